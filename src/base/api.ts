@@ -1,0 +1,179 @@
+/**
+ * What goes over the socket: request schemas and answer types. Field names are the Engine API's. The CLI imports the
+ * types only, so that zod is never loaded there.
+ */
+
+import { z } from 'zod';
+
+const stringMap = z.record(z.string(), z.string()).nullish();
+
+export const ipamConfigSchema = z.object({
+  Subnet: z.string().optional(),
+  IPRange: z.string().optional(),
+  Gateway: z.string().optional(),
+  AuxiliaryAddresses: stringMap,
+  AuxAddress: stringMap,
+});
+
+export const networkCreateSchema = z.object({
+  Name: z.string(),
+  Driver: z.string().optional(),
+  Scope: z.string().optional(),
+  EnableIPv4: z.boolean().nullish(),
+  EnableIPv6: z.boolean().nullish(),
+  IPAM: z
+    .object({ Driver: z.string().optional(), Options: stringMap, Config: z.array(ipamConfigSchema).nullish() })
+    .nullish(),
+  Internal: z.boolean().nullish(),
+  Attachable: z.boolean().nullish(),
+  Ingress: z.boolean().nullish(),
+  ConfigOnly: z.boolean().nullish(),
+  ConfigFrom: z.object({ Network: z.string().optional() }).nullish(),
+  Options: stringMap,
+  Labels: stringMap,
+});
+
+export const endpointSettingsSchema = z.object({
+  IPAMConfig: z
+    .object({
+      IPv4Address: z.string().optional(),
+      IPv6Address: z.string().optional(),
+      LinkLocalIPs: z.array(z.string()).nullish(),
+    })
+    .nullish(),
+  Links: z.array(z.string()).nullish(),
+  Aliases: z.array(z.string()).nullish(),
+  DriverOpts: stringMap,
+  GwPriority: z.number().int().optional(),
+  MacAddress: z.string().optional(),
+});
+
+export const connectSchema = z.object({ Container: z.string(), EndpointConfig: endpointSettingsSchema.nullish() });
+export const disconnectSchema = z.object({ Container: z.string(), Force: z.boolean().nullish() });
+
+export const portBindingSchema = z.object({
+  HostIp: z.string().nullish(),
+  HostPort: z.union([z.string(), z.number().transform(String)]).nullish(),
+});
+
+export const sandboxCreateSchema = z.object({
+  Name: z.string(),
+  Hostname: z.string().nullish(),
+  Netns: z.string().nullish(),
+  Networks: z.record(z.string(), endpointSettingsSchema.nullable()).nullish(),
+  PortBindings: z.record(z.string(), z.array(portBindingSchema).nullable()).nullish(),
+  Dns: z.array(z.string()).nullish(),
+  DnsSearch: z.array(z.string()).nullish(),
+  DnsOptions: z.array(z.string()).nullish(),
+  ExtraHosts: z.array(z.string()).nullish(),
+  Labels: stringMap,
+  AutoRemove: z.boolean().nullish(),
+});
+
+export const processSchema = z.object({ Pid: z.number().int().positive() });
+
+export type IpamConfigJson = z.input<typeof ipamConfigSchema>;
+export type NetworkCreateJson = z.input<typeof networkCreateSchema>;
+export type EndpointSettingsJson = z.input<typeof endpointSettingsSchema>;
+export type ConnectJson = z.input<typeof connectSchema>;
+export type DisconnectJson = z.input<typeof disconnectSchema>;
+export type PortBindingJson = z.input<typeof portBindingSchema>;
+export type SandboxCreateJson = z.input<typeof sandboxCreateSchema>;
+
+/** One network in an answer (spec 02 §3.2). */
+export interface NetworkJson {
+  Name: string;
+  Id: string;
+  Created: string;
+  Scope: string;
+  Driver: string;
+  EnableIPv4: boolean;
+  EnableIPv6: boolean;
+  IPAM: { Driver: string; Options: Record<string, string> | null; Config: IpamConfigAnswer[] | null };
+  Internal: boolean;
+  Attachable: boolean;
+  Ingress: boolean;
+  ConfigFrom: { Network: string };
+  ConfigOnly: boolean;
+  Options: Record<string, string>;
+  Labels: Record<string, string>;
+  Containers?: Record<string, NetworkContainerJson>;
+  Status?: { IPAM: { Subnets: Record<string, { IPsInUse: number; DynamicIPsAvailable: number }> } };
+  /** Ours: why the network does not work as wished, absent when it does. */
+  Degraded?: string;
+}
+
+export interface IpamConfigAnswer {
+  Subnet?: string;
+  IPRange?: string;
+  Gateway?: string;
+  AuxiliaryAddresses?: Record<string, string>;
+}
+
+export interface NetworkContainerJson {
+  Name: string;
+  EndpointID: string;
+  MacAddress: string;
+  IPv4Address: string;
+  IPv6Address: string;
+}
+
+export interface NetworkCreateAnswer {
+  Id: string;
+  Warning: string;
+}
+
+export interface PruneAnswer {
+  NetworksDeleted: string[] | null;
+}
+
+/** Operational endpoint settings, also inside the container view. */
+export interface EndpointAnswer {
+  IPAMConfig: { IPv4Address?: string; IPv6Address?: string; LinkLocalIPs?: string[] } | null;
+  Links: string[] | null;
+  Aliases: string[] | null;
+  DriverOpts: Record<string, string> | null;
+  GwPriority: number;
+  NetworkID: string;
+  EndpointID: string;
+  Gateway: string;
+  IPAddress: string;
+  IPPrefixLen: number;
+  MacAddress: string;
+  IPv6Gateway: string;
+  GlobalIPv6Address: string;
+  GlobalIPv6PrefixLen: number;
+  DNSNames: string[] | null;
+}
+
+/** `{"80/tcp": [{HostIp, HostPort}]}`; null: exposed only. */
+export type PortsAnswer = Record<string, { HostIp: string; HostPort: string }[] | null>;
+
+/** GET /sandboxes/{id}. */
+export interface SandboxAnswer {
+  Id: string;
+  Name: string;
+  Hostname: string;
+  /** `created`: no process yet; `running`: its process lives; `exited`: it ended. */
+  State: 'created' | 'running' | 'exited';
+  /** Path that can be opened and entered from the host's own mount namespace. */
+  Netns: string;
+  Adopted: boolean;
+  Process?: { Pid: number };
+  Networks: Record<string, EndpointAnswer>;
+  Ports: PortsAnswer;
+  Files: { Hosts: string; ResolvConf: string; Hostname: string; OutputLog: string };
+  Labels: Record<string, string>;
+  AutoRemove: boolean;
+  Created: string;
+}
+
+export interface SandboxCreateAnswer {
+  Id: string;
+  Warnings: string[];
+}
+
+export interface ErrorAnswer {
+  message: string;
+  code?: string;
+}

@@ -1,0 +1,182 @@
+/**
+ * The network driver contract (spec 01 §2). Drivers answer with values: no setters, no callbacks, no store. What a driver
+ * must remember it returns as `state`; the controller keeps it in the one record and hands it back.
+ */
+
+import type { Address, EndpointId, Env, Json, Mac, NetworkId, Prefix, SandboxId } from '../base/index.ts';
+import type { Firewall } from '../firewall/index.ts';
+import type { PortHold } from '../keeper/index.ts';
+import type { Mark, Netns, Reaper } from '../kernel/index.ts';
+
+export type Scope = 'local' | 'global';
+
+/** Driver options as given, `-o key=value`. */
+export type DriverOptions = Readonly<Record<string, string>>;
+
+/** What a driver is built with; compose.ts fills it. */
+export interface DriverParts {
+  readonly host: Netns;
+  readonly firewall: Firewall;
+  readonly mark: Mark;
+  readonly reaper: Reaper;
+  readonly env: Env;
+}
+
+export interface Ctx {
+  readonly signal: AbortSignal;
+}
+
+export interface DriverPool {
+  readonly prefix: Prefix;
+  readonly gateway?: Address;
+  readonly aux: Readonly<Record<string, Address>>;
+}
+
+/** A network as its driver sees it. */
+export interface DriverNetwork {
+  readonly id: NetworkId;
+  readonly name: string;
+  readonly internal: boolean;
+  readonly enableIPv4: boolean;
+  readonly enableIPv6: boolean;
+  readonly options: DriverOptions;
+  readonly v4: readonly DriverPool[];
+  readonly v6: readonly DriverPool[];
+  /** What createNetwork returned; null before. */
+  readonly state: Json;
+}
+
+export interface IfaceAddresses {
+  readonly mac?: Mac;
+  readonly v4?: Prefix;
+  readonly v6?: Prefix;
+}
+
+export interface EndpointRequest {
+  readonly id: EndpointId;
+  readonly name: string;
+  readonly iface: IfaceAddresses;
+  readonly linkLocal: readonly Prefix[];
+  readonly options: DriverOptions;
+}
+
+export interface DriverEndpoint extends EndpointRequest {
+  readonly state: Json;
+}
+
+export interface StaticRoute {
+  readonly destination: Prefix;
+  /** Absent: on-link. */
+  readonly nextHop?: Address;
+}
+
+export interface TableEntry {
+  readonly table: string;
+  readonly key: string;
+  readonly value: string;
+}
+
+export interface JoinResult {
+  /** `sandbox`: made there under its final name. `host`: the controller moves it (remote drivers). */
+  readonly link?: { readonly name: string; readonly at: 'sandbox' | 'host'; readonly prefix?: string };
+  readonly gateway?: Address;
+  readonly gateway6?: Address;
+  readonly routes: readonly StaticRoute[];
+  readonly suppressDefaultGateway: boolean;
+  readonly publish: readonly TableEntry[];
+  readonly state: Json;
+  /** A first join may change the network's state too. */
+  readonly netState?: Json;
+}
+
+/** Sandbox side of a join. */
+export interface JoinPlace {
+  readonly sandbox: SandboxId;
+  readonly netns: Netns;
+  /** Final interface name, such as eth0. */
+  readonly ifname: string;
+}
+
+/** Which default-route role an endpoint has in its sandbox, per family. */
+export interface GatewayRoles {
+  readonly v4: boolean;
+  readonly v6: boolean;
+}
+
+/** A host⇄endpoint pair as it is now. `hostPort` 0: routed, no host port. */
+export interface PortBinding {
+  readonly protocol: 'tcp' | 'udp';
+  readonly port: number;
+  readonly hostAddress: Address;
+  readonly hostPort: number;
+}
+
+/** One published port with the host side that the sandbox holds. */
+export interface HeldPort {
+  readonly hold: PortHold;
+  /** Port inside the sandbox. */
+  readonly port: number;
+}
+
+/** Published ports when the gateway role changes. */
+export interface ExternalFacet {
+  /**
+   * Makes published ports match `roles`, on host ports that are already held; the same arguments twice are harmless.
+   * Never closes a hold. Roles both false withdraws.
+   */
+  programExternalConnectivity(
+    ctx: Ctx,
+    net: DriverNetwork,
+    ep: DriverEndpoint,
+    roles: GatewayRoles,
+    ports: readonly HeldPort[],
+  ): Promise<{ readonly bindings: readonly PortBinding[]; readonly state: Json }>;
+}
+
+export interface RestoreNetwork {
+  readonly net: DriverNetwork;
+  readonly endpoints: readonly {
+    readonly ep: DriverEndpoint;
+    readonly roles: GatewayRoles;
+    readonly ports: readonly HeldPort[];
+    /** Absent: not joined. */
+    readonly place?: JoinPlace;
+  }[];
+}
+
+/** Start: make the kernel match what is wished; one report a network. Never throws for a single network. */
+export interface RestoreFacet {
+  restore(ctx: Ctx, desired: readonly RestoreNetwork[]): Promise<readonly { readonly id: NetworkId; readonly problem?: string }[]>;
+}
+
+export interface DriverCapabilities {
+  readonly scope: Scope;
+  readonly connectivity: Scope;
+  /** `none`: no IPAM is asked (host, null). */
+  readonly addressing: 'ipam' | 'none';
+  /** `own`: endpoints live in the sandbox's namespace; `host`: the sandbox is the host's; `none`: only lo. */
+  readonly sandbox: 'own' | 'host' | 'none';
+  /** Only one network of this driver can exist. */
+  readonly singleton: boolean;
+}
+
+/**
+ * A method that throws has left nothing behind. Calls for one endpoint never overlap; first join and last leave of one
+ * network never overlap. Deletes accept what is already gone.
+ */
+export interface Driver {
+  readonly name: string;
+  readonly capabilities: DriverCapabilities;
+  /** Checks options and subnets before anything is leased or made. Throws bad_option and friends. */
+  validateNetwork?(net: DriverNetwork): void;
+  /** Asked before any address is leased: true leaves the family's gateway unallocated. */
+  skipGwAlloc?(options: DriverOptions, internal: boolean): { readonly v4: boolean; readonly v6: boolean };
+  createNetwork(ctx: Ctx, net: DriverNetwork): Promise<{ readonly state: Json }>;
+  deleteNetwork(ctx: Ctx, net: DriverNetwork): Promise<void>;
+  createEndpoint(ctx: Ctx, net: DriverNetwork, ep: EndpointRequest): Promise<{ readonly iface: IfaceAddresses; readonly state: Json }>;
+  deleteEndpoint(ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint): Promise<void>;
+  join(ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint, at: JoinPlace): Promise<JoinResult>;
+  leave(ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint, at?: JoinPlace): Promise<{ readonly netState?: Json }>;
+  readonly external?: ExternalFacet;
+  readonly restorer?: RestoreFacet;
+}

@@ -1,0 +1,74 @@
+/** Desired state of the packet filter. Callers give an owner's whole wish; a backend computes and applies the change. */
+
+import type { Address, Prefix } from '../base/index.ts';
+
+export type GatewayMode = 'nat' | 'nat-unprotected' | 'routed' | 'isolated';
+
+/** One family of a bridge network. */
+export interface BridgeFamily {
+  readonly subnet: Prefix;
+  /** Address of the bridge itself, absent in isolated mode. It stays reachable from other networks. */
+  readonly gateway?: Address;
+  readonly mode: GatewayMode;
+  readonly masquerade: boolean;
+  /** SNAT to this address instead of masquerading. */
+  readonly snatTo?: Address;
+}
+
+/** What one bridge network wants (spec 04 §6). Per network, never per endpoint: an attach without ports touches no rule. */
+export interface BridgeIntent {
+  readonly kind: 'bridge';
+  /** Name of the bridge link. */
+  readonly bridge: string;
+  readonly internal: boolean;
+  /** Endpoints of the network may reach each other. */
+  readonly icc: boolean;
+  readonly v4?: BridgeFamily;
+  readonly v6?: BridgeFamily;
+  /** Host links that may route straight to endpoint addresses. */
+  readonly trustedInterfaces: readonly string[];
+}
+
+export interface PortRule {
+  readonly protocol: 'tcp' | 'udp';
+  /** Unspecified address (0.0.0.0, ::) = any. Same family as `address`. */
+  readonly hostAddress: Address;
+  /** 0 for routed mode: only the container port is opened. */
+  readonly hostPort: number;
+  /** Endpoint's address. */
+  readonly address: Address;
+  readonly port: number;
+  readonly mode: GatewayMode;
+}
+
+/** Published ports of one endpoint. */
+export interface PortsIntent {
+  readonly kind: 'ports';
+  readonly bridge: string;
+  readonly rules: readonly PortRule[];
+}
+
+export type Intent = BridgeIntent | PortsIntent;
+
+export interface FirewallChange {
+  /** Network id or endpoint id. */
+  readonly owner: string;
+  /** null withdraws; an unknown owner is no error. */
+  readonly intent: Intent | null;
+}
+
+/**
+ * Works in the host namespace it was opened for. Calls are serialised inside. Applying the same twice is harmless.
+ * iptables: one restore a family and direction, atomic per table only, hence filter closes before nat opens (the reverse
+ * to withdraw), and a failure restores what was. Throws firewall_failed with the tool's words.
+ */
+export interface Firewall {
+  readonly backend: 'iptables' | 'nftables' | 'none';
+  apply(changes: readonly FirewallChange[]): Promise<void>;
+  /** Start: makes the whole of ours in the kernel equal `all`, whatever was there, in one step. */
+  sync(all: readonly { readonly owner: string; readonly intent: Intent }[]): Promise<void>;
+  /** Writes everything again after someone flushed us. */
+  reload(): Promise<void>;
+  /** Removes everything of this instance, and the shared user chain when it is empty and nobody else's jump needs it. */
+  purge(): Promise<void>;
+}

@@ -1,0 +1,88 @@
+/**
+ * What the keeper is told. It holds what must outlive the daemon: DNS sockets, name tables, held host ports. Every call
+ * is a whole wish, written to the run directory first and acknowledged when it is live; no answer in 1.5 s throws
+ * resolver_unavailable, and the caller undoes.
+ */
+
+import type { Address, EndpointId, NetworkId, SandboxId } from '../base/index.ts';
+
+export type Protocol = 'tcp' | 'udp';
+
+/** Where the keeper finds a namespace. `identity` (Netns.identity) guards against a reused path. */
+export interface NetnsRef {
+  readonly path: string;
+  readonly identity: string;
+}
+
+export interface Upstream {
+  readonly address: Address;
+  /** Default 53. */
+  readonly port?: number;
+  /** Namespace it is asked from: servers of the host's file from the host, `--dns` servers from the sandbox. */
+  readonly at: 'host' | 'sandbox';
+}
+
+/** What one sandbox may see. */
+export interface NameView {
+  /** Networks in search order (gateway-priority order); the first one that knows a name answers alone. */
+  readonly networks: readonly { readonly id: NetworkId; readonly name: string }[];
+  /** False when no network leads outside: host upstreams are not asked then. */
+  readonly forwardsFromHost: boolean;
+}
+
+export interface SandboxWish {
+  readonly netns: NetnsRef;
+  readonly view: NameView;
+  /** Tried in order; the first three count. */
+  readonly upstreams: readonly Upstream[];
+  /**
+   * Ports of the sockets on 127.0.0.11 in the sandbox; the daemon lays the redirect from 53. 0: the keeper chooses and
+   * says so in its answer; a number: exactly this one, as after a restart, so that no rule changes.
+   */
+  readonly ports: { readonly udp: number; readonly tcp: number };
+}
+
+/** Names of one joined endpoint. */
+export interface NameRecord {
+  readonly network: NetworkId;
+  readonly networkName: string;
+  /** Lower case; the first one is the answer to PTR, as `<name>.<network>`. */
+  readonly names: readonly string[];
+  readonly addresses: readonly Address[];
+}
+
+/** Host ports asked for: one port on all of `addresses` (spec 05 N7). */
+export interface HoldRequest {
+  readonly protocol: Protocol;
+  readonly addresses: readonly Address[];
+  /** Exact host port, 1 to 65535. portmap/allocator chooses it. */
+  readonly port: number;
+}
+
+/** The sockets that keep one host port ours. Held until released, also across the daemon's and the keeper's own restart. */
+export interface PortHold extends HoldRequest {
+  readonly owner: SandboxId;
+}
+
+export type HoldAnswer = { readonly ok: true } | { readonly ok: false; readonly address: Address; readonly errno: string };
+
+export interface KeeperLink {
+  /** Resolver of a sandbox, or null to end it. Answers with the ports in use. Its sockets are closed before null is acknowledged. */
+  sandbox(id: SandboxId, wish: SandboxWish | null): Promise<{ readonly udp: number; readonly tcp: number }>;
+  /** When this has resolved, the names resolve (null: resolve no longer) everywhere. */
+  names(endpoint: EndpointId, record: NameRecord | null): Promise<void>;
+  /**
+   * The whole set of holds of one sandbox after this call, as a list of groups, each all or nothing. Groups held already
+   * stay open untouched; groups not listed are released. One answer a group, in order; a group that failed holds nothing.
+   */
+  holds(owner: SandboxId, groups: readonly HoldRequest[]): Promise<readonly HoldAnswer[]>;
+  /** What the keeper has now, for adoption at start. */
+  inventory(): Promise<{
+    readonly sandboxes: readonly SandboxId[];
+    readonly endpoints: readonly EndpointId[];
+    readonly holds: readonly PortHold[];
+  }>;
+  /** Pid of the keeper, for diagnosis. */
+  readonly pid: number | undefined;
+  close(): Promise<void>;
+}

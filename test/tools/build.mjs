@@ -1,0 +1,64 @@
+/**
+ * Builds dist/: the CLI, daemon and keeper as CommonJS bundles (they start faster), the library as ES modules with
+ * declarations. Packages with native parts stay outside the bundles.
+ */
+import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { rolldown } from 'rolldown';
+
+const root = new URL('../..', import.meta.url).pathname;
+const dist = join(root, 'dist');
+const external = ['koffi', 'netlink', 'classic-level'];
+
+const programs = {
+  network: 'src/cli/main.ts',
+  patchbayd: 'src/main.ts',
+  keeper: 'src/keeper/main.ts',
+  'keeper-worker': 'src/keeper/worker.ts',
+};
+const library = { index: 'src/index.ts', driver: 'src/driver/index.ts', testing: 'test/contract/index.ts' };
+
+const present = (entries) => Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(join(root, file))));
+
+async function bundle(input, options, output) {
+  const build = await rolldown({
+    input,
+    cwd: root,
+    platform: 'node',
+    external: (id) => external.includes(id) || options.external?.(id) === true,
+    transform: { target: 'node20' },
+    onwarn: (warning, next) => (warning.code === 'CIRCULAR_DEPENDENCY' ? undefined : next(warning)),
+  });
+  await build.write(output);
+  await build.close();
+}
+
+rmSync(dist, { recursive: true, force: true });
+mkdirSync(join(dist, 'lib'), { recursive: true });
+for (const [name, file] of Object.entries(present(programs))) {
+  const banner = name === 'network' || name === 'patchbayd' ? '#!/usr/bin/env node' : '';
+  await bundle({ [name]: file }, {}, {
+    dir: dist,
+    format: 'cjs',
+    banner: (chunk) => (chunk.isEntry ? banner : ''),
+    entryFileNames: '[name].js',
+    chunkFileNames: `${name}-[name].js`,
+    minify: false,
+  });
+}
+writeFileSync(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
+for (const name of ['network', 'patchbayd']) if (existsSync(join(dist, `${name}.js`))) chmodSync(join(dist, `${name}.js`), 0o755);
+
+const entries = present(library);
+if (Object.keys(entries).length > 0) {
+  await bundle(entries, { external: (id) => /^[a-z@]/.test(id) && !id.startsWith('/') }, {
+    dir: join(dist, 'lib'),
+    format: 'esm',
+    chunkFileNames: 'shared-[hash].js',
+  });
+  writeFileSync(join(dist, 'lib', 'package.json'), '{ "type": "module" }\n');
+  if (!process.argv.includes('--no-types')) {
+    await execa('npx', ['tsc', '-p', join(root, 'test/tools/tsconfig.types.json')], { cwd: root, stdio: 'inherit' });
+  }
+}
