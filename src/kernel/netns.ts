@@ -1,0 +1,174 @@
+/** Network namespaces: open, create, pin, remove a pin, and work inside one. */
+
+import { closeSync, constants, lstatSync, openSync, readFileSync, statfsSync, unlinkSync } from 'node:fs';
+import { CnmError, KernelError, messageOf } from '../base/index.ts';
+import type { Netns, Rtnl } from './contract.ts';
+import * as libc from './libc.ts';
+import { openRtnl } from './rtnl.ts';
+
+/** statfs type of a namespace file (linux/magic.h). */
+const NSFS_MAGIC = 0x6e736673;
+/** ioctl that answers the CLONE_NEW… flag of a namespace (linux/nsfs.h). */
+const NS_GET_NSTYPE = 0xb703;
+const O_PATH = 0o10000000;
+const SO_NETNS_COOKIE = 71;
+/** The calling thread's own; /proc/self would be the main thread's. */
+const THREAD_NETNS = '/proc/thread-self/ns/net';
+/** Mounts that may lie on top of each other on one pin before its removal gives up. */
+const MAX_STACKED_MOUNTS = 16;
+
+/** Namespace this thread is in now. Opened when the module is loaded, hence its home. */
+let current = openSync(THREAD_NETNS, constants.O_RDONLY);
+
+let bootId: string | undefined;
+
+function identify(): string {
+  bootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  const fd = libc.socket(libc.AF.unix, libc.SOCK.datagram, 0);
+  try {
+    return `${bootId}:${libc.getSocketOption(fd, libc.SOL.socket, SO_NETNS_COOKIE, 8).readBigUInt64LE().toString(16)}`;
+  } finally {
+    libc.close(fd);
+  }
+}
+
+const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
+
+class OpenNetns implements Netns {
+  readonly path: string;
+  readonly identity: string;
+  readonly fd: number;
+  #rtnl: Rtnl | undefined;
+  #inside = 0;
+  #closed = false;
+
+  /** Takes over `fd`. */
+  constructor(path: string, fd: number) {
+    this.path = path;
+    this.fd = fd;
+    this.identity = this.run(identify);
+  }
+
+  run<T>(work: () => T extends PromiseLike<unknown> ? never : T): T {
+    if (this.#closed) throw new CnmError('internal', `namespace ${this.path} is closed`);
+    const before = current;
+    const entered = libc.setns(this.fd, libc.CLONE_NEWNET);
+    if (entered !== 0) throw new KernelError('setns', this.path, entered);
+    current = this.fd;
+    this.#inside++;
+    let value: T;
+    try {
+      value = work();
+    } finally {
+      this.#inside--;
+      current = before;
+      // Whatever ran next on this thread would act on the wrong namespace.
+      if (libc.setns(before, libc.CLONE_NEWNET) !== 0) process.abort();
+    }
+    if (isThenable(value)) {
+      value.then(() => {}, () => {});
+      throw new CnmError('internal', 'work inside a namespace must be synchronous: it returned a promise');
+    }
+    return value;
+  }
+
+  rtnl(): Rtnl {
+    this.#rtnl ??= openRtnl(this);
+    return this.#rtnl;
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    if (this.#inside > 0) throw new CnmError('internal', `namespace ${this.path} is in use`);
+    this.#closed = true;
+    this.#rtnl?.[Symbol.dispose]();
+    closeSync(this.fd);
+  }
+}
+
+/**
+ * Opens a network namespace by the path of its pin or of /proc/PID/ns/net. Throws bad_netns for anything else; nothing
+ * but a namespace is ever opened for reading, so that a path to a device or pipe has no effect.
+ */
+export function openNetns(path: string): Netns {
+  let handle: number;
+  try {
+    handle = openSync(path, O_PATH);
+  } catch (error) {
+    throw new CnmError('bad_netns', `cannot open namespace ${JSON.stringify(path)}: ${messageOf(error)}`, { cause: error });
+  }
+  try {
+    const link = `/proc/self/fd/${handle}`;
+    if (statfsSync(link).type !== NSFS_MAGIC) throw new CnmError('bad_netns', `${JSON.stringify(path)} is not a namespace`);
+    return adopt(path, openSync(link, constants.O_RDONLY));
+  } finally {
+    closeSync(handle);
+  }
+}
+
+/** Takes over `fd`; closes it when it is no network namespace. */
+function adopt(path: string, fd: number): Netns {
+  try {
+    if (libc.ioctlNumber(fd, NS_GET_NSTYPE) !== libc.CLONE_NEWNET) {
+      throw new CnmError('bad_netns', `${JSON.stringify(path)} is a namespace, but not a network namespace`);
+    }
+    return new OpenNetns(path, fd);
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** The namespace that the calling thread is in, its home unless called inside `run`. */
+export const currentNetns = (): Netns => openNetns(THREAD_NETNS);
+
+/**
+ * Makes an empty namespace, lo down, and pins it at `pinPath`, which must not exist. The pin keeps it until
+ * removeNetnsPin. A failure leaves no pin.
+ */
+export function createNetns(pinPath: string): Netns {
+  return pinned(pinPath, () => {
+    libc.unshare(libc.CLONE_NEWNET);
+    try {
+      libc.bindMount(THREAD_NETNS, pinPath);
+    } finally {
+      if (libc.setns(current, libc.CLONE_NEWNET) !== 0) process.abort();
+    }
+  });
+}
+
+/** A pin of our own for a namespace that someone else made, so that it outlives their path. As createNetns. */
+export function pinNetns(source: Netns, pinPath: string): Netns {
+  return pinned(pinPath, () => libc.bindMount(`/proc/self/fd/${source.fd}`, pinPath));
+}
+
+function pinned(pinPath: string, mount: () => void): Netns {
+  closeSync(openSync(pinPath, constants.O_RDONLY | constants.O_CREAT | constants.O_EXCL, 0o444));
+  try {
+    mount();
+    return openNetns(pinPath);
+  } catch (error) {
+    removeNetnsPin(pinPath);
+    throw error;
+  }
+}
+
+/**
+ * Removes a pin: the namespace goes when its last process and socket go. Accepts what is gone already. Unlinks only a
+ * namespace mount or an empty regular file, and throws bad_netns for anything else.
+ */
+export function removeNetnsPin(path: string): void {
+  for (let mounts = 0; mounts <= MAX_STACKED_MOUNTS; mounts++) {
+    const stat = lstatSync(path, { throwIfNoEntry: false });
+    if (stat === undefined) return;
+    if (stat.isFile() && statfsSync(path).type === NSFS_MAGIC) {
+      libc.unmount(path, libc.MNT_DETACH | libc.UMOUNT_NOFOLLOW);
+      continue;
+    }
+    if (!stat.isFile() || stat.size !== 0) throw new CnmError('bad_netns', `${JSON.stringify(path)} is not a namespace pin`);
+    unlinkSync(path);
+    return;
+  }
+  throw new CnmError('bad_netns', `${JSON.stringify(path)} has more than ${MAX_STACKED_MOUNTS} mounts on it`);
+}

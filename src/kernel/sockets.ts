@@ -1,0 +1,111 @@
+/**
+ * Internet sockets as bare descriptors, made inside a namespace by `netns.run` and handed to dgram, net or the keeper's
+ * loop. All are non-blocking and close-on-exec; whoever asked closes them (libc.close, or by adopting them).
+ */
+
+import { addressBytes, addressFromBytes, familyOf, type Address, type IpFamily } from '../base/index.ts';
+import * as libc from './libc.ts';
+
+const SO_REUSEADDR = 2;
+const SO_ATTACH_FILTER = 26;
+const IPV6_V6ONLY = 26;
+
+export interface SocketSpec {
+  readonly address: Address;
+  /** 0: the kernel chooses; see localPort. */
+  readonly port: number;
+  /** IPv6 only: do not take IPv4 as well. Default true. */
+  readonly v6Only?: boolean;
+}
+
+export interface UdpSpec extends SocketSpec {
+  /** SO_REUSEADDR: may share the port with sockets that also say so. Default false. */
+  readonly reuse?: boolean;
+  /** Nothing is ever received: for a socket that only keeps the port ours. Default false. */
+  readonly dropAll?: boolean;
+}
+
+/** sockaddr_in or sockaddr_in6 (netinet/in.h), without scope. */
+export function encodeSocketAddress(address: Address, port: number): Buffer {
+  const v4 = familyOf(address) === 4;
+  const raw = Buffer.alloc(v4 ? 16 : 28);
+  raw.writeUInt16LE(v4 ? libc.AF.inet : libc.AF.inet6, 0);
+  raw.writeUInt16BE(port, 2);
+  raw.set(addressBytes(address), v4 ? 4 : 8);
+  return raw;
+}
+
+/** Inverse of encodeSocketAddress; IPv4-mapped addresses stay as they are. */
+export function decodeSocketAddress(raw: Buffer): { readonly address: Address; readonly port: number } {
+  const v4 = raw.readUInt16LE(0) === libc.AF.inet;
+  return { address: addressFromBytes(raw.subarray(v4 ? 4 : 8, v4 ? 8 : 24)), port: raw.readUInt16BE(2) };
+}
+
+/** The port a socket is bound to. */
+export const localPort = (fd: number): number => libc.socketName(fd).readUInt16BE(2);
+
+/** struct sock_fprog with one instruction that returns 0 octets: drop. The program must stay in place for the call only. */
+function dropAllFilter(): Buffer {
+  dropProgram ??= libc.allocateForever(8);
+  dropProgram.bytes.writeUInt16LE(0x06, 0);
+  const filter = Buffer.alloc(16);
+  filter.writeUInt16LE(1, 0);
+  filter.writeBigUInt64LE(dropProgram.address, 8);
+  return filter;
+}
+let dropProgram: libc.NativeMemory | undefined;
+
+function bound(type: number, spec: SocketSpec, prepare: (fd: number) => void): number {
+  const v6 = familyOf(spec.address) === 6;
+  const fd = libc.socket(v6 ? libc.AF.inet6 : libc.AF.inet, type | libc.SOCK.nonblock, 0);
+  try {
+    if (v6) libc.setSocketOption(fd, libc.SOL.ipv6, IPV6_V6ONLY, spec.v6Only === false ? 0 : 1);
+    prepare(fd);
+    const host = v6 ? `[${spec.address}]` : spec.address;
+    const protocol = type === libc.SOCK.stream ? 'tcp' : 'udp';
+    libc.bind(fd, encodeSocketAddress(spec.address, spec.port), `${protocol} ${host}:${spec.port}`);
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
+/** A bound UDP socket. Throws KernelError, such as EADDRINUSE. */
+export function openUdpSocket(spec: UdpSpec): number {
+  return bound(libc.SOCK.datagram, spec, (fd) => {
+    if (spec.reuse === true) libc.setSocketOption(fd, libc.SOL.socket, SO_REUSEADDR, 1);
+    // Before bind, so that not even one packet slips into the queue.
+    if (spec.dropAll === true) libc.setSocketOption(fd, libc.SOL.socket, SO_ATTACH_FILTER, dropAllFilter());
+  });
+}
+
+/**
+ * A TCP socket that is bound but does not listen: the port is taken, and a connection to it is refused. Throws
+ * KernelError, such as EADDRINUSE.
+ */
+export function openTcpHold(spec: SocketSpec): number {
+  // Set for the bind, else an earlier server's TIME_WAIT refuses it; cleared after it, else others could bind and listen.
+  const fd = bound(libc.SOCK.stream, spec, (made) => libc.setSocketOption(made, libc.SOL.socket, SO_REUSEADDR, 1));
+  libc.setSocketOption(fd, libc.SOL.socket, SO_REUSEADDR, 0);
+  return fd;
+}
+
+/** A listening TCP socket. `backlog` defaults to 511. Throws KernelError, such as EADDRINUSE. */
+export function openTcpListener(spec: SocketSpec & { readonly backlog?: number }): number {
+  const fd = bound(libc.SOCK.stream, spec, (made) => libc.setSocketOption(made, libc.SOL.socket, SO_REUSEADDR, 1));
+  try {
+    libc.listen(fd, spec.backlog ?? 511, `tcp ${spec.address}:${localPort(fd)}`);
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
+/**
+ * An unconnected TCP socket, for `new net.Socket({ fd }).connect(…)`: net.connect itself makes its socket a tick later,
+ * hence outside.
+ */
+export const openTcpClient = (family: IpFamily): number =>
+  libc.socket(family === 6 ? libc.AF.inet6 : libc.AF.inet, libc.SOCK.stream | libc.SOCK.nonblock, 0);

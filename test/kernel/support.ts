@@ -1,0 +1,95 @@
+/** Fresh namespaces that stand for hosts, for every test that needs a kernel. Nothing here touches the machine's own. */
+
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { afterEach } from 'vitest';
+import { createNetns, removeNetnsPin, type Netns } from '../../src/kernel/index.ts';
+
+export interface TestHost {
+  /** Namespace with lo up. Closed and unpinned after the test. */
+  readonly host: Netns;
+  /** Its pin. */
+  readonly path: string;
+  /** Runs a command inside: execa's promise of `{ stdout, … }`, which is also the child. Killed after the test if still alive. */
+  exec(command: string, args: readonly string[], options?: CommandOptions): Command;
+}
+
+export interface CommandOptions {
+  /** Text for standard input. */
+  readonly input?: string;
+  /** False: a non-zero exit is a result and no error. Default true. */
+  readonly reject?: boolean;
+}
+
+export type Command = ReturnType<typeof start>;
+
+/** Changes with every run; short enough for names of links (15 octets). */
+export const runPrefix = `pbt-${randomBytes(3).toString('hex')}`;
+
+/** Longest life of one command, milliseconds. */
+const COMMAND_LIMIT_MS = 25_000;
+
+const folders: string[] = [];
+const pins: { readonly path: string; readonly netns: Netns }[] = [];
+const children = new Set<Command>();
+let made = 0;
+
+function start(path: string, command: string, args: readonly string[], options: CommandOptions) {
+  const child = execa('nsenter', [`--net=${path}`, command, ...args], {
+    timeout: COMMAND_LIMIT_MS,
+    reject: options.reject ?? true,
+    ...(options.input === undefined ? {} : { input: options.input }),
+  });
+  children.add(child);
+  const forget = (): void => void children.delete(child);
+  child.then(forget, forget);
+  return child;
+}
+
+/** A folder of its own, removed after the test. */
+export function testFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), `${runPrefix}-`));
+  folders.push(folder);
+  return folder;
+}
+
+/** Makes `count` hosts, not connected to each other. Call it in a test or in beforeEach. */
+export async function testHosts(count: number): Promise<TestHost[]> {
+  const folder = testFolder();
+  const hosts: TestHost[] = [];
+  for (let i = 0; i < count; i++) {
+    const path = join(folder, `${runPrefix}-${++made}`);
+    const netns = createNetns(path);
+    pins.push({ path, netns });
+    const exec: TestHost['exec'] = (command, args, options = {}) => start(path, command, args, options);
+    await exec('ip', ['link', 'set', 'lo', 'up']);
+    hosts.push({ host: netns, path, exec });
+  }
+  return hosts;
+}
+
+/** The host at `index`; throws when the test asked for fewer. */
+export function hostAt(hosts: readonly TestHost[], index: number): TestHost {
+  const host = hosts[index];
+  if (host === undefined) throw new Error(`no test host ${index}`);
+  return host;
+}
+
+afterEach(async () => {
+  for (const child of children) child.kill('SIGKILL');
+  await Promise.allSettled(children);
+  const failures: unknown[] = [];
+  for (const { path, netns } of pins.splice(0).reverse()) {
+    try {
+      netns[Symbol.dispose]();
+      removeNetnsPin(path);
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
+  if (failures.length > 0) throw new AggregateError(failures, 'clean-up of test hosts failed');
+});
