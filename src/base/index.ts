@@ -6,4 +6,5 @@ export * from './lock.ts';
 export * from './env.ts';
 export * from './json.ts';
 export * from './parse.ts';
+export * from './publish.ts';
 export type * from './api.ts';
