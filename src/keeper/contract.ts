@@ -4,7 +4,10 @@
  * resolver_unavailable, and the caller undoes.
  */
 
-import type { Address, EndpointId, NetworkId, SandboxId } from '../base/index.ts';
+import type { Address, EndpointId, SandboxId } from '../base/index.ts';
+import type { NameRecord, NameView, Upstream } from '../dns/index.ts';
+
+export type { NameRecord, NameView, Upstream } from '../dns/index.ts';
 
 export type Protocol = 'tcp' | 'udp';
 
@@ -12,22 +15,6 @@ export type Protocol = 'tcp' | 'udp';
 export interface NetnsRef {
   readonly path: string;
   readonly identity: string;
-}
-
-export interface Upstream {
-  readonly address: Address;
-  /** Default 53. */
-  readonly port?: number;
-  /** Namespace it is asked from: servers of the host's file from the host, `--dns` servers from the sandbox. */
-  readonly at: 'host' | 'sandbox';
-}
-
-/** What one sandbox may see. */
-export interface NameView {
-  /** Networks in search order (gateway-priority order); the first one that knows a name answers alone. */
-  readonly networks: readonly { readonly id: NetworkId; readonly name: string }[];
-  /** False when no network leads outside: host upstreams are not asked then. */
-  readonly forwardsFromHost: boolean;
 }
 
 export interface SandboxWish {
@@ -40,15 +27,6 @@ export interface SandboxWish {
    * says so in its answer; a number: exactly this one, as after a restart, so that no rule changes.
    */
   readonly ports: { readonly udp: number; readonly tcp: number };
-}
-
-/** Names of one joined endpoint. */
-export interface NameRecord {
-  readonly network: NetworkId;
-  readonly networkName: string;
-  /** Lower case; the first one is the answer to PTR, as `<name>.<network>`. */
-  readonly names: readonly string[];
-  readonly addresses: readonly Address[];
 }
 
 /** Host ports asked for: one port on all of `addresses` (spec 05 N7). */

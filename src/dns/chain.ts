@@ -1,0 +1,29 @@
+/** Who is asked for an answer, in order. */
+
+import { answerLocally } from './local.ts';
+import type { DnsProtocol, Forwarder, Upstream } from './forward.ts';
+import type { NameTable, NameView } from './names.ts';
+import { MAX_TCP_ANSWER_OCTETS, localReply, type Query } from './wire.ts';
+
+/** What the handlers of one sandbox work on. */
+export interface ChainParts {
+  readonly table: NameTable;
+  readonly view: NameView;
+  readonly upstreams: readonly Upstream[];
+  readonly forwarder: Forwarder;
+}
+
+/** The reply, or undefined: not mine. */
+type Handler = (parts: ChainParts, query: Query, protocol: DnsProtocol) => Promise<Uint8Array> | Uint8Array | undefined;
+
+const local: Handler = ({ table, view }, query, protocol) => {
+  const records = answerLocally(table, view, query.bytes, 0, query.question);
+  if (records === undefined) return undefined;
+  return localReply(query, records, protocol === 'tcp' ? MAX_TCP_ANSWER_OCTETS : query.question.udpLimit);
+};
+
+/** Always has a reply. One-label names go out too: a search list is the asker's own business (spec 08 Q5). */
+const forward: Handler = ({ forwarder, upstreams, view }, query, protocol) =>
+  forwarder.forward(query, protocol, upstreams, view.forwardsFromHost);
+
+export const chain: readonly Handler[] = [local, forward];

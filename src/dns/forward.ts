@@ -1,0 +1,126 @@
+/**
+ * Asks upstreams on behalf of one sandbox, within limits. The race for one question is race.ts; sockets come from the
+ * dialler that is handed in.
+ */
+
+import type { Address } from '../base/index.ts';
+import { UpstreamHealth } from './health.ts';
+import { Race, type Exchange } from './race.ts';
+import { Slots } from './slots.ts';
+import { RCODE, errorReply, type Query } from './wire.ts';
+
+export type DnsProtocol = 'udp' | 'tcp';
+
+export interface Upstream {
+  readonly address: Address;
+  /** Default 53. */
+  readonly port?: number;
+  /** Namespace it is asked from: servers of the host's file from the host, `--dns` servers from the sandbox. */
+  readonly at: 'host' | 'sandbox';
+}
+
+/** Upstreams that count; the rest of a longer list is not asked. */
+export const MAX_UPSTREAMS = 3;
+
+export interface DialEvents {
+  /** One whole DNS message. May come again until close(). */
+  message(bytes: Uint8Array): void;
+  /** The exchange cannot succeed any more. Never before ask() has returned. */
+  failed(error: Error): void;
+}
+
+/** Opens sockets in the right namespace. */
+export interface Dialler {
+  /** Sends `message` from a new socket with a random source port. The socket lives until close(), which is repeatable. */
+  ask(upstream: Upstream, protocol: DnsProtocol, message: Uint8Array, events: DialEvents): { close(): void };
+}
+
+export interface ForwardLimits {
+  /** Time for one upstream from dialling to its answer, milliseconds. Default 4000. */
+  readonly exchangeMs?: number;
+  /** Questions being asked at once. Default 1024. */
+  readonly concurrent?: number;
+  /** Questions waiting for their turn. Default 3072. */
+  readonly queued?: number;
+  /** Longest wait for a turn, milliseconds; then REFUSED. Default 4000. */
+  readonly queueMs?: number;
+}
+
+/** What all sandboxes of one process share. */
+export interface ForwardShared {
+  /** Memory of silent servers of the host's file. */
+  readonly hostHealth: UpstreamHealth;
+  /** A ceiling over all sandboxes. */
+  readonly slots: Slots;
+}
+
+export const newForwardShared = (concurrent: number, queued: number, queueMs = 4000): ForwardShared => ({
+  hostHealth: new UpstreamHealth(() => performance.now()),
+  slots: new Slots(concurrent, queued, queueMs),
+});
+
+export class Forwarder {
+  readonly #dialler: Dialler;
+  readonly #shared: ForwardShared;
+  readonly #ownHealth = new UpstreamHealth(() => performance.now());
+  readonly #slots: Slots;
+  readonly #exchangeMs: number;
+  readonly #races = new Set<Race>();
+  readonly #exchanges = new Set<Exchange>();
+  #isClosed = false;
+
+  constructor(dialler: Dialler, shared: ForwardShared, limits: ForwardLimits = {}) {
+    this.#dialler = dialler;
+    this.#shared = shared;
+    this.#slots = new Slots(limits.concurrent ?? 1024, limits.queued ?? 3072, limits.queueMs ?? 4000);
+    this.#exchangeMs = limits.exchangeMs ?? 4000;
+  }
+
+  /** Sockets open to upstreams. */
+  get openSockets(): number {
+    return this.#exchanges.size;
+  }
+
+  /** The reply with the asker's id: an upstream's own bytes, SERVFAIL when none answered, REFUSED under overload. Never rejects. */
+  async forward(query: Query, protocol: DnsProtocol, upstreams: readonly Upstream[], fromHost: boolean): Promise<Uint8Array> {
+    const usable = upstreams.slice(0, MAX_UPSTREAMS).filter(({ at }) => at === 'sandbox' || fromHost);
+    if (usable.length === 0) return errorReply(query.bytes, RCODE.SERVFAIL);
+    if (!(await this.#slots.take())) return errorReply(query.bytes, RCODE.REFUSED);
+    try {
+      if (!(await this.#shared.slots.take())) return errorReply(query.bytes, RCODE.REFUSED);
+      try {
+        return (await this.#race(query, protocol, usable)) ?? errorReply(query.bytes, RCODE.SERVFAIL);
+      } finally {
+        this.#shared.slots.release();
+      }
+    } finally {
+      this.#slots.release();
+    }
+  }
+
+  /** Closes every socket and opens none any more; open questions are answered SERVFAIL, waiting ones REFUSED. */
+  close(): void {
+    this.#isClosed = true;
+    this.#slots.clear();
+    for (const race of [...this.#races]) race.abandon();
+    for (const exchange of [...this.#exchanges]) exchange.close();
+  }
+
+  async #race(query: Query, protocol: DnsProtocol, upstreams: readonly Upstream[]): Promise<Uint8Array | undefined> {
+    if (this.#isClosed) return undefined;
+    const race = new Race({
+      query,
+      protocol,
+      dialler: this.#dialler,
+      exchangeMs: this.#exchangeMs,
+      exchanges: this.#exchanges,
+      healthOf: ({ at }) => (at === 'host' ? this.#shared.hostHealth : this.#ownHealth),
+    });
+    this.#races.add(race);
+    try {
+      return await race.run(upstreams);
+    } finally {
+      this.#races.delete(race);
+    }
+  }
+}

@@ -1,0 +1,63 @@
+/** A bounded number of things at once, with a bounded queue of those that wait. */
+
+interface Waiter {
+  readonly grant: (granted: boolean) => void;
+  readonly timer: NodeJS.Timeout;
+}
+
+export class Slots {
+  readonly #limit: number;
+  readonly #queueLimit: number;
+  readonly #waitMs: number;
+  readonly #waiting = new Set<Waiter>();
+  #taken = 0;
+
+  constructor(limit: number, queueLimit: number, waitMs: number) {
+    this.#limit = limit;
+    this.#queueLimit = queueLimit;
+    this.#waitMs = waitMs;
+  }
+
+  get taken(): number {
+    return this.#taken;
+  }
+
+  /** True with a slot taken, which release() gives back; false when the queue is full or the wait was too long. */
+  take(): Promise<boolean> {
+    if (this.#taken < this.#limit) {
+      this.#taken++;
+      return Promise.resolve(true);
+    }
+    if (this.#waiting.size >= this.#queueLimit) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      const waiter: Waiter = {
+        grant: resolve,
+        timer: setTimeout(() => {
+          this.#waiting.delete(waiter);
+          resolve(false);
+        }, this.#waitMs),
+      };
+      this.#waiting.add(waiter);
+    });
+  }
+
+  release(): void {
+    for (const waiter of this.#waiting) {
+      // The slot goes over without becoming free in between.
+      this.#waiting.delete(waiter);
+      clearTimeout(waiter.timer);
+      waiter.grant(true);
+      return;
+    }
+    this.#taken--;
+  }
+
+  /** Turns all waiting ones away. */
+  clear(): void {
+    for (const waiter of this.#waiting) {
+      clearTimeout(waiter.timer);
+      waiter.grant(false);
+    }
+    this.#waiting.clear();
+  }
+}
