@@ -1,5 +1,188 @@
-import { CnmError } from '../base/index.ts';
-import type { Netns, Rtnl } from './contract.ts';
-export function openRtnl(_netns: Netns): Rtnl {
-  throw new CnmError('internal', 'rtnetlink is not there yet');
+/** The rtnetlink façade on one namespace: lists, lookups and batches. */
+
+import { familyOf, KernelError, type IpFamily } from '../base/index.ts';
+import type {
+  AddressSpec,
+  FdbSpec,
+  Link,
+  LinkAt,
+  LinkFilter,
+  NeighbourSpec,
+  Netns,
+  RouteSpec,
+  Rtnl,
+  RtnlOp,
+  RuleSpec,
+  Table,
+} from './contract.ts';
+import { encodeGroupRemove, encodeLinkGet, encodeLinkMove, parseLink } from './link.ts';
+import { encodeFdbList, encodeNeighbourList, parseFdb, parseNeighbour } from './neighbour.ts';
+import { isRefusal, NetlinkSocket, NETLINK_ROUTE, type Message, type Refusal } from './netlink.ts';
+import { describeLink, describeOperation, encodeOperation } from './operations.ts';
+import * as route from './route.ts';
+import { Turnstile } from './turnstile.ts';
+
+/**
+ * Batches of all namespaces that may be on pool threads at once. The pool has four, and the file system and the store
+ * need some.
+ */
+const offThread = new Turnstile(2);
+
+function matches<S extends object>(entry: S, filter: Partial<S>): boolean {
+  return (Object.keys(filter) as (keyof S)[]).every((key) => filter[key] === undefined || entry[key] === filter[key]);
 }
+
+const families = (family: IpFamily | undefined): readonly IpFamily[] => (family === undefined ? [4, 6] : [family]);
+
+/** The messages of a batch, and which operation each one belongs to. */
+interface Encoded {
+  readonly messages: readonly Message[];
+  readonly owners: readonly number[];
+}
+
+class OpenRtnl implements Rtnl {
+  readonly link: Rtnl['link'];
+  readonly address: Table<AddressSpec>;
+  readonly route: Table<RouteSpec>;
+  readonly rule: Table<RuleSpec>;
+  readonly neighbour: Table<NeighbourSpec>;
+  readonly fdb: Table<FdbSpec>;
+  readonly #netns: Netns;
+  readonly #requests: NetlinkSocket;
+  // Of its own, so that a list that fails half-way cannot leave anything in front of a batch's answers.
+  readonly #lists: NetlinkSocket;
+
+  constructor(netns: Netns) {
+    this.#netns = netns;
+    this.#requests = NetlinkSocket.open(netns, NETLINK_ROUTE);
+    this.#lists = NetlinkSocket.open(netns, NETLINK_ROUTE);
+    this.link = {
+      get: async (at) => this.#linkAt(at),
+      find: async (at) => this.#findLink(at),
+      list: async (filter = {}) => this.#list(encodeLinkGet(), 'links', parseLink, filter satisfies LinkFilter as Partial<Link>),
+      move: (at, to, name) => this.#move(at, to, name),
+    };
+    this.address = {
+      list: async (filter = {}) =>
+        families(filter.prefix === undefined ? undefined : familyOf(filter.prefix)).flatMap((family) =>
+          this.#list(route.encodeAddressList(family, filter.link), 'addresses', route.parseAddressMessage, filter),
+        ),
+    };
+    this.route = { list: async (filter = {}) => this.#routes(filter) };
+    this.rule = {
+      list: async (filter = {}) =>
+        families(filter.family).flatMap((family) => this.#list(route.encodeRuleList(family), 'rules', route.parseRule, filter)),
+    };
+    this.neighbour = {
+      list: async (filter = {}) =>
+        families(filter.address === undefined ? undefined : familyOf(filter.address)).flatMap((family) =>
+          this.#list(encodeNeighbourList(family, filter.link), 'neighbours', parseNeighbour, filter),
+        ),
+    };
+    this.fdb = {
+      list: async (filter = {}) => this.#list(encodeFdbList(filter.link), 'forwarding entries', parseFdb, filter),
+    };
+  }
+
+  async batch(ops: readonly RtnlOp[]): Promise<void> {
+    const encoded = this.#encode(ops);
+    this.#check(ops, encoded, this.#requests.execute(encoded.messages));
+  }
+
+  batchOffThread(ops: readonly RtnlOp[]): Promise<void> {
+    return this.#offThread(async (socket) => {
+      const encoded = this.#encode(ops);
+      this.#check(ops, encoded, await socket.executeOffThread(encoded.messages));
+    });
+  }
+
+  /** Removes every link of a group on a pool thread. True when there was one. */
+  removeGroup(group: number): Promise<boolean> {
+    return this.#offThread(async (socket) => {
+      const refused = await socket.executeOffThread([encodeGroupRemove(group)]);
+      if (refused?.errno === 'ENODEV') return false;
+      if (refused !== undefined) throw new KernelError('link.remove', `group ${group}`, refused.errno, refused.text);
+      return true;
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#requests[Symbol.dispose]();
+    this.#lists[Symbol.dispose]();
+  }
+
+  /** On a socket for this work only, gone after it: while it is open it keeps the namespace alive. */
+  #offThread<T>(work: (socket: NetlinkSocket) => Promise<T>): Promise<T> {
+    return offThread.pass(async () => {
+      using socket = NetlinkSocket.open(this.#netns, NETLINK_ROUTE);
+      return await work(socket);
+    });
+  }
+
+  #list<S extends object>(message: Message, what: string, parse: (body: Buffer) => S | undefined, filter: Partial<S>): S[] {
+    return this.#lists.dump(message, what, (body) => {
+      const entry = parse(body);
+      return entry !== undefined && matches(entry, filter) ? entry : undefined;
+    });
+  }
+
+  #routes(filter: Partial<RouteSpec>): RouteSpec[] {
+    return families(filter.family).flatMap((family) =>
+      this.#lists
+        .dump(route.encodeRouteList(family), 'routes', route.parseRoute)
+        .flat()
+        .filter((entry) => matches(entry, filter)),
+    );
+  }
+
+  #findLink(at: LinkAt): Link | undefined {
+    const found = this.#requests.request(encodeLinkGet(at), parseLink);
+    if (!isRefusal(found)) return found;
+    if (found.errno === 'ENODEV') return undefined;
+    throw new KernelError('link.get', describeLink(at), found.errno, found.text);
+  }
+
+  #linkAt(at: LinkAt): Link {
+    const link = this.#findLink(at);
+    if (link === undefined) throw new KernelError('link.get', describeLink(at), 'ENODEV', 'no such link');
+    return link;
+  }
+
+  async #move(at: LinkAt, to: Netns, name?: string): Promise<void> {
+    await this.#offThread(async (socket) => {
+      const { index } = this.#linkAt(at);
+      const refused = await socket.executeOffThread([encodeLinkMove(index, to, name)]);
+      if (refused !== undefined) throw new KernelError('link.move', describeLink(at), refused.errno, refused.text);
+    });
+  }
+
+  #encode(ops: readonly RtnlOp[]): Encoded {
+    const messages: Message[] = [];
+    const owners: number[] = [];
+    for (const [i, operation] of ops.entries()) {
+      for (const message of encodeOperation(this.#renameByIndex(operation))) {
+        messages.push(message);
+        owners.push(i);
+      }
+    }
+    return { messages, owners };
+  }
+
+  /** A name in a change is either the link's or its new one: with both, the kernel needs the index. */
+  #renameByIndex(operation: RtnlOp): RtnlOp {
+    if (operation.op !== 'link.set' || operation.change.name === undefined || 'index' in operation.at) return operation;
+    return { ...operation, at: { index: this.#linkAt(operation.at).index } };
+  }
+
+  #check(ops: readonly RtnlOp[], { owners }: Encoded, refused: Refusal | undefined): void {
+    if (refused === undefined) return;
+    const at = owners[refused.at] ?? ops.length - 1;
+    const operation = ops[at];
+    if (operation === undefined) throw new KernelError('batch', 'of nothing', refused.errno, refused.text);
+    const position = ops.length === 1 ? '' : ` (operation ${at + 1} of ${ops.length})`;
+    throw new KernelError(operation.op, `${describeOperation(operation)}${position}`, refused.errno, refused.text);
+  }
+}
+
+/** Opens the façade; its sockets keep the namespace alive until it is disposed. */
+export const openRtnl = (netns: Netns): Rtnl & { removeGroup(group: number): Promise<boolean> } => new OpenRtnl(netns);

@@ -1,0 +1,84 @@
+/** Netlink attributes (linux/netlink.h, struct nlattr): type-length-value, aligned to four octets, in host order. */
+
+const HEADER = 4;
+const NESTED = 0x8000;
+const TYPE_MASK = 0x3fff;
+
+const aligned = (length: number): number => (length + 3) & ~3;
+
+/** One attribute, padded. */
+export function attribute(type: number, payload: Uint8Array): Buffer {
+  const raw = Buffer.alloc(aligned(HEADER + payload.length));
+  raw.writeUInt16LE(HEADER + payload.length, 0);
+  raw.writeUInt16LE(type, 2);
+  raw.set(payload, HEADER);
+  return raw;
+}
+
+/** An attribute that holds others, marked as such. */
+export const nest = (type: number, ...parts: readonly Uint8Array[]): Buffer => attribute(type | NESTED, Buffer.concat(parts));
+
+/** A zero-terminated string. */
+export const text = (type: number, value: string): Buffer => attribute(type, Buffer.from(`${value}\0`));
+
+export function u32(value: number): Buffer {
+  const raw = Buffer.alloc(4);
+  raw.writeUInt32LE(value);
+  return raw;
+}
+
+export function u32be(value: number): Buffer {
+  const raw = Buffer.alloc(4);
+  raw.writeUInt32BE(value);
+  return raw;
+}
+
+export function u16be(value: number): Buffer {
+  const raw = Buffer.alloc(2);
+  raw.writeUInt16BE(value);
+  return raw;
+}
+
+/** Attributes by type; values are views of `raw`. The last of a type wins. A malformed tail is ignored. */
+export class Attributes {
+  readonly #values = new Map<number, Buffer>();
+
+  constructor(raw: Buffer, offset = 0) {
+    let at = offset;
+    while (at + HEADER <= raw.length) {
+      const length = raw.readUInt16LE(at);
+      if (length < HEADER || at + length > raw.length) return;
+      this.#values.set(raw.readUInt16LE(at + 2) & TYPE_MASK, raw.subarray(at + HEADER, at + length));
+      at += aligned(length);
+    }
+  }
+
+  bytes(type: number): Buffer | undefined {
+    return this.#values.get(type);
+  }
+
+  u32(type: number): number | undefined {
+    const value = this.#values.get(type);
+    return value !== undefined && value.length >= 4 ? value.readUInt32LE(0) : undefined;
+  }
+
+  u8(type: number): number | undefined {
+    return this.#values.get(type)?.[0];
+  }
+
+  u16be(type: number): number | undefined {
+    const value = this.#values.get(type);
+    return value !== undefined && value.length >= 2 ? value.readUInt16BE(0) : undefined;
+  }
+
+  text(type: number): string | undefined {
+    const value = this.#values.get(type);
+    if (value === undefined) return undefined;
+    const end = value.indexOf(0);
+    return value.toString('utf8', 0, end < 0 ? value.length : end);
+  }
+
+  nested(type: number): Attributes {
+    return new Attributes(this.#values.get(type) ?? Buffer.alloc(0));
+  }
+}

@@ -1,0 +1,240 @@
+/** Links as rtnetlink messages (linux/if_link.h). */
+
+import * as ifla from 'netlink/dist/rt/ifla.js';
+import * as rt from 'netlink/dist/rt/structs.js';
+import { AttrStream, type StreamData } from 'netlink/dist/structs.js';
+import { CnmError, addressBytes, familyOf, macBytes, type Mac } from '../base/index.ts';
+import { Attributes, u16be, u32 } from './attributes.ts';
+import type { Link, LinkAt, LinkChange, LinkSpec, Netns } from './contract.ts';
+import { NLM_F_CREATE, NLM_F_EXCL, type Message } from './netlink.ts';
+
+const { NEWLINK, DELLINK, GETLINK, SETLINK } = rt.MessageType;
+
+/** RTEXT_FILTER_SKIP_STATS: counters are most of a link's bytes and nobody here reads them. */
+const SKIP_STATS = u32(8);
+/** IANA's port of VXLAN; the kernel's own default is an older one. */
+const VXLAN_PORT = 4789;
+const MACVLAN_MODES = { private: 1, vepa: 2, bridge: 4, passthru: 8 } as const;
+const IPVLAN_MODES = { l2: 0, l3: 1, l3s: 2 } as const;
+const IPVLAN_FLAGS = { bridge: 0, private: 1, vepa: 2 } as const;
+
+// What is read: struct ifinfomsg and a few attributes.
+const IFINFO_SIZE = 16;
+const IFF_UP = 1;
+const IFF_RUNNING = 0x40;
+const IFLA = { address: 1, ifname: 3, mtu: 4, link: 5, master: 10, linkinfo: 18, ifalias: 20, group: 27 } as const;
+const IFLA_INFO_KIND = 1;
+
+/** Longest name of a link, octets (IFNAMSIZ less its zero). */
+const MAX_NAME = 15;
+
+/** The bytes that the package's formatters emit. */
+export function formatted(...parts: readonly StreamData[]): Buffer {
+  const stream = new AttrStream();
+  for (const part of parts) stream.emit(part);
+  return Buffer.concat(stream.bufs);
+}
+
+// The formatters return streams where the package's types ask for a Buffer; AttrStream takes both.
+const asBuffer = (stream: StreamData): Buffer => formatted(stream);
+
+function u8(value: boolean | number): Buffer {
+  return Buffer.from([Number(value)]);
+}
+
+function u16(value: number): Buffer {
+  const raw = Buffer.alloc(2);
+  raw.writeUInt16LE(value);
+  return raw;
+}
+
+function checkedName(name: string): string {
+  if (name === '' || name === '.' || name === '..' || Buffer.byteLength(name) > MAX_NAME || /[\s/:\0]/.test(name)) {
+    throw new CnmError('bad_name', `invalid interface name: ${JSON.stringify(name)}`);
+  }
+  return name;
+}
+
+interface CommonSpec {
+  readonly name: string;
+  readonly index?: number;
+  readonly mac?: Mac;
+  readonly mtu?: number;
+  readonly group?: number;
+  readonly netns?: Netns;
+}
+
+/** Attributes that both halves of a veth can have. */
+const commonAttributes = (spec: CommonSpec): ifla.LinkAttrs => ({
+  ifname: checkedName(spec.name),
+  ...(spec.mac === undefined ? {} : { address: Buffer.from(macBytes(spec.mac)) }),
+  ...(spec.mtu === undefined ? {} : { mtu: spec.mtu }),
+  ...(spec.group === undefined ? {} : { group: spec.group }),
+  ...(spec.netns === undefined ? {} : { netNsFd: spec.netns.fd }),
+});
+
+function vxlanData(spec: LinkSpec): StreamData {
+  const settings = spec.vxlan;
+  if (settings === undefined) throw new CnmError('internal', `vxlan ${spec.name} needs its settings`);
+  const { local } = settings;
+  const localKey = local !== undefined && familyOf(local) === 6 ? 'local6' : 'local';
+  return ifla.formatVxlan({
+    id: settings.vni,
+    port: u16be(settings.port ?? VXLAN_PORT),
+    ...(spec.parent === undefined ? {} : { link: spec.parent }),
+    ...(local === undefined ? {} : { [localKey]: Buffer.from(addressBytes(local)) }),
+    ...(settings.learning === undefined ? {} : { learning: Number(settings.learning) }),
+    ...(settings.proxy === undefined ? {} : { proxy: Number(settings.proxy) }),
+    ...(settings.l2miss === undefined ? {} : { l2miss: Number(settings.l2miss) }),
+    ...(settings.l3miss === undefined ? {} : { l3miss: Number(settings.l3miss) }),
+  });
+}
+
+function bridgeData({ bridge }: LinkSpec): StreamData {
+  return ifla.formatBridge({
+    ...(bridge?.stp === undefined ? {} : { stpState: u32(Number(bridge.stp)) }),
+    ...(bridge?.multicastSnooping === undefined ? {} : { mcastSnooping: u8(bridge.multicastSnooping) }),
+    ...(bridge?.vlanFiltering === undefined ? {} : { vlanFiltering: u8(bridge.vlanFiltering) }),
+  });
+}
+
+function vethData({ peer }: LinkSpec): StreamData {
+  if (peer === undefined) return [];
+  const body = formatted(rt.formatLink({ ...(peer.index === undefined ? {} : { index: peer.index }) }), ifla.formatLinkAttrs(commonAttributes(peer)));
+  return ifla.formatVethInfo({ peer: body });
+}
+
+function kindData(spec: LinkSpec): StreamData {
+  switch (spec.kind) {
+    case 'veth':
+      return vethData(spec);
+    case 'bridge':
+      return bridgeData(spec);
+    case 'vxlan':
+      return vxlanData(spec);
+    case 'macvlan':
+      return ifla.formatMacvlan({ mode: MACVLAN_MODES[spec.macvlan?.mode ?? 'bridge'] });
+    case 'ipvlan':
+      return ifla.formatIpvlan({
+        mode: IPVLAN_MODES[spec.ipvlan?.mode ?? 'l2'],
+        flags: u16(IPVLAN_FLAGS[spec.ipvlan?.flag ?? 'bridge']),
+      });
+    case 'vlan':
+      if (spec.vlan === undefined) throw new CnmError('internal', `vlan ${spec.name} needs its id`);
+      return ifla.formatVlan({ id: spec.vlan.id });
+    case 'dummy':
+      return [];
+  }
+}
+
+/** RTM_NEWLINK that fails when the name is taken. Defaults: macvlan mode bridge, ipvlan mode l2, VXLAN port 4789. */
+export function encodeLinkAdd(spec: LinkSpec): Message {
+  const data = asBuffer(kindData(spec));
+  const attributes: ifla.LinkAttrs = {
+    ...commonAttributes(spec),
+    // VXLAN names its lower link in its own data.
+    ...(spec.parent === undefined || spec.kind === 'vxlan' ? {} : { link: u32(spec.parent) }),
+    ...(spec.master === undefined ? {} : { master: spec.master }),
+    linkinfo: asBuffer(ifla.formatInfo({ kind: spec.kind, ...(data.length === 0 ? {} : { data }) })),
+  };
+  const header = rt.formatLink({
+    ...(spec.index === undefined ? {} : { index: spec.index }),
+    ...(spec.up === true ? { flags: { up: true }, change: { up: true } } : {}),
+  });
+  return { type: NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, body: formatted(header, ifla.formatLinkAttrs(attributes)) };
+}
+
+/** Header and attributes that point at an existing link. */
+const pointed = (at: LinkAt): { index?: number; attributes: ifla.LinkAttrs } =>
+  'index' in at ? { index: at.index, attributes: {} } : { attributes: { ifname: checkedName(at.name) } };
+
+function change(at: LinkAt, attributes: ifla.LinkAttrs, up?: boolean): Message {
+  const target = pointed(at);
+  const header = rt.formatLink({
+    ...(target.index === undefined ? {} : { index: target.index }),
+    ...(up === undefined ? {} : { flags: up ? { up: true } : {}, change: { up: true } }),
+  });
+  return { type: SETLINK, body: formatted(header, ifla.formatLinkAttrs({ ...target.attributes, ...attributes })) };
+}
+
+function portChange(at: LinkAt, { hairpin, isolated }: LinkChange): Message {
+  const target = pointed(at);
+  const slaveData = asBuffer(
+    ifla.formatBridgePort({
+      ...(hairpin === undefined ? {} : { mode: Number(hairpin) }),
+      ...(isolated === undefined ? {} : { isolated: u8(isolated) }),
+    }),
+  );
+  const linkinfo = asBuffer(ifla.formatInfo({ slaveKind: 'bridge', slaveData }));
+  const header = rt.formatLink({ ...(target.index === undefined ? {} : { index: target.index }) });
+  return { type: NEWLINK, body: formatted(header, ifla.formatLinkAttrs({ ...target.attributes, linkinfo })) };
+}
+
+/**
+ * One to three messages, in order: down first (kernels before 6.2 rename only what is down), then the rest, then the
+ * settings of a bridge port, which the kernel takes only from what is a port already. A new name needs `at` by index.
+ */
+export function encodeLinkChange(at: LinkAt, wish: LinkChange): Message[] {
+  const attributes: ifla.LinkAttrs = {
+    ...(wish.name === undefined ? {} : { ifname: checkedName(wish.name) }),
+    ...(wish.alias === undefined ? {} : { ifalias: wish.alias }),
+    ...(wish.mac === undefined ? {} : { address: Buffer.from(macBytes(wish.mac)) }),
+    ...(wish.mtu === undefined ? {} : { mtu: wish.mtu }),
+    ...(wish.group === undefined ? {} : { group: wish.group }),
+    ...(wish.master === undefined ? {} : { master: wish.master }),
+  };
+  if (wish.name !== undefined && !('index' in at)) throw new CnmError('internal', 'renaming needs the index of a link');
+  const messages: Message[] = [];
+  const hasAttributes = Object.keys(attributes).length > 0;
+  if (wish.up === false) messages.push(change(at, {}, false));
+  if (hasAttributes || wish.up === true) messages.push(change(at, attributes, wish.up === true ? true : undefined));
+  if (wish.hairpin !== undefined || wish.isolated !== undefined) messages.push(portChange(at, wish));
+  return messages;
+}
+
+/** Moves a link, given by its index, to another namespace, under `name` when given. */
+export const encodeLinkMove = (index: number, to: Netns, name?: string): Message =>
+  change({ index }, { netNsFd: to.fd, ...(name === undefined ? {} : { ifname: checkedName(name) }) });
+
+export function encodeLinkRemove(at: LinkAt): Message {
+  const target = pointed(at);
+  const header = rt.formatLink({ ...(target.index === undefined ? {} : { index: target.index }) });
+  return { type: DELLINK, body: formatted(header, ifla.formatLinkAttrs(target.attributes)) };
+}
+
+/** Removes every link of a group; the kernel answers ENODEV when there is none. */
+export const encodeGroupRemove = (group: number): Message => ({
+  type: DELLINK,
+  body: formatted(rt.formatLink({}), ifla.formatLinkAttrs({ group })),
+});
+
+/** Asks for one link; without `at` for all of them, as a dump. */
+export function encodeLinkGet(at?: LinkAt): Message {
+  const target = at === undefined ? { attributes: {} } : pointed(at);
+  const header = rt.formatLink({ ...('index' in target ? { index: target.index } : {}) });
+  return { type: GETLINK, body: formatted(header, ifla.formatLinkAttrs({ ...target.attributes, extMask: SKIP_STATS })) };
+}
+
+/** Reads RTM_NEWLINK. Only what is needed is looked at, so that odd hardware cannot spoil a list. */
+export function parseLink(body: Buffer): Link {
+  const attributes = new Attributes(body, IFINFO_SIZE);
+  const flags = body.readUInt32LE(8);
+  const raw = attributes.bytes(IFLA.address);
+  const hasMac = raw?.length === 6 && raw.some((octet) => octet !== 0);
+  const alias = attributes.text(IFLA.ifalias);
+  const master = attributes.u32(IFLA.master);
+  const parent = attributes.u32(IFLA.link);
+  return {
+    index: body.readInt32LE(4),
+    name: attributes.text(IFLA.ifname) ?? '',
+    kind: attributes.nested(IFLA.linkinfo).text(IFLA_INFO_KIND) ?? '',
+    ...(hasMac ? { mac: (raw.toString('hex').match(/../g) ?? []).join(':') as Mac } : {}),
+    mtu: attributes.u32(IFLA.mtu) ?? 0,
+    up: (flags & IFF_UP) !== 0,
+    running: (flags & IFF_RUNNING) !== 0,
+    group: attributes.u32(IFLA.group) ?? 0,
+    ...(alias === undefined || alias === '' ? {} : { alias }),
+    ...(master === undefined || master === 0 ? {} : { master }),
+    ...(parent === undefined || parent === 0 ? {} : { parent }),
+  };
+}

@@ -1,0 +1,291 @@
+/**
+ * Requests, acknowledged batches and dumps over a netlink socket of our own. The netlink package gives the message
+ * bodies only (link.ts, route.ts, neighbour.ts): its sockets tell neither the kernel's words for an error nor whether a
+ * dump was interrupted, and abort the process when their buffer overflows.
+ */
+
+import { KernelError } from '../base/index.ts';
+import { Attributes } from './attributes.ts';
+import type { Netns } from './contract.ts';
+import { errnoName } from './errno.ts';
+import * as libc from './libc.ts';
+
+export interface Message {
+  readonly type: number;
+  /** Besides NLM_F_REQUEST, which is always set. */
+  readonly flags?: number;
+  readonly body: Uint8Array;
+}
+
+/** The kernel's refusal of one message of a batch. */
+export interface Refusal {
+  /** Which message, from 0. */
+  readonly at: number;
+  readonly errno: string;
+  /** Extended-ACK text, when the kernel gave one. */
+  readonly text?: string;
+}
+
+export interface Received {
+  readonly type: number;
+  readonly flags: number;
+  readonly sequence: number;
+  /** A view that is valid until the next receive. */
+  readonly body: Buffer;
+}
+
+/** What a NetlinkSocket talks through. */
+export interface Channel {
+  send(data: Buffer): void;
+  /** Length of the message, 0 when none waits. A message longer than `into` is cut. */
+  receive(into: Buffer): number;
+}
+
+// linux/netlink.h
+export const NLM_F_REPLACE = 0x100;
+export const NLM_F_EXCL = 0x200;
+export const NLM_F_CREATE = 0x400;
+export const NETLINK_ROUTE = 0;
+export const NETLINK_NETFILTER = 12;
+const NLM_F_REQUEST = 1;
+const NLM_F_ACK = 4;
+const NLM_F_DUMP_INTR = 0x10;
+const NLM_F_DUMP = 0x300;
+const NLM_F_ACK_TLVS = 0x200;
+const NLMSG_ERROR = 2;
+const NLMSG_DONE = 3;
+const NLMSGERR_ATTR_MSG = 1;
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
+const NETLINK_GET_STRICT_CHK = 12;
+const SO_RCVBUFFORCE = 33;
+const SO_RCVBUF = 8;
+
+const HEADER = 16;
+/** Messages sent before their acknowledgements are read: more could overflow the receive buffer. */
+const MAX_IN_FLIGHT = 100;
+const RECEIVE_BUFFER = 1 << 20;
+/** The kernel never makes a larger part of a dump. */
+const MAX_MESSAGE = 1 << 16;
+/** Tries of one dump that changes keep interrupting. */
+const MAX_DUMP_TRIES = 10;
+
+// All receiving is synchronous, so that one buffer serves all sockets of a thread.
+const incoming = Buffer.allocUnsafeSlow(MAX_MESSAGE);
+
+/** Messages in one datagram. Throws on a length that does not fit. */
+export function* splitMessages(raw: Buffer): Generator<Received> {
+  for (let at = 0; at + HEADER <= raw.length; ) {
+    const length = raw.readUInt32LE(at);
+    if (length < HEADER || at + length > raw.length) throw new KernelError('netlink', 'message', 'EBADMSG');
+    yield {
+      type: raw.readUInt16LE(at + 4),
+      flags: raw.readUInt16LE(at + 6),
+      sequence: raw.readUInt32LE(at + 8),
+      body: raw.subarray(at + HEADER, at + length),
+    };
+    at += (length + 3) & ~3;
+  }
+}
+
+function frame(messages: readonly Message[], flags: number, firstSequence: number): Buffer {
+  const size = messages.reduce((sum, message) => sum + HEADER + ((message.body.length + 3) & ~3), 0);
+  const raw = Buffer.alloc(size);
+  let at = 0;
+  for (const [i, message] of messages.entries()) {
+    raw.writeUInt32LE(HEADER + message.body.length, at);
+    raw.writeUInt16LE(message.type, at + 4);
+    raw.writeUInt16LE((message.flags ?? 0) | NLM_F_REQUEST | flags, at + 6);
+    raw.writeUInt32LE((firstSequence + i) >>> 0, at + 8);
+    raw.set(message.body, at + HEADER);
+    at += HEADER + ((message.body.length + 3) & ~3);
+  }
+  return raw;
+}
+
+/** Reads an error or end of dump; its text lies behind the number and, in an error, the copied header (capped, as asked). */
+function refusal(answer: Received, at: number): Refusal | undefined {
+  if (answer.body.length < 4) return undefined;
+  const error = answer.body.readInt32LE(0);
+  if (error === 0) return undefined;
+  const attributes = new Attributes(answer.body, answer.type === NLMSG_DONE ? 4 : 4 + HEADER);
+  const text = (answer.flags & NLM_F_ACK_TLVS) === 0 ? undefined : attributes.text(NLMSGERR_ATTR_MSG);
+  return { at, errno: errnoName(-error), ...(text === undefined ? {} : { text }) };
+}
+
+class SocketChannel implements Channel {
+  readonly fd: number;
+
+  constructor(fd: number) {
+    this.fd = fd;
+  }
+
+  send(data: Buffer): void {
+    if (libc.send(this.fd, data) !== data.length) throw new KernelError('send', 'netlink', 'EMSGSIZE');
+  }
+
+  receive(into: Buffer): number {
+    return Math.max(0, libc.receive(this.fd, into, libc.MSG.dontwait | libc.MSG.trunc));
+  }
+}
+
+function openSocket(netns: Netns, protocol: number): number {
+  const fd = netns.run(() => libc.socket(libc.AF.netlink, libc.SOCK.raw, protocol));
+  try {
+    try {
+      libc.setSocketOption(fd, libc.SOL.socket, SO_RCVBUFFORCE, RECEIVE_BUFFER);
+    } catch {
+      libc.setSocketOption(fd, libc.SOL.socket, SO_RCVBUF, RECEIVE_BUFFER);
+    }
+    libc.setSocketOption(fd, libc.SOL.netlink, NETLINK_EXT_ACK, 1);
+    libc.setSocketOption(fd, libc.SOL.netlink, NETLINK_CAP_ACK, 1);
+    libc.setSocketOption(fd, libc.SOL.netlink, NETLINK_GET_STRICT_CHK, 1);
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
+/**
+ * One conversation with the kernel, made for a namespace and independent of it later. Every call but those off the
+ * thread is done when it returns: the kernel works inside `send`, and all answers wait when that ends.
+ */
+export class NetlinkSocket implements Disposable {
+  readonly #channel: Channel;
+  readonly #fd: number;
+  #sequence = 0;
+
+  constructor(channel: Channel, fd = -1) {
+    this.#channel = channel;
+    this.#fd = fd;
+  }
+
+  static open(netns: Netns, protocol: number): NetlinkSocket {
+    const fd = openSocket(netns, protocol);
+    return new NetlinkSocket(new SocketChannel(fd), fd);
+  }
+
+  /** Sends messages as one; answers the first refusal. Stops after the hundred that held it. */
+  execute(messages: readonly Message[]): Refusal | undefined {
+    for (let at = 0; at < messages.length; at += MAX_IN_FLIGHT) {
+      const chunk = messages.slice(at, at + MAX_IN_FLIGHT);
+      const first = this.#claim(chunk.length);
+      this.#channel.send(frame(chunk, NLM_F_ACK, first));
+      const refused = this.#acknowledgements(first, chunk.length);
+      if (refused !== undefined) return { ...refused, at: at + refused.at };
+    }
+    return undefined;
+  }
+
+  /** As execute, but the kernel works on a pool thread. One call at a time on a socket. */
+  async executeOffThread(messages: readonly Message[]): Promise<Refusal | undefined> {
+    for (let at = 0; at < messages.length; at += MAX_IN_FLIGHT) {
+      const chunk = messages.slice(at, at + MAX_IN_FLIGHT);
+      const first = this.#claim(chunk.length);
+      await libc.sendOffThread(this.#fd, frame(chunk, NLM_F_ACK, first));
+      const refused = this.#acknowledgements(first, chunk.length);
+      if (refused !== undefined) return { ...refused, at: at + refused.at };
+    }
+    return undefined;
+  }
+
+  /**
+   * Sends messages that are acknowledged only where their own flags say so, as nfnetlink batches want; the first
+   * refusal, also of messages that asked for no acknowledgement.
+   */
+  executeTransaction(messages: readonly Message[]): Refusal | undefined {
+    const first = this.#claim(messages.length);
+    this.#channel.send(frame(messages, 0, first));
+    let refused: Refusal | undefined;
+    for (const answer of this.#waiting()) {
+      const at = (answer.sequence - first) >>> 0;
+      if (answer.type === NLMSG_ERROR && at < messages.length) refused ??= refusal(answer, at);
+    }
+    return refused;
+  }
+
+  /** One request with one answer, read by `parse`. */
+  request<T>(message: Message, parse: (body: Buffer) => T): T | Refusal {
+    const sequence = this.#claim(1);
+    this.#channel.send(frame([message], 0, sequence));
+    for (const answer of this.#waiting()) {
+      if (answer.sequence !== sequence) continue;
+      if (answer.type !== NLMSG_ERROR) return parse(answer.body);
+      const refused = refusal(answer, 0);
+      if (refused !== undefined) return refused;
+    }
+    return { at: 0, errno: 'ENOMSG' };
+  }
+
+  /**
+   * Everything the kernel lists for `message`; `parse` leaves out what it answers undefined for. A dump that changes
+   * interrupted is begun again, since it may lack or repeat entries; so `parse` must only read, and must not throw. Throws
+   * KernelError; `what` is its subject.
+   */
+  dump<T>(message: Message, what: string, parse: (body: Buffer) => T | undefined): T[] {
+    for (let tries = 0; tries < MAX_DUMP_TRIES; tries++) {
+      const found = this.#dumpOnce(message, what, parse);
+      if (found !== undefined) return found;
+    }
+    throw new KernelError('list', what, 'EINTR', `interrupted by changes ${MAX_DUMP_TRIES} times`);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#fd >= 0) libc.close(this.#fd);
+  }
+
+  #claim(count: number): number {
+    const first = (this.#sequence + 1) >>> 0;
+    this.#sequence = (this.#sequence + count) >>> 0;
+    return first;
+  }
+
+  /** Messages until none waits. */
+  *#waiting(): Generator<Received> {
+    for (;;) {
+      const length = this.#channel.receive(incoming);
+      if (length === 0) return;
+      if (length > incoming.length) throw new KernelError('netlink', 'message', 'EMSGSIZE');
+      yield* splitMessages(incoming.subarray(0, length));
+    }
+  }
+
+  #acknowledgements(first: number, count: number): Refusal | undefined {
+    let missing = count;
+    let refused: Refusal | undefined;
+    for (const answer of this.#waiting()) {
+      const at = (answer.sequence - first) >>> 0;
+      // What an earlier, failed exchange left behind bears other numbers.
+      if (at >= count || answer.type !== NLMSG_ERROR) continue;
+      refused ??= refusal(answer, at);
+      if (--missing === 0) return refused;
+    }
+    return refused ?? { at: count - missing, errno: 'ENOMSG', text: 'the kernel acknowledged too little' };
+  }
+
+  #dumpOnce<T>(message: Message, what: string, parse: (body: Buffer) => T | undefined): T[] | undefined {
+    const sequence = this.#claim(1);
+    this.#channel.send(frame([message], NLM_F_DUMP, sequence));
+    const found: T[] = [];
+    let interrupted = false;
+    let ended = false;
+    // Read to the end whatever happens: an unfinished dump makes the kernel refuse the next one on this socket.
+    for (const answer of this.#waiting()) {
+      if (answer.sequence !== sequence || ended) continue;
+      interrupted ||= (answer.flags & NLM_F_DUMP_INTR) !== 0;
+      if (answer.type === NLMSG_ERROR || answer.type === NLMSG_DONE) {
+        const refused = refusal(answer, 0);
+        if (refused !== undefined) throw new KernelError('list', what, refused.errno, refused.text);
+        ended = true;
+      } else {
+        const entry = parse(answer.body);
+        if (entry !== undefined) found.push(entry);
+      }
+    }
+    if (!ended) throw new KernelError('list', what, 'ENOMSG', 'the list has no end');
+    return interrupted ? undefined : found;
+  }
+}
+
+export const isRefusal = (value: unknown): value is Refusal => typeof value === 'object' && value !== null && 'errno' in value && 'at' in value;
