@@ -4,7 +4,7 @@
  */
 
 import type { Address, EndpointId, Env, Json, Mac, NetworkId, Prefix, SandboxId } from '../base/index.ts';
-import type { Firewall } from '../firewall/index.ts';
+import type { Firewall, FirewallChange } from '../firewall/index.ts';
 import type { PortHold } from '../keeper/index.ts';
 import type { Mark, Netns, Reaper } from '../kernel/index.ts';
 
@@ -144,9 +144,20 @@ export interface RestoreNetwork {
   }[];
 }
 
+export interface RestoreReport {
+  readonly id: NetworkId;
+  /** Why the network does not work as wished, in one sentence. */
+  readonly problem?: string;
+  /** What the network and its endpoints want of the packet filter; the controller applies the wishes of all at once. */
+  readonly rules: readonly FirewallChange[];
+  /** Host links that belong to the network; others with the owner's mark are swept. */
+  readonly links: readonly string[];
+  readonly state: Json;
+}
+
 /** Start: make the kernel match what is wished; one report a network. Never throws for a single network. */
 export interface RestoreFacet {
-  restore(ctx: Ctx, desired: readonly RestoreNetwork[]): Promise<readonly { readonly id: NetworkId; readonly problem?: string }[]>;
+  restore(ctx: Ctx, desired: readonly RestoreNetwork[]): Promise<readonly RestoreReport[]>;
 }
 
 export interface DriverCapabilities {

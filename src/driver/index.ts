@@ -1,1 +1,3 @@
 export type * from './contract.ts';
+export { Registry, type DriverRegistry, type IpamRegistry } from './registry.ts';
+export { labels } from './labels.ts';

@@ -1,0 +1,42 @@
+/** Repeats the announcement of an endpoint's address in the background (spec 01 I4). */
+
+import type { EndpointId } from '../../src/base/index.ts';
+import type { DriverEndpoint, DriverParts, JoinPlace } from '../../src/driver/index.ts';
+import { openNetns } from '../../src/kernel/index.ts';
+import { advertise } from './endpoint.ts';
+import type { BridgeOptions } from './options.ts';
+
+export class Announcer {
+  readonly #parts: DriverParts;
+  readonly #timers = new Map<EndpointId, NodeJS.Timeout>();
+
+  constructor(parts: DriverParts) {
+    this.#parts = parts;
+  }
+
+  /** Announces once before it resolves, then `count - 1` times more in the background. Never throws. */
+  async start(ep: DriverEndpoint, at: JoinPlace, { count, intervalMs }: BridgeOptions['advertise']): Promise<void> {
+    this.stop(ep.id);
+    if (count === 0) return;
+    await advertise(this.#parts, ep, at);
+    let left = count - 1;
+    const { path, identity } = at.netns;
+    const timer = setInterval(() => {
+      if (left-- <= 0) return this.stop(ep.id);
+      void this.#repeat(ep, at, path, identity).catch(() => this.stop(ep.id));
+    }, intervalMs);
+    timer.unref();
+    this.#timers.set(ep.id, timer);
+  }
+
+  async #repeat(ep: DriverEndpoint, at: JoinPlace, path: string, identity: string): Promise<void> {
+    // Opened anew: a descriptor kept here would keep the namespace of a dead process alive.
+    using netns = openNetns(path);
+    if (netns.identity === identity) await advertise(this.#parts, ep, { ...at, netns });
+  }
+
+  stop(id: EndpointId): void {
+    clearInterval(this.#timers.get(id));
+    this.#timers.delete(id);
+  }
+}

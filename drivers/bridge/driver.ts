@@ -1,0 +1,143 @@
+/** The bridge driver: one Linux bridge a network, one veth pair an endpoint. Only the contract; the work is beside this file. */
+
+import { CnmError, type Json, type NetworkId, type Prefix, prefixesOverlap, randomMac, undoable } from '../../src/base/index.ts';
+import type { Driver, DriverEndpoint, DriverNetwork, DriverParts, JoinPlace, JoinResult } from '../../src/driver/index.ts';
+import { parseEndpointSysctls } from '../shared/endpoint-sysctls.ts';
+import { Announcer } from './announcer.ts';
+import { hostLinkName, plug, unplug } from './endpoint.ts';
+import { type BridgeState, bridgeIntent, ensureBridge, removeBridge } from './network.ts';
+import { type BridgeOptions, checkSubnets, containerGateway, parseBridgeOptions } from './options.ts';
+import { program } from './publish.ts';
+import { restoreNetwork } from './restore.ts';
+
+interface Known {
+  readonly name: string;
+  readonly bridge: string;
+  readonly subnets: readonly Prefix[];
+  /** Interface index of the bridge; looked up again when it is not known. */
+  index?: number;
+}
+
+export function createBridgeDriver(parts: DriverParts): Driver {
+  const known = new Map<NetworkId, Known>();
+  const announcer = new Announcer(parts);
+
+  const remember = (net: DriverNetwork, options: BridgeOptions, index?: number): void => {
+    const subnets = [...net.v4, ...net.v6].map((pool) => pool.prefix);
+    known.set(net.id, { name: net.name, bridge: options.bridge, subnets, ...(index !== undefined && { index }) });
+  };
+
+  async function createNetwork(net: DriverNetwork): Promise<{ state: Json }> {
+    const options = parseBridgeOptions(net);
+    checkSubnets(net);
+    refuseConflict(known, net, options);
+    return undoable(async (undo) => {
+      remember(net, options);
+      undo.add('forget network', () => known.delete(net.id));
+      const { state, index } = await ensureBridge(parts, net, options);
+      if (state.created) undo.add('delete bridge', () => removeBridge(parts, options.bridge));
+      undo.add('withdraw rules', () => parts.firewall.apply([{ owner: net.id, intent: null }]));
+      await parts.firewall.apply([{ owner: net.id, intent: bridgeIntent(net, options) }]);
+      remember(net, options, index);
+      return { state: state as unknown as Json };
+    });
+  }
+
+  async function deleteNetwork(net: DriverNetwork): Promise<void> {
+    const state = net.state as unknown as BridgeState | null;
+    // Without a state the creation did not get far enough to answer; what it made carries our mark.
+    if (state?.created !== false) await removeBridge(parts, state?.bridge ?? parseBridgeOptions(net).bridge);
+    await parts.firewall.apply([{ owner: net.id, intent: null }]);
+    known.delete(net.id);
+  }
+
+  async function bridgeIndex(net: DriverNetwork, options: BridgeOptions): Promise<number> {
+    const cached = known.get(net.id)?.index;
+    if (cached !== undefined) return cached;
+    const { index } = await parts.host.rtnl().link.get({ name: options.bridge });
+    remember(net, options, index);
+    return index;
+  }
+
+  async function join(net: DriverNetwork, ep: DriverEndpoint, at: JoinPlace): Promise<JoinResult> {
+    const options = parseBridgeOptions(net);
+    parseEndpointSysctls(ep.options, at.ifname);
+    const state = await plug(parts, await bridgeIndex(net, options), ep, options, at);
+    await announcer.start(ep, at, options.advertise);
+    const gateway = net.internal ? undefined : net.v4[0] && containerGateway(net.v4[0]);
+    const gateway6 = net.internal ? undefined : net.v6[0] && containerGateway(net.v6[0]);
+    return {
+      link: { name: at.ifname, at: 'sandbox' },
+      ...(gateway && ep.iface.v4 && { gateway }),
+      ...(gateway6 && ep.iface.v6 && { gateway6 }),
+      routes: [],
+      suppressDefaultGateway: false,
+      publish: [],
+      state: state as unknown as Json,
+    };
+  }
+
+  return {
+    name: 'bridge',
+    capabilities: { scope: 'local', connectivity: 'local', addressing: 'ipam', sandbox: 'own', singleton: false },
+    validateNetwork: (net) => void parseBridgeOptions(net),
+    skipGwAlloc(options, internal) {
+      const { mode4, mode6, inhibitIPv4 } = parseBridgeOptions({ ...NO_NETWORK, options, internal });
+      return { v4: mode4 === 'isolated' || (inhibitIPv4 && internal), v6: mode6 === 'isolated' };
+    },
+    createNetwork: (_ctx, net) => createNetwork(net),
+    deleteNetwork: (_ctx, net) => deleteNetwork(net),
+    async createEndpoint(_ctx, _net, ep) {
+      parseEndpointSysctls(ep.options, 'IFNAME');
+      return { iface: { ...ep.iface, mac: ep.iface.mac ?? randomMac() }, state: { hostLink: hostLinkName(ep) } };
+    },
+    deleteEndpoint: async (_ctx, _net, ep) => unplug(parts, ep, undefined),
+    join: (_ctx, net, ep, at) => join(net, ep, at),
+    async leave(_ctx, _net, ep, at) {
+      announcer.stop(ep.id);
+      await unplug(parts, ep, at);
+      return {};
+    },
+    external: {
+      programExternalConnectivity: (_ctx, net, ep, roles, ports) => program(parts, net, ep, parseBridgeOptions(net), roles, ports),
+    },
+    restorer: {
+      async restore(_ctx, desired) {
+        const reports = [];
+        for (const wish of desired) {
+          const { report, index } = await restoreNetwork(parts, wish);
+          if (index !== undefined) remember(wish.net, parseBridgeOptions(wish.net), index);
+          reports.push(report);
+        }
+        return reports;
+      },
+    },
+  };
+}
+
+const NO_NETWORK: DriverNetwork = {
+  id: '' as NetworkId,
+  name: '',
+  internal: false,
+  enableIPv4: true,
+  enableIPv6: false,
+  options: {},
+  v4: [],
+  v6: [],
+  state: null,
+};
+
+/** Same bridge or overlapping subnets: routing between them could not work (spec 04 N5). */
+function refuseConflict(known: ReadonlyMap<NetworkId, Known>, net: DriverNetwork, options: BridgeOptions): void {
+  for (const [id, other] of known) {
+    if (id === net.id) continue;
+    if (other.bridge === options.bridge) {
+      throw new CnmError('subnet_conflict', `cannot create network ${net.name}: bridge name ${options.bridge} is used by network ${other.name}`);
+    }
+    for (const { prefix } of [...net.v4, ...net.v6]) {
+      const overlapped = other.subnets.find((subnet) => prefixesOverlap(subnet, prefix));
+      if (overlapped === undefined) continue;
+      throw new CnmError('subnet_conflict', `cannot create network ${net.name}: ${prefix} overlaps ${overlapped} of network ${other.name}`);
+    }
+  }
+}

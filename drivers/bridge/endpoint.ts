@@ -1,0 +1,140 @@
+/** The veth pair of an endpoint: made where it will live, taken out of service on leave (spec 04 §4). */
+
+import { randomBytes } from 'node:crypto';
+import {
+  type Address,
+  CnmError,
+  type Mac,
+  type Prefix,
+  errnoOf,
+  ignoring,
+  prefixAddress,
+  undoable,
+} from '../../src/base/index.ts';
+import type { DriverEndpoint, DriverParts, JoinPlace } from '../../src/driver/index.ts';
+import { type RtnlOp, announce, writeSysctl } from '../../src/kernel/index.ts';
+import { applyEndpointSysctls } from '../shared/endpoint-sysctls.ts';
+import type { BridgeOptions } from './options.ts';
+
+/** What the endpoint's record keeps of it. */
+export interface EndpointState {
+  /** Host side of the veth pair. */
+  readonly hostLink: string;
+}
+
+/** Name of the host side: derived, so that it can be found without a record. */
+export const hostLinkName = (ep: { readonly id: string }): string => `veth${ep.id.slice(0, 7)}`;
+
+/** Makes the pair, enslaved and up, with its sandbox side addressed under its final name. A failure leaves nothing. */
+export async function plug(parts: DriverParts, bridge: number, ep: DriverEndpoint, options: BridgeOptions, at: JoinPlace): Promise<EndpointState> {
+  const host = parts.host.rtnl();
+  const sandbox = at.netns.rtnl();
+  const hostLink = hostLinkName(ep);
+  const { mac, v4, v6 } = ep.iface;
+  const common = { group: parts.mark.liveGroup, ...(options.mtu && { mtu: options.mtu }) };
+  return undoable(async (undo) => {
+    undo.add('take link out of service', () => unplug(parts, ep, at));
+    await addPair(parts, [
+      {
+        op: 'link.add',
+        spec: {
+          kind: 'veth',
+          name: hostLink,
+          master: bridge,
+          ...common,
+          peer: { name: at.ifname, netns: at.netns, ...common, ...(mac && { mac }) },
+        },
+      },
+    ]);
+    const { index } = await sandbox.link.get({ name: at.ifname });
+    at.netns.run(() => setFamilySysctl(at, v6));
+    const addresses = [v4, v6, ...ep.linkLocal].filter((prefix) => prefix !== undefined);
+    await sandbox.batch([
+      ...addresses.map((prefix): RtnlOp => ({ op: 'address.add', spec: { link: index, prefix, noDad: true } })),
+      { op: 'link.set', at: { index }, change: { up: true } },
+    ]);
+    applyEndpointSysctls(at.netns, at.ifname, ep.options);
+    await host.batch(hostSide(bridge, hostLink, options, [v4, v6].filter((p) => p !== undefined).map(prefixAddress), mac));
+    return { hostLink };
+  });
+}
+
+function setFamilySysctl(at: JoinPlace, v6: Prefix | undefined): void {
+  // Absent where the host has no IPv6 at all.
+  writeSysctl(at.netns, ['net', 'ipv6', 'conf', at.ifname, 'disable_ipv6'], v6 === undefined ? '1' : '0', { optional: v6 === undefined });
+}
+
+/** The host side comes up last: only then does the bridge forward at once, without waiting for the carrier's event. */
+function hostSide(bridge: number, name: string, options: BridgeOptions, addresses: readonly Address[], mac: Mac | undefined): RtnlOp[] {
+  return [
+    { op: 'link.set', at: { name }, change: { hairpin: true, ...(!options.icc && { isolated: true }) } },
+    // An address that was someone else's a moment ago: the host must not go on sending to the old MAC.
+    ...(mac === undefined ? [] : addresses.map((address): RtnlOp => ({ op: 'neighbour.replace', spec: { link: bridge, address, mac, state: 'stale' } }))),
+    { op: 'link.set', at: { name }, change: { up: true } },
+  ];
+}
+
+async function addPair(parts: DriverParts, ops: readonly RtnlOp[]): Promise<void> {
+  try {
+    await parts.host.rtnl().batch(ops);
+  } catch (error) {
+    if (errnoOf(error) === 'EXFULL') {
+      throw new CnmError('network_full', 'the bridge has no port left: the kernel takes 1,023 a bridge', { cause: error });
+    }
+    throw error;
+  }
+}
+
+/**
+ * Takes the pair out of service: down, no master, no addresses, names and MAC free again, in the dead group. The kernel
+ * needs 16 ms and more to delete a link, hence the reaper does that behind everyone's back.
+ */
+export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPlace | undefined): Promise<void> {
+  const name = hostLinkName(ep);
+  const dead = `dead${randomBytes(5).toString('hex')}`;
+  const { deadGroup } = parts.mark;
+  const host = parts.host.rtnl();
+  const hostLink = await host.link.find({ name });
+  if (hostLink !== undefined && hostLink.group === parts.mark.liveGroup) {
+    const side = { index: hostLink.index };
+    await ignoring(['ENODEV'], () =>
+      host.batch([
+        { op: 'link.set', at: side, change: { up: false } },
+        { op: 'link.set', at: side, change: { master: 0 } },
+        { op: 'link.set', at: side, change: { name: dead, group: deadGroup } },
+      ]),
+    );
+  }
+  // Without a host side there is no pair: a link of that name in the sandbox is somebody else's.
+  if (hostLink !== undefined && at !== undefined) await retireSandboxSide(parts, at, dead, hostLink.index);
+  parts.reaper.kick();
+}
+
+async function retireSandboxSide(parts: DriverParts, at: JoinPlace, dead: string, hostIndex: number): Promise<void> {
+  const sandbox = at.netns.rtnl();
+  const link = await sandbox.link.find({ name: at.ifname });
+  if (link === undefined || link.group !== parts.mark.liveGroup || link.parent !== hostIndex) return;
+  const side = { index: link.index };
+  const addresses = (await sandbox.address.list({ link: link.index })).map((a) => a.prefix);
+  await ignoring(['ENODEV', 'EADDRNOTAVAIL'], () =>
+    sandbox.batch([
+      ...addresses.map((prefix): RtnlOp => ({ op: 'address.remove', spec: { link: link.index, prefix } })),
+      { op: 'link.set', at: side, change: { up: false } },
+      { op: 'link.set', at: side, change: { name: dead, group: parts.mark.deadGroup } },
+    ]),
+  );
+}
+
+/** Tells neighbours whose address this is now: gratuitous ARP and unsolicited neighbour advertisement. Errors never fail a join. */
+export async function advertise(parts: DriverParts, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
+  try {
+    const link = await at.netns.rtnl().link.find({ name: at.ifname });
+    const { mac } = ep.iface;
+    if (link === undefined || mac === undefined || link.mac !== mac) return;
+    for (const prefix of [ep.iface.v4, ep.iface.v6]) {
+      if (prefix !== undefined) announce(at.netns, { link: link.index, mac, address: prefixAddress(prefix) });
+    }
+  } catch (error) {
+    parts.env.log.debug({ endpoint: ep.id, err: error }, 'address not announced');
+  }
+}

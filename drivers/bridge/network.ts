@@ -1,0 +1,152 @@
+/** The bridge link of a network: made or adopted, addressed, brought up, taken away (spec 04 §1, §2). */
+
+import {
+  type Address,
+  CnmError,
+  type Mac,
+  type Prefix,
+  ignoring,
+  isLinkLocal,
+  isMulticast,
+  makePrefix,
+  prefixAddress,
+  prefixContains,
+  prefixLength,
+  randomMac,
+  undoable,
+} from '../../src/base/index.ts';
+import type { DriverNetwork, DriverParts } from '../../src/driver/index.ts';
+import type { BridgeFamily, BridgeIntent, GatewayMode } from '../../src/firewall/index.ts';
+import { type Link, type Rtnl, readSysctl, writeSysctl } from '../../src/kernel/index.ts';
+import type { BridgeOptions } from './options.ts';
+
+/** What the network's record keeps of it. */
+export interface BridgeState {
+  readonly bridge: string;
+  /** False: adopted, never deleted. */
+  readonly created: boolean;
+  readonly mac: Mac;
+}
+
+/** Makes or adopts the bridge and brings it up; answers its index. Repeatable: what is right already stays. A failure takes back what this call made. */
+export async function ensureBridge(
+  parts: DriverParts,
+  net: DriverNetwork,
+  options: BridgeOptions,
+  known?: BridgeState,
+): Promise<{ state: BridgeState; index: number }> {
+  const rtnl = parts.host.rtnl();
+  return undoable(async (undo) => {
+    const found = await rtnl.link.find({ name: options.bridge });
+    if (found !== undefined && found.kind !== 'bridge') {
+      throw new CnmError('bad_option', `existing interface ${options.bridge} is not a bridge`);
+    }
+    const created = known?.created ?? found === undefined;
+    const mac = known?.mac ?? found?.mac ?? randomMac();
+    const link = found ?? (await makeBridge(parts, options, mac));
+    if (found === undefined) undo.add(`delete bridge ${options.bridge}`, () => removeBridge(parts, options.bridge));
+    bridgeSysctls(parts, net, options);
+    await setAddresses(rtnl, link, net, options, created);
+    forwarding(parts, net);
+    const mtu = options.mtu !== undefined && options.mtu !== link.mtu ? { mtu: options.mtu } : {};
+    await rtnl.batch([{ op: 'link.set', at: { index: link.index }, change: { up: true, ...mtu } }]);
+    return { state: { bridge: options.bridge, created, mac }, index: link.index };
+  });
+}
+
+async function makeBridge(parts: DriverParts, options: BridgeOptions, mac: Mac): Promise<Link> {
+  const rtnl = parts.host.rtnl();
+  // A fixed MAC: the kernel would otherwise take the lowest of the ports', and change it with them.
+  const spec = { kind: 'bridge', name: options.bridge, mac, group: parts.mark.liveGroup, ...(options.mtu && { mtu: options.mtu }) } as const;
+  await rtnl.batch([{ op: 'link.add', spec }]);
+  return rtnl.link.get({ name: options.bridge });
+}
+
+/** Deletes a bridge that we made; one that is gone is fine. */
+export async function removeBridge(parts: DriverParts, bridge: string): Promise<void> {
+  const rtnl = parts.host.rtnl();
+  const link = await rtnl.link.find({ name: bridge });
+  // Ours by the mark: someone may have put another link under the name.
+  if (link === undefined || link.group !== parts.mark.liveGroup) return;
+  const dead = `dead${link.index}`.slice(0, 15);
+  await ignoring(['ENODEV'], () =>
+    rtnl.batch([{ op: 'link.set', at: { index: link.index }, change: { up: false } }, { op: 'link.set', at: { index: link.index }, change: { name: dead, group: parts.mark.deadGroup } }]),
+  );
+  parts.reaper.kick();
+}
+
+function bridgeSysctls(parts: DriverParts, net: DriverNetwork, options: BridgeOptions): void {
+  const { host } = parts;
+  const conf = (family: string, key: string): string[] => ['net', family, 'conf', options.bridge, key];
+  if (readSysctl(host, conf('ipv6', 'accept_ra')) !== undefined) {
+    writeSysctl(host, conf('ipv6', 'accept_ra'), '0');
+    writeSysctl(host, conf('ipv6', 'disable_ipv6'), net.enableIPv6 && options.mode6 !== 'isolated' ? '0' : '1');
+  } else if (net.enableIPv6) {
+    throw new CnmError('kernel_lacks', 'this host has no IPv6: make the network without it');
+  }
+  // Published ports on 127.0.0.1 are translated to the endpoint: the kernel drops such packets otherwise.
+  if (net.enableIPv4) writeSysctl(host, conf('ipv4', 'route_localnet'), '1');
+}
+
+/** Routing between bridges and the outside, host-wide as the reference sets it; never switched off again, others may need it. */
+function forwarding(parts: DriverParts, net: DriverNetwork): void {
+  const wanted = [
+    ...(net.enableIPv4 ? [['net', 'ipv4', 'ip_forward']] : []),
+    ...(net.enableIPv6 ? [['net', 'ipv6', 'conf', 'default', 'forwarding'], ['net', 'ipv6', 'conf', 'all', 'forwarding']] : []),
+  ];
+  for (const path of wanted) if (readSysctl(parts.host, path) !== '1') writeSysctl(parts.host, path, '1');
+}
+
+/** The bridge's own addresses: gateway of each family that has one. */
+export function bridgeAddresses(net: DriverNetwork, options: BridgeOptions): Prefix[] {
+  const own = (pools: DriverNetwork['v4'], absent: boolean): Prefix[] =>
+    absent ? [] : pools.flatMap((pool) => (pool.gateway === undefined ? [] : makePrefix(pool.gateway, prefixLength(pool.prefix))));
+  return [
+    ...own(net.v4, options.inhibitIPv4 || options.mode4 === 'isolated'),
+    ...own(net.v6, options.mode6 === 'isolated'),
+  ];
+}
+
+async function setAddresses(rtnl: Rtnl, link: Link, net: DriverNetwork, options: BridgeOptions, created: boolean): Promise<void> {
+  const wanted = bridgeAddresses(net, options);
+  const present = (await rtnl.address.list({ link: link.index })).map((a) => a.prefix);
+  const missing = wanted.filter((prefix) => !present.includes(prefix));
+  // An adopted bridge keeps addresses of its own; those that contradict ours go (spec 04 "Adopted bridge").
+  const wrong = created ? [] : present.filter((prefix) => !wanted.includes(prefix) && contradicts(net, prefix));
+  await rtnl.batch([
+    ...wrong.map((prefix) => ({ op: 'address.remove', spec: { link: link.index, prefix } }) as const),
+    ...missing.map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
+  ]);
+}
+
+function contradicts(net: DriverNetwork, prefix: Prefix): boolean {
+  const address: Address = prefixAddress(prefix);
+  if (isLinkLocal(address) || isMulticast(address)) return false;
+  return [...net.v4, ...net.v6].some((pool) => prefixContains(pool.prefix, address));
+}
+
+/** The network's whole wish of the packet filter. */
+export function bridgeIntent(net: DriverNetwork, options: BridgeOptions): BridgeIntent {
+  const family = (pools: DriverNetwork['v4'], mode: GatewayMode, snatTo: Address | undefined): BridgeFamily | undefined => {
+    const [pool] = pools;
+    if (pool === undefined) return undefined;
+    return {
+      subnet: pool.prefix,
+      ...(pool.gateway && { gateway: pool.gateway }),
+      mode,
+      masquerade: options.masquerade && mode !== 'routed' && mode !== 'isolated',
+      ...(snatTo && { snatTo }),
+    };
+  };
+  const v4 = family(net.v4, options.mode4, options.snat4);
+  const v6 = family(net.v6, options.mode6, options.snat6);
+  return {
+    kind: 'bridge',
+    bridge: options.bridge,
+    internal: net.internal,
+    icc: options.icc,
+    ...(v4 && { v4 }),
+    ...(v6 && { v6 }),
+    trustedInterfaces: options.trustedInterfaces,
+  };
+}

@@ -1,0 +1,94 @@
+/** What every use case works with, and the values that drivers are handed. */
+
+import { type Address, type Env, CnmError, KeyedLock, familyOf } from '../base/index.ts';
+import type { Ctx, Driver, DriverEndpoint, DriverNetwork, DriverRegistry, IpamRegistry } from '../driver/index.ts';
+import type { Firewall } from '../firewall/index.ts';
+import type { KeeperLink } from '../keeper/index.ts';
+import type { Mark, Netns, Reaper } from '../kernel/index.ts';
+import type { PortAllocator } from '../portmap/index.ts';
+import type { Store } from '../store/index.ts';
+import type { EndpointRecord, NetworkRecord } from './records.ts';
+import { isPredefined } from './spec.ts';
+import type { State } from './state.ts';
+
+export interface ControllerParts {
+  readonly store: Store;
+  readonly drivers: DriverRegistry;
+  readonly ipams: IpamRegistry;
+  readonly keeper: KeeperLink;
+  readonly firewall: Firewall;
+  readonly ports: PortAllocator;
+  /** The namespace whose traffic we steer; sandboxes hang off it. */
+  readonly host: Netns;
+  readonly mark: Mark;
+  readonly reaper: Reaper;
+  /** Holds `netns/` and `sandboxes/`. */
+  readonly runDir: string;
+  readonly env: Env;
+  /** Nameservers for every sandbox that names none; empty: the host's own. */
+  readonly dns: readonly Address[];
+  /** Default network: its device is chosen, adopted (`name`), or there is none. */
+  readonly defaultBridge: { readonly kind: 'auto' } | { readonly kind: 'adopt'; readonly name: string } | { readonly kind: 'none' };
+}
+
+/** The parts and the state that use cases share. */
+export interface Cnm extends ControllerParts {
+  readonly state: State;
+  /** Keys: `name:…`, `sandbox:…`, `network:…`; taken in that order. */
+  readonly locks: KeyedLock;
+  /** True from the first step of stopping: new work is refused. */
+  closing: boolean;
+}
+
+export const contextOf = (signal?: AbortSignal): Ctx => ({ signal: signal ?? new AbortController().signal });
+
+/** Throws client_gone when the caller went away: the surrounding undoable takes back what was done. */
+export function stillWanted(ctx: Ctx): void {
+  if (ctx.signal.aborted) throw new CnmError('client_gone', 'the client went away before the operation was done');
+}
+
+/** Throws shutting_down once the daemon stops. */
+export function refuseWhenClosing(cnm: Cnm): void {
+  if (cnm.closing) throw new CnmError('shutting_down', 'the daemon is stopping');
+}
+
+export const driverOf = (cnm: Cnm, net: NetworkRecord): Driver => cnm.drivers.get(net.driver);
+
+/** The network as its driver sees it. */
+export function driverNetwork(net: NetworkRecord): DriverNetwork {
+  const pools = (family: 4 | 6) =>
+    net.pools
+      .filter((pool) => pool.family === family)
+      .map(({ prefix, gateway, aux }) => ({ prefix, aux, ...(gateway && { gateway }) }));
+  return {
+    id: net.id,
+    name: net.name,
+    internal: net.internal,
+    enableIPv4: net.enableIPv4,
+    enableIPv6: net.enableIPv6,
+    options: net.options,
+    v4: pools(4),
+    v6: pools(6),
+    state: net.driverState,
+  };
+}
+
+/** The endpoint as its driver sees it. */
+export function driverEndpoint(ep: EndpointRecord): DriverEndpoint {
+  return {
+    id: ep.id,
+    name: ep.name,
+    iface: { ...(ep.mac && { mac: ep.mac }), ...(ep.v4 && { v4: ep.v4 }), ...(ep.v6 && { v6: ep.v6 }) },
+    linkLocal: ep.linkLocal,
+    options: ep.options,
+    state: ep.driverState,
+  };
+}
+
+/** Names are served on user-defined networks only (spec 08 W1). */
+export const servesNames = (net: NetworkRecord): boolean => !isPredefined(net.name) && !net.ingress && !net.configOnly;
+
+export const familiesPresent = (addresses: readonly Address[]): { v4: boolean; v6: boolean } => ({
+  v4: addresses.some((a) => familyOf(a) === 4),
+  v6: addresses.some((a) => familyOf(a) === 6),
+});

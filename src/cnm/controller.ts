@@ -1,0 +1,259 @@
+/** NetworkController, the one door of the model; Network, Endpoint and Sandbox are thin handles `(controller, id)`. */
+
+import type { EndpointId, NetworkId, SandboxId } from '../base/index.ts';
+import { CnmError, KeyedLock, shortId } from '../base/index.ts';
+import type { PoolUsage } from '../ipam/index.ts';
+import type { Cnm, ControllerParts } from './context.ts';
+import { ensureDefaults } from './defaults.ts';
+import { connect, disconnect } from './endpoints.ts';
+import { type SandboxFiles, filesOf } from './files.ts';
+import { createNetwork, deleteNetwork } from './networks.ts';
+import { Processes } from './processes.ts';
+import { Pruner } from './prune.ts';
+import { reconcile } from './reconcile.ts';
+import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
+import { type SandboxSpec, createSandbox } from './sandboxes.ts';
+import type { EndpointSpec, NetworkSpec } from './spec.ts';
+import { State } from './state.ts';
+
+/** Time for operations under way when the controller closes, milliseconds. */
+const CLOSE_WAIT_MS = 10_000;
+
+export class NetworkController implements AsyncDisposable {
+  readonly #cnm: Cnm;
+  readonly #processes: Processes;
+  readonly #pruner: Pruner;
+  readonly #running = new Set<Promise<unknown>>();
+
+  private constructor(cnm: Cnm) {
+    this.#cnm = cnm;
+    this.#processes = new Processes(cnm);
+    this.#pruner = new Pruner(cnm);
+  }
+
+  /** Opens on a store; the kernel matches the records, and the predefined networks exist, when it resolves. */
+  static async open(parts: ControllerParts): Promise<NetworkController> {
+    const cnm: Cnm = { ...parts, state: await State.open(parts.store), locks: new KeyedLock(), closing: false };
+    const controller = new NetworkController(cnm);
+    await reconcile(cnm);
+    await ensureDefaults(cnm);
+    for (const sandbox of cnm.state.sandboxes()) controller.#processes.watch(sandbox);
+    return controller;
+  }
+
+  /** Creates a network; the warning is empty when there is nothing to say. */
+  async createNetwork(spec: NetworkSpec, signal?: AbortSignal): Promise<{ network: Network; warning: string }> {
+    const { record, warning } = await this.#run(createNetwork(this.#cnm, spec, signal));
+    return { network: new Network(this, record.id), warning };
+  }
+
+  networks(): Network[] {
+    return this.#cnm.state.networks().map((record) => new Network(this, record.id));
+  }
+
+  /** By full id, full name or unique id prefix. Throws no_network or ambiguous_name. */
+  network(term: string): Network {
+    return new Network(this, this.#cnm.state.network(term).id);
+  }
+
+  /** Errors: no_network, predefined_network, network_in_use. */
+  async deleteNetwork(term: string): Promise<void> {
+    await this.#run(deleteNetwork(this.#cnm, term));
+  }
+
+  /** Removes unused networks that `wanted` accepts; answers their names. */
+  pruneNetworks(wanted: (net: NetworkRecord) => boolean): Promise<string[]> {
+    return this.#run(this.#pruner.prune(wanted));
+  }
+
+  /** Creates a sandbox joined to its networks, or nothing. */
+  async createSandbox(spec: SandboxSpec, signal?: AbortSignal): Promise<{ sandbox: Sandbox; warnings: readonly string[] }> {
+    const { record, warnings } = await this.#run(createSandbox(this.#cnm, spec, signal));
+    return { sandbox: new Sandbox(this, record.id), warnings };
+  }
+
+  sandboxes(): Sandbox[] {
+    return this.#cnm.state.sandboxes().map((record) => new Sandbox(this, record.id));
+  }
+
+  /** By full id, full name or unique id prefix. Throws no_sandbox or ambiguous_name. */
+  sandbox(term: string): Sandbox {
+    return new Sandbox(this, this.#cnm.state.sandbox(term).id);
+  }
+
+  /** Throws sandbox_busy while its process lives, unless `force`. */
+  async deleteSandbox(term: string, force: boolean): Promise<void> {
+    await this.#run(this.#processes.remove(term, force));
+  }
+
+  /** Declares the process that a sandbox stands for. Throws bad_process. */
+  async setProcess(term: string, pid: number): Promise<void> {
+    await this.#run(this.#processes.set(term, pid));
+  }
+
+  isAlive(id: SandboxId): boolean {
+    return this.#processes.isAlive(id);
+  }
+
+  /** Creates an endpoint for the sandbox and joins it. When it resolves, the names resolve. */
+  async connect(network: string, sandbox: string, spec: EndpointSpec, signal?: AbortSignal): Promise<Endpoint> {
+    const record = await this.#run(connect(this.#cnm, network, sandbox, spec, signal));
+    return new Endpoint(this, record.id);
+  }
+
+  /** Leaves and deletes. When it resolves, the names resolve no longer. */
+  async disconnect(network: string, sandbox: string, force: boolean): Promise<void> {
+    await this.#run(disconnect(this.#cnm, network, sandbox, force));
+  }
+
+  networkRecord(id: NetworkId): NetworkRecord {
+    return found(this.#cnm.state.networkById(id), 'no_network', 'network', id);
+  }
+
+  endpointRecord(id: EndpointId): EndpointRecord {
+    return found(this.#cnm.state.endpointById(id), 'no_endpoint', 'endpoint', id);
+  }
+
+  sandboxRecord(id: SandboxId): SandboxRecord {
+    return found(this.#cnm.state.sandboxById(id), 'no_sandbox', 'sandbox', id);
+  }
+
+  endpointsOfNetwork(id: NetworkId): readonly EndpointRecord[] {
+    return this.#cnm.state.endpointsOfNetwork(id).filter((ep) => ep.phase === 'joined' || ep.phase === 'ready');
+  }
+
+  endpointsOfSandbox(id: SandboxId): readonly EndpointRecord[] {
+    return this.#cnm.state.endpointsOfSandbox(id).filter((ep) => ep.phase === 'joined');
+  }
+
+  /** Address usage of a network's pools; empty where the IPAM driver cannot tell. */
+  async usage(id: NetworkId): Promise<readonly PoolUsage[]> {
+    const net = this.networkRecord(id);
+    const ipam = this.#cnm.ipams.find(net.ipam.driver);
+    if (ipam?.usage === undefined) return [];
+    const usages: PoolUsage[] = [];
+    for (const { pool } of net.pools) usages.push(await ipam.usage(pool));
+    return usages;
+  }
+
+  files(id: SandboxId): SandboxFiles {
+    return filesOf(this.#cnm, { id });
+  }
+
+  driverNames(): string[] {
+    return this.#cnm.drivers.names();
+  }
+
+  get firewallBackend(): string {
+    return this.#cnm.firewall.backend;
+  }
+
+  /** Refuses new work, waits for what is under way, and leaves every sandbox connected. Does not close the parts. */
+  async close(): Promise<void> {
+    this.#cnm.closing = true;
+    this.#processes.close();
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_WAIT_MS)));
+    await Promise.race([Promise.allSettled(this.#running), limit]);
+    clearTimeout(timer);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #run<T>(work: Promise<T>): Promise<T> {
+    this.#running.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#running.delete(work);
+    }
+  }
+}
+
+function found<T>(record: T | undefined, code: 'no_network' | 'no_endpoint' | 'no_sandbox', what: string, id: string): T {
+  if (record === undefined) throw new CnmError(code, `${what} ${shortId(id)} not found`);
+  return record;
+}
+
+/** One network. `record` throws no_network once it is gone. */
+export class Network {
+  readonly controller: NetworkController;
+  readonly id: NetworkId;
+
+  constructor(controller: NetworkController, id: NetworkId) {
+    this.controller = controller;
+    this.id = id;
+  }
+
+  get record(): NetworkRecord {
+    return this.controller.networkRecord(this.id);
+  }
+
+  get name(): string {
+    return this.record.name;
+  }
+
+  endpoints(): Endpoint[] {
+    return this.controller.endpointsOfNetwork(this.id).map((ep) => new Endpoint(this.controller, ep.id));
+  }
+
+  delete(): Promise<void> {
+    return this.controller.deleteNetwork(this.id);
+  }
+}
+
+/** One endpoint. `record` throws no_endpoint once it is gone. */
+export class Endpoint {
+  readonly controller: NetworkController;
+  readonly id: EndpointId;
+
+  constructor(controller: NetworkController, id: EndpointId) {
+    this.controller = controller;
+    this.id = id;
+  }
+
+  get record(): EndpointRecord {
+    return this.controller.endpointRecord(this.id);
+  }
+
+  get network(): Network {
+    return new Network(this.controller, this.record.network);
+  }
+}
+
+/** One sandbox. `record` throws no_sandbox once it is gone. */
+export class Sandbox {
+  readonly controller: NetworkController;
+  readonly id: SandboxId;
+
+  constructor(controller: NetworkController, id: SandboxId) {
+    this.controller = controller;
+    this.id = id;
+  }
+
+  get record(): SandboxRecord {
+    return this.controller.sandboxRecord(this.id);
+  }
+
+  get name(): string {
+    return this.record.name;
+  }
+
+  endpoints(): Endpoint[] {
+    return this.controller.endpointsOfSandbox(this.id).map((ep) => new Endpoint(this.controller, ep.id));
+  }
+
+  connect(network: string, spec: EndpointSpec = {}): Promise<Endpoint> {
+    return this.controller.connect(network, this.id, spec);
+  }
+
+  disconnect(network: string, force = false): Promise<void> {
+    return this.controller.disconnect(network, this.id, force);
+  }
+
+  delete(force = false): Promise<void> {
+    return this.controller.deleteSandbox(this.id, force);
+  }
+}

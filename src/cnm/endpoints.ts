@@ -1,0 +1,153 @@
+/** Create and delete an endpoint; connect and disconnect are an endpoint's whole life in one call (spec 01 §3, 02 §3.4). */
+
+import { type EndpointId, CnmError, attemptAll, newEndpointId, shortId, undoable } from '../base/index.ts';
+import type { Ctx } from '../driver/index.ts';
+import { type Cnm, contextOf, driverEndpoint, driverNetwork, driverOf, refuseWhenClosing, servesNames, stillWanted } from './context.ts';
+import { joinEndpoint, leaveEndpoint } from './join.ts';
+import { type EndpointRecord, type NetworkRecord, OWN, RECORD_SCHEMA, type SandboxRecord } from './records.ts';
+import { type CheckedEndpoint, type EndpointSpec, checkEndpoint, isPredefined } from './spec.ts';
+import { releaseAddresses, requestAddresses } from './steps/addresses.ts';
+
+/** Creates an endpoint named after the sandbox that it will be joined to. Undo: deleteEndpoint. */
+export async function createEndpoint(
+  cnm: Cnm,
+  net: NetworkRecord,
+  sandbox: SandboxRecord,
+  asked: CheckedEndpoint,
+  ctx: Ctx,
+): Promise<EndpointRecord> {
+  refuseWhenClosing(cnm);
+  const driver = driverOf(cnm, net);
+  const draft = draftOf(cnm, net, sandbox, asked);
+  return undoable(async (undo) => {
+    // A delete of the network sees the record, or the record sees that the network is going.
+    await cnm.locks.run(`network:${net.id}`, async () => {
+      if (cnm.state.networkById(net.id)?.phase !== 'ready') throw new CnmError('no_network', `network ${net.name} not found`);
+      await cnm.state.commit({ endpoints: [draft] });
+    });
+    undo.add('forget record', () => cnm.state.commit({ remove: { endpoint: draft.id } }));
+    const leased = driver.capabilities.addressing === 'ipam' ? await requestAddresses(cnm, net, draft, undo) : draft;
+    const made = await driver.createEndpoint(ctx, driverNetwork(net), driverEndpoint(leased));
+    const ready: EndpointRecord = { ...leased, ...made.iface, driverState: made.state, phase: 'ready' };
+    undo.add('delete endpoint', () => driver.deleteEndpoint(contextOf(), driverNetwork(net), driverEndpoint(ready)));
+    stillWanted(ctx);
+    await cnm.state.commit({ endpoints: [ready] });
+    return ready;
+  });
+}
+
+function draftOf(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord, asked: CheckedEndpoint): EndpointRecord {
+  const names = servesNames(net) ? [sandbox.name, ...asked.aliases, shortId(sandbox.id), sandbox.hostname] : [];
+  return {
+    schema: RECORD_SCHEMA,
+    owner: OWN,
+    id: newEndpointId(),
+    name: sandbox.name,
+    network: net.id,
+    phase: 'creating',
+    boundTo: sandbox.id,
+    created: cnm.env.now(),
+    ...(asked.mac && { mac: asked.mac }),
+    pools: [],
+    linkLocal: asked.linkLocal,
+    aliases: asked.aliases,
+    dnsNames: [...new Set(names.map((name) => name.toLowerCase()))],
+    options: asked.options,
+    gwPriority: asked.gwPriority,
+    asked: { ...(asked.v4 && { v4: asked.v4 }), ...(asked.v6 && { v6: asked.v6 }), ...(asked.mac && { mac: asked.mac }) },
+    driverState: null,
+    bindings: [],
+  };
+}
+
+/** Deletes an endpoint that is joined to nothing. Every step is tried; may be repeated. */
+export async function deleteEndpoint(cnm: Cnm, id: EndpointId): Promise<void> {
+  const ep = cnm.state.endpointById(id);
+  if (ep === undefined) return;
+  const net = cnm.state.networkById(ep.network);
+  if (net !== undefined) {
+    await cnm.state.commit({ endpoints: [{ ...ep, phase: 'deleting' }] });
+    await attemptAll([
+      ['delete endpoint', () => cnm.drivers.find(net.driver)?.deleteEndpoint(contextOf(), driverNetwork(net), driverEndpoint(ep))],
+      ['release addresses', () => releaseAddresses(cnm, net, ep)],
+    ]);
+  }
+  await cnm.state.commit({ remove: { endpoint: id } });
+}
+
+/** What a network takes of the settings (spec 02 C5–C8). Throws not_supported_here, config_only, already_joined. */
+export function checkConnect(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord, spec: EndpointSpec): CheckedEndpoint {
+  if (net.configOnly) throw new CnmError('config_only', `cannot create endpoint on configuration-only network ${net.name}`);
+  const asked = checkEndpoint(spec);
+  if (isPredefined(net.name)) {
+    if (asked.v4 || asked.v6) {
+      throw new CnmError('not_supported_here', 'user-specified IP address is supported on user-defined networks only');
+    }
+    if (asked.aliases.length > 0) {
+      throw new CnmError('not_supported_here', 'network-scoped aliases are only supported for user-defined networks');
+    }
+  }
+  const there = cnm.state.endpointsOfSandbox(sandbox.id).find((ep) => ep.network === net.id);
+  if (there !== undefined) {
+    throw new CnmError('already_joined', `endpoint with name ${sandbox.name} already exists in network ${net.name}`);
+  }
+  return asked;
+}
+
+/** Creates an endpoint and joins it; when it returns the names resolve. The caller holds the sandbox's lock. */
+export async function attach(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord, asked: CheckedEndpoint, ctx: Ctx): Promise<EndpointRecord> {
+  return undoable(async (undo) => {
+    const ep = await createEndpoint(cnm, net, sandbox, asked, ctx);
+    undo.add('delete endpoint', () => deleteEndpoint(cnm, ep.id));
+    return joinEndpoint(cnm, ep.id, sandbox.id, ctx);
+  });
+}
+
+/** Leaves and deletes; when it returns the names resolve no longer. The caller holds the sandbox's lock. */
+export async function detach(cnm: Cnm, id: EndpointId): Promise<void> {
+  if (cnm.state.endpointById(id)?.sandbox !== undefined) await leaveEndpoint(cnm, id);
+  await deleteEndpoint(cnm, id);
+}
+
+/** The live connect of the API. */
+export async function connect(cnm: Cnm, term: string, sandboxTerm: string, spec: EndpointSpec, signal?: AbortSignal): Promise<EndpointRecord> {
+  refuseWhenClosing(cnm);
+  const net = cnm.state.network(term);
+  const { id } = cnm.state.sandbox(sandboxTerm);
+  return cnm.locks.run(`sandbox:${id}`, async () => {
+    const sandbox = cnm.state.sandbox(id);
+    checkModes(cnm, net, sandbox);
+    return attach(cnm, net, sandbox, checkConnect(cnm, net, sandbox, spec), contextOf(signal));
+  });
+}
+
+function checkModes(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord): void {
+  const kind = driverOf(cnm, net).capabilities.sandbox;
+  if (kind === 'host') {
+    throw new CnmError('not_supported_here', 'cannot connect container to host network - container must be created in host network mode');
+  }
+  if (sandbox.mode === 'host') throw new CnmError('not_supported_here', 'container sharing network namespace with the host cannot be connected to any other network');
+  if (kind === 'none' || sandbox.mode === 'none') {
+    throw new CnmError('not_supported_here', 'container cannot be connected to multiple networks with one of the networks in private (none) mode');
+  }
+}
+
+/** The live disconnect of the API. Errors: no_network, no_sandbox, not_connected. */
+export async function disconnect(cnm: Cnm, term: string, sandboxTerm: string, force: boolean): Promise<EndpointRecord> {
+  refuseWhenClosing(cnm);
+  const net = cnm.state.network(term);
+  const ghost = force ? cnm.state.endpointsOfNetwork(net.id).find((ep) => ep.name === sandboxTerm && ep.sandbox === undefined) : undefined;
+  if (ghost !== undefined) {
+    await deleteEndpoint(cnm, ghost.id);
+    return ghost;
+  }
+  const { id } = cnm.state.sandbox(sandboxTerm);
+  return cnm.locks.run(`sandbox:${id}`, async () => {
+    const sandbox = cnm.state.sandbox(id);
+    const ep = cnm.state.endpointsOfSandbox(id).find((e) => e.network === net.id);
+    if (ep === undefined) throw new CnmError('not_connected', `container ${sandbox.id} is not connected to network ${net.name}`);
+    if (sandbox.mode === 'host') throw new CnmError('not_supported_here', 'container cannot be disconnected from host network or connected to host network');
+    await detach(cnm, ep.id);
+    return ep;
+  });
+}

@@ -1,0 +1,142 @@
+/**
+ * The three files of a sandbox: hosts, resolv.conf, hostname (spec 01 §8, §9). They are bind-mounted by whoever runs in
+ * the sandbox, hence edited in place, never replaced.
+ */
+
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Address, errnoOf, shortId } from '../base/index.ts';
+import {
+  HOST_RESOLV_CONF,
+  type ResolvConfAnswer,
+  type ResolvConfRequest,
+  buildResolvConf,
+  resolvConfHash,
+  upstreamFileFor,
+} from '../dns/index.ts';
+import type { Upstream } from '../keeper/index.ts';
+import type { Cnm } from './context.ts';
+import type { SandboxRecord } from './records.ts';
+
+export interface SandboxFiles {
+  readonly folder: string;
+  readonly hosts: string;
+  readonly resolvConf: string;
+  readonly hostname: string;
+  readonly outputLog: string;
+}
+
+export function filesOf(cnm: { readonly runDir: string }, sandbox: Pick<SandboxRecord, 'id'>): SandboxFiles {
+  const folder = join(cnm.runDir, 'sandboxes', shortId(sandbox.id));
+  return {
+    folder,
+    hosts: join(folder, 'hosts'),
+    resolvConf: join(folder, 'resolv.conf'),
+    hostname: join(folder, 'hostname'),
+    outputLog: join(folder, 'output.log'),
+  };
+}
+
+/** Makes the folder and the files as they are without any network. Undo: removeFiles. */
+export function createFiles(cnm: Cnm, sandbox: SandboxRecord): void {
+  const files = filesOf(cnm, sandbox);
+  mkdirSync(files.folder, { recursive: true, mode: 0o755 });
+  const base = sandbox.mode === 'host' && sandbox.extraHosts.length === 0 ? readText('/etc/hosts') : HOSTS_HEAD;
+  const extra = sandbox.extraHosts.map(({ name, address }) => `${address}\t${name}\n`).join('');
+  writeFileSync(files.hosts, base + extra);
+  writeFileSync(files.hostname, `${sandbox.hostname}\n`);
+  writeFileSync(files.outputLog, '', { mode: 0o640 });
+  writeResolvConf(cnm, sandbox, built(cnm, sandbox, sandbox.mode === 'host' ? 'host' : 'legacy'));
+}
+
+export function removeFiles(cnm: Cnm, sandbox: SandboxRecord): void {
+  rmSync(filesOf(cnm, sandbox).folder, { recursive: true, force: true });
+}
+
+const HOSTS_HEAD = [
+  '127.0.0.1\tlocalhost',
+  '::1\tlocalhost ip6-localhost ip6-loopback',
+  'fe00::\tip6-localnet',
+  'ff00::\tip6-mcastprefix',
+  'ff02::1\tip6-allnodes',
+  'ff02::2\tip6-allrouters',
+  '',
+].join('\n');
+
+/** `IP<TAB>hostname[.domain] [shortname]`. */
+export function hostLine(address: Address, hostname: string): string {
+  const dot = hostname.indexOf('.');
+  return dot > 0 ? `${address}\t${hostname} ${hostname.slice(0, dot)}` : `${address}\t${hostname}`;
+}
+
+/** Appends lines that are not there yet. */
+export function addHostLines(cnm: Cnm, sandbox: SandboxRecord, lines: readonly string[]): void {
+  editHosts(cnm, sandbox, (present) => [...present, ...lines.filter((line) => !present.includes(line))]);
+}
+
+/** Removes exactly these lines; what a user wrote stays. */
+export function removeHostLines(cnm: Cnm, sandbox: SandboxRecord, lines: readonly string[]): void {
+  editHosts(cnm, sandbox, (present) => present.filter((line) => !lines.includes(line)));
+}
+
+function editHosts(cnm: Cnm, sandbox: SandboxRecord, edit: (lines: string[]) => string[]): void {
+  const { hosts } = filesOf(cnm, sandbox);
+  let text: string;
+  try {
+    text = readFileSync(hosts, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return;
+    throw error;
+  }
+  const lines = text.split('\n').filter((line) => line !== '');
+  const wanted = `${edit(lines).join('\n')}\n`;
+  if (wanted !== text) writeFileSync(hosts, wanted);
+}
+
+/** Whom the sandbox's resolver asks: its own servers, else the daemon's, else the host's. */
+export const upstreamsOf = (cnm: Cnm, sandbox: SandboxRecord): readonly Upstream[] => built(cnm, sandbox, 'internal').upstreams;
+
+/** resolv.conf for a sandbox whose resolver runs. */
+export function writeResolverResolvConf(cnm: Cnm, sandbox: SandboxRecord): void {
+  writeResolvConf(cnm, sandbox, built(cnm, sandbox, 'internal'));
+}
+
+/** resolv.conf with the servers written out, as before the resolver. */
+export function writeLegacyResolvConf(cnm: Cnm, sandbox: SandboxRecord): void {
+  writeResolvConf(cnm, sandbox, built(cnm, sandbox, 'legacy'));
+}
+
+function built(cnm: Cnm, sandbox: SandboxRecord, mode: ResolvConfRequest['mode']): ResolvConfAnswer {
+  const path = upstreamFileFor(readText(HOST_RESOLV_CONF));
+  return buildResolvConf({
+    mode,
+    path,
+    text: readText(path),
+    overrides: {
+      nameservers: sandbox.dns.length > 0 ? sandbox.dns : cnm.dns,
+      search: sandbox.dnsSearch,
+      options: sandbox.dnsOptions,
+    },
+    ipv6: true,
+  });
+}
+
+/** A file whose content is not what we wrote last belongs to the user and is left alone (spec R8). */
+function writeResolvConf(cnm: Cnm, sandbox: SandboxRecord, { text }: ResolvConfAnswer): void {
+  const { resolvConf } = filesOf(cnm, sandbox);
+  const hashFile = `${resolvConf}.hash`;
+  const current = readText(resolvConf);
+  const written = readText(hashFile);
+  if (written !== '' && resolvConfHash(current) !== written) return;
+  writeFileSync(resolvConf, text);
+  writeFileSync(hashFile, resolvConfHash(text));
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return '';
+    throw error;
+  }
+}

@@ -1,0 +1,100 @@
+/** Join and leave: the steps in order, each with its undo; leave is the same list backwards (spec 01 §3). */
+
+import { type EndpointId, type SandboxId, CnmError, attemptAll, errnoOf, shortId, undoable } from '../base/index.ts';
+import type { Ctx } from '../driver/index.ts';
+import { type Netns, openNetns } from '../kernel/index.ts';
+import type { Attachment, JoinStep } from './attachment.ts';
+import { type Cnm, contextOf, driverOf, stillWanted } from './context.ts';
+import type { EndpointRecord, SandboxRecord } from './records.ts';
+import { filesStep } from './steps/files.ts';
+import { gatewayStep } from './steps/gateway.ts';
+import { linkStep } from './steps/link.ts';
+import { namesStep } from './steps/names.ts';
+import { portsStep } from './steps/ports.ts';
+import { resolverStep } from './steps/resolver.ts';
+
+export const joinSteps: readonly JoinStep[] = [resolverStep, linkStep, gatewayStep, portsStep, filesStep, namesStep];
+
+/** Joins a ready endpoint to a sandbox. The caller holds the sandbox's lock. Throws already_joined and the steps' errors; nothing is left then. */
+export async function joinEndpoint(cnm: Cnm, id: EndpointId, sandboxId: SandboxId, ctx: Ctx): Promise<EndpointRecord> {
+  const { ep, sandbox } = recordsOf(cnm, id, sandboxId);
+  if (ep.phase !== 'ready') {
+    throw new CnmError('already_joined', `endpoint ${ep.name} (${shortId(ep.id)}) is ${ep.phase}: another sandbox is attached to it`);
+  }
+  using netns = openSandboxNetns(sandbox);
+  const a = attachment(cnm, ctx, { ...ep, sandbox: sandboxId, phase: 'joining' }, sandbox, netns);
+  return undoable(async (undo) => {
+    await cnm.state.commit({ endpoints: [a.ep] });
+    undo.add('forget join', () => cnm.state.commit({ endpoints: [ep], sandboxes: [withoutProcessLoss(cnm, a.sandbox)] }));
+    for (const step of joinSteps) {
+      // Registered first: a step that fails half-way undoes itself, and undo accepts what was never made.
+      undo.add(step.label, () => step.undo(a));
+      await step.do(a);
+      stillWanted(ctx);
+    }
+    a.ep = { ...a.ep, phase: 'joined' };
+    await commitAll(a, [a.ep]);
+    return a.ep;
+  });
+}
+
+/** Takes an endpoint out of its sandbox. Every step is tried; on an error the record stays `leaving` and the call may be repeated. */
+export async function leaveEndpoint(cnm: Cnm, id: EndpointId): Promise<EndpointRecord> {
+  const ep = cnm.state.endpointById(id);
+  if (ep?.sandbox === undefined) throw new CnmError('no_endpoint', `endpoint ${shortId(id)} is not joined`);
+  const { sandbox } = recordsOf(cnm, id, ep.sandbox);
+  using netns = tryOpenSandboxNetns(sandbox);
+  const a = attachment(cnm, contextOf(), { ...ep, phase: 'leaving' }, sandbox, netns);
+  await cnm.state.commit({ endpoints: [a.ep] });
+  await attemptAll([...joinSteps].reverse().map((step) => [step.label, () => step.undo(a)] as const));
+  const { sandbox: _left, join: _join, ...rest } = a.ep;
+  const left: EndpointRecord = { ...rest, phase: 'ready', bindings: [] };
+  await commitAll(a, [left]);
+  return left;
+}
+
+function recordsOf(cnm: Cnm, id: EndpointId, sandboxId: SandboxId): { ep: EndpointRecord; sandbox: SandboxRecord } {
+  const ep = cnm.state.endpointById(id);
+  const sandbox = cnm.state.sandboxById(sandboxId);
+  if (ep === undefined) throw new CnmError('no_endpoint', `endpoint ${shortId(id)} not found`);
+  if (sandbox === undefined) throw new CnmError('no_sandbox', `No such sandbox: ${shortId(sandboxId)}`);
+  return { ep, sandbox };
+}
+
+export function attachment(cnm: Cnm, ctx: Ctx, ep: EndpointRecord, sandbox: SandboxRecord, netns: Netns | undefined): Attachment {
+  const net = cnm.state.networkById(ep.network);
+  if (net === undefined) throw new CnmError('no_network', `network ${shortId(ep.network)} not found`);
+  return { cnm, ctx, net, driver: driverOf(cnm, net), ...(netns && { netns }), ep, sandbox, touched: new Map() };
+}
+
+/** Writes the endpoint, the others that a step touched, and the sandbox, whose process may have ended meanwhile. */
+async function commitAll(a: Attachment, endpoints: readonly EndpointRecord[]): Promise<void> {
+  await a.cnm.state.commit({ endpoints: [...endpoints, ...a.touched.values()], sandboxes: [withoutProcessLoss(a.cnm, a.sandbox)] });
+}
+
+/** The process fields change outside the sandbox's lock: take them as they are now. */
+function withoutProcessLoss(cnm: Cnm, sandbox: SandboxRecord): SandboxRecord {
+  const { process: _p, exited: _e, ...rest } = sandbox;
+  const now = cnm.state.sandboxById(sandbox.id);
+  return { ...rest, ...(now?.process && { process: now.process }), ...(now?.exited !== undefined && { exited: now.exited }) };
+}
+
+/** Opens the sandbox's namespace by its pin. Throws bad_netns when it is gone or is another one. */
+export function openSandboxNetns(sandbox: SandboxRecord): Netns {
+  const netns = tryOpenSandboxNetns(sandbox);
+  if (netns === undefined) throw new CnmError('bad_netns', `the network namespace of sandbox ${sandbox.name} is gone: ${sandbox.key}`);
+  return netns;
+}
+
+export function tryOpenSandboxNetns(sandbox: SandboxRecord): Netns | undefined {
+  let netns: Netns;
+  try {
+    netns = openNetns(sandbox.key);
+  } catch (error) {
+    if (errnoOf(error) !== undefined || (error instanceof Error && 'code' in error && error.code === 'bad_netns')) return undefined;
+    throw error;
+  }
+  if (netns.identity === sandbox.identity) return netns;
+  netns[Symbol.dispose]();
+  return undefined;
+}

@@ -1,0 +1,183 @@
+/** Create and delete a network (spec 01 §3). */
+
+import { CnmError, type NetworkId, attemptAll, newNetworkId, shortId, undoable } from '../base/index.ts';
+import type { Ctx } from '../driver/index.ts';
+import { type Cnm, contextOf, driverNetwork, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
+import { overlappedRoute } from './exclusions.ts';
+import { type NetworkRecord, OWN, RECORD_SCHEMA } from './records.ts';
+import { type NetworkSpec, checkIpam, checkNetworkName, familiesOf, isPredefined } from './spec.ts';
+import { releasePools, requestPools } from './steps/addresses.ts';
+
+export interface CreatedNetwork {
+  readonly record: NetworkRecord;
+  /** Something that the user should know although it worked; empty otherwise. */
+  readonly warning: string;
+}
+
+/** Creates a user's network. Errors: name_taken, predefined_network, bad_…, pool_overlap, pools_exhausted, no_driver and the driver's own. */
+export async function createNetwork(cnm: Cnm, spec: NetworkSpec, signal?: AbortSignal): Promise<CreatedNetwork> {
+  checkNetworkName(spec.name);
+  if (isPredefined(spec.name) || spec.name === 'default') {
+    throw new CnmError('predefined_network', `operation is not permitted on predefined ${spec.name} network`);
+  }
+  return makeNetwork(cnm, spec, contextOf(signal));
+}
+
+/** Like createNetwork, for predefined names too. */
+export async function makeNetwork(cnm: Cnm, asked: NetworkSpec, ctx: Ctx): Promise<CreatedNetwork> {
+  refuseWhenClosing(cnm);
+  const spec = mergeConfigFrom(cnm, asked);
+  const draft = draftOf(cnm, spec);
+  return cnm.locks.run(`name:network:${spec.name}`, async () => {
+    const other = cnm.state.allNetworks().find((n) => n.name === spec.name);
+    if (other !== undefined) throw new CnmError('name_taken', `network with name ${spec.name} already exists`);
+    if (draft.configOnly) return { record: await storeConfigOnly(cnm, draft), warning: '' };
+    // Asked before the bridge's own route is there.
+    const warning = await warningFor(cnm, draft);
+    return { record: await build(cnm, draft, ctx), warning };
+  });
+}
+
+function draftOf(cnm: Cnm, spec: NetworkSpec): NetworkRecord {
+  const enabled = familiesOf(spec);
+  const config = checkIpam(spec.ipam?.config ?? [], enabled);
+  const driverName = spec.driver === undefined || spec.driver === '' || spec.driver === 'default' ? 'bridge' : spec.driver;
+  const configOnly = spec.configOnly ?? false;
+  if (configOnly && (spec.ingress || spec.internal || spec.attachable || spec.scope)) {
+    throw new CnmError('config_only', 'configuration network can only contain network specific fields; ingress, internal, attachable and scope are not');
+  }
+  const driver = cnm.drivers.get(configOnly ? 'null' : driverName);
+  checkScope(spec, driver.capabilities.scope, driver.name);
+  const ipamDriver = spec.ipam?.driver || 'default';
+  if (!configOnly && driver.capabilities.addressing === 'ipam') cnm.ipams.get(ipamDriver);
+  return {
+    schema: RECORD_SCHEMA,
+    owner: OWN,
+    id: newNetworkId(),
+    name: spec.name,
+    phase: 'creating',
+    created: cnm.env.now(),
+    driver: driver.name,
+    scope: driver.capabilities.scope,
+    enableIPv4: enabled.v4,
+    enableIPv6: enabled.v6,
+    internal: spec.internal ?? false,
+    attachable: spec.attachable ?? false,
+    ingress: spec.ingress ?? false,
+    configOnly,
+    configFrom: spec.configFrom ?? '',
+    ipam: { driver: ipamDriver, options: spec.ipam?.options ?? {}, config },
+    pools: [],
+    options: spec.options ?? {},
+    labels: spec.labels ?? {},
+    driverState: null,
+  };
+}
+
+function checkScope(spec: NetworkSpec, driverScope: string, driver: string): void {
+  if (spec.ingress) throw new CnmError('scope_refused', 'Ingress network can only be global scope, and there is no cluster');
+  if (!spec.scope || spec.scope === driverScope) return;
+  if (!['local', 'global', 'swarm'].includes(spec.scope)) {
+    throw new CnmError('bad_option', `invalid scope ${JSON.stringify(spec.scope)}: use local, global or swarm`);
+  }
+  throw new CnmError('scope_refused', `driver ${driver} has ${driverScope} scope; a network of ${spec.scope} scope cannot be made with it`);
+}
+
+/** Takes the network-specific fields from a configuration-only network (spec 01 §4). */
+function mergeConfigFrom(cnm: Cnm, spec: NetworkSpec): NetworkSpec {
+  if (!spec.configFrom) return spec;
+  if (spec.configOnly) throw new CnmError('config_only', 'a configuration network cannot depend on another configuration network');
+  const source = cnm.state.networks().find((n) => n.name === spec.configFrom && n.configOnly);
+  if (source === undefined) throw new CnmError('no_network', `configuration network ${JSON.stringify(spec.configFrom)} does not exist`);
+  const own =
+    (spec.ipam?.config?.length ?? 0) > 0 ||
+    Object.keys(spec.options ?? {}).length > 0 ||
+    Object.keys(spec.labels ?? {}).length > 0 ||
+    spec.enableIPv6 !== undefined ||
+    spec.enableIPv4 === false;
+  if (own) throw new CnmError('config_only', 'user-specified configurations are not supported together with a configuration network');
+  return {
+    ...spec,
+    enableIPv4: source.enableIPv4,
+    enableIPv6: source.enableIPv6,
+    ipam: { driver: source.ipam.driver, options: source.ipam.options, config: source.ipam.config },
+    options: source.options,
+    labels: source.labels,
+  };
+}
+
+async function storeConfigOnly(cnm: Cnm, draft: NetworkRecord): Promise<NetworkRecord> {
+  const record = { ...draft, phase: 'ready' as const };
+  await cnm.state.commit({ networks: [record], durable: true });
+  return record;
+}
+
+async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkRecord> {
+  const driver = driverOf(cnm, draft);
+  const usesIpam = driver.capabilities.addressing === 'ipam';
+  if (driver.capabilities.singleton && cnm.state.allNetworks().some((n) => n.driver === driver.name && !n.configOnly)) {
+    throw new CnmError('singleton_network', `only one instance of ${JSON.stringify(driver.name)} network is allowed`);
+  }
+  if (usesIpam && !draft.enableIPv4 && !draft.enableIPv6) throw new CnmError('no_family', 'IPv4 or IPv6 must be enabled');
+  driver.validateNetwork?.(driverNetwork(draft));
+  return undoable(async (undo) => {
+    await cnm.state.commit({ networks: [draft] });
+    undo.add('forget record', () => cnm.state.commit({ remove: { network: draft.id } }));
+    const skip = driver.skipGwAlloc?.(draft.options, draft.internal) ?? { v4: false, v6: false };
+    const pools = usesIpam ? await requestPools(cnm, draft, skip, undo) : [];
+    stillWanted(ctx);
+    const leased = { ...draft, pools };
+    const { state } = await driver.createNetwork(ctx, driverNetwork(leased));
+    undo.add('delete network', () => driver.deleteNetwork(contextOf(), driverNetwork({ ...leased, driverState: state })));
+    stillWanted(ctx);
+    const record: NetworkRecord = { ...leased, driverState: state, phase: 'ready' };
+    await cnm.state.commit({ networks: [record], durable: true });
+    return record;
+  });
+}
+
+async function warningFor(cnm: Cnm, draft: NetworkRecord): Promise<string> {
+  const warnings: string[] = [];
+  for (const { subnet } of draft.ipam.config) {
+    const route = subnet === undefined ? undefined : await overlappedRoute(cnm, subnet);
+    if (route !== undefined) warnings.push(`subnet ${subnet} overlaps ${route} of the host`);
+  }
+  return warnings.join('; ');
+}
+
+/** Deletes a network that nothing uses. Errors: no_network, predefined_network, network_in_use. May be repeated after a failure. */
+export async function deleteNetwork(cnm: Cnm, term: string): Promise<NetworkRecord> {
+  refuseWhenClosing(cnm);
+  const found = cnm.state.allNetworks().find((n) => n.phase === 'deleting' && (n.id === term || n.name === term)) ?? cnm.state.network(term);
+  if (isPredefined(found.name)) throw new CnmError('predefined_network', `${found.name} is a pre-defined network and cannot be removed`);
+  return cnm.locks.runAll([`name:network:${found.name}`, `network:${found.id}`], () => unmakeNetwork(cnm, found.id));
+}
+
+/** Deletes without asking whether it is predefined. The caller holds the network's lock, or nobody else runs yet. */
+export async function unmakeNetwork(cnm: Cnm, id: NetworkId): Promise<NetworkRecord> {
+  const net = cnm.state.networkById(id);
+  if (net === undefined) throw new CnmError('no_network', `network ${shortId(id)} not found`);
+  refuseInUse(cnm, net);
+  if (!net.configOnly) {
+    const leaving: NetworkRecord = { ...net, phase: 'deleting' };
+    await cnm.state.commit({ networks: [leaving] });
+    await attemptAll([
+      ['delete network', () => cnm.drivers.find(net.driver)?.deleteNetwork(contextOf(), driverNetwork(net))],
+      ['release pools', () => releasePools(cnm, net)],
+    ]);
+  }
+  await cnm.state.commit({ remove: { network: net.id }, durable: true });
+  return net;
+}
+
+function refuseInUse(cnm: Cnm, net: NetworkRecord): void {
+  const users = net.configOnly ? cnm.state.allNetworks().filter((n) => n.configFrom === net.name) : [];
+  if (users.length > 0) {
+    throw new CnmError('network_in_use', `configuration network ${JSON.stringify(net.name)} is in use by ${users.map((n) => n.name).join(', ')}`);
+  }
+  const endpoints = cnm.state.endpointsOfNetwork(net.id);
+  if (endpoints.length === 0) return;
+  const named = endpoints.slice(0, 10).map((ep) => `name:${JSON.stringify(ep.name)} id:${JSON.stringify(shortId(ep.id))}`);
+  const more = endpoints.length > named.length ? ` and ${endpoints.length - named.length} more` : '';
+  throw new CnmError('network_in_use', `error while removing network: network ${net.name} has active endpoints (${named.join(', ')}${more})`);
+}

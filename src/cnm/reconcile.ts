@@ -1,0 +1,162 @@
+/**
+ * Start: records and kernel are made to agree. Order matters: leases before anything new can be leased, add before
+ * remove, one write of the packet filter for all. A network that fails is kept, marked and shown; it never stops the start.
+ */
+
+import { messageOf, shortId } from '../base/index.ts';
+import type { RestoreNetwork, RestoreReport } from '../driver/index.ts';
+import type { Netns } from '../kernel/index.ts';
+import { electAmong } from './attachment.ts';
+import { type Cnm, contextOf, driverEndpoint, driverNetwork, servesNames } from './context.ts';
+import { deleteEndpoint, detach } from './endpoints.ts';
+import { tryOpenSandboxNetns } from './join.ts';
+import { unmakeNetwork } from './networks.ts';
+import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
+import { deleteSandbox } from './sandboxes.ts';
+import { replayAddresses, replayPools } from './steps/addresses.ts';
+import { nameRecord, resolverWish } from './steps/names.ts';
+import { rolesOf } from './steps/ports.ts';
+import { sweep } from './sweep.ts';
+
+export async function reconcile(cnm: Cnm): Promise<void> {
+  const problems = await replay(cnm);
+  const alive = openLiving(cnm);
+  try {
+    const reports = await restoreDrivers(cnm, alive, problems);
+    await cnm.firewall.sync(reports.flatMap((r) => r.rules.flatMap(({ owner, intent }) => (intent === null ? [] : [{ owner, intent }]))));
+    await tellKeeper(cnm, alive);
+    await storeReports(cnm, reports, problems);
+    await finish(cnm, alive);
+    await sweep(cnm, reports.flatMap((r) => r.links));
+  } finally {
+    for (const netns of alive.values()) netns[Symbol.dispose]();
+  }
+}
+
+type Living = ReadonlyMap<string, Netns>;
+
+/** Networks whose leases could not be had again, with the reason. */
+async function replay(cnm: Cnm): Promise<Map<string, string>> {
+  const problems = new Map<string, string>();
+  const attempt = async (net: NetworkRecord, work: () => Promise<void>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      problems.set(net.id, messageOf(error));
+      cnm.env.log.error({ network: net.id, err: error }, 'leases of a network cannot be had again');
+    }
+  };
+  for (const net of cnm.state.allNetworks()) if (net.pools.length > 0) await attempt(net, () => replayPools(cnm, net));
+  for (const ep of cnm.state.allEndpoints()) {
+    const net = cnm.state.networkById(ep.network);
+    if (net !== undefined) await attempt(net, () => replayAddresses(cnm, net, ep));
+  }
+  return problems;
+}
+
+/** Namespaces of the sandboxes that are still what their records say. */
+function openLiving(cnm: Cnm): Map<string, Netns> {
+  const alive = new Map<string, Netns>();
+  for (const sandbox of cnm.state.sandboxes()) {
+    const netns = tryOpenSandboxNetns(sandbox);
+    if (netns !== undefined) alive.set(sandbox.id, netns);
+    else cnm.env.log.warn({ sandbox: sandbox.id, name: sandbox.name }, 'the namespace of a sandbox is gone: the sandbox is removed');
+  }
+  return alive;
+}
+
+async function restoreDrivers(cnm: Cnm, alive: Living, problems: ReadonlyMap<string, string>): Promise<RestoreReport[]> {
+  const reports: RestoreReport[] = [];
+  const networks = cnm.state.allNetworks().filter((n) => n.phase === 'ready' && !n.configOnly && !problems.has(n.id));
+  for (const driver of cnm.drivers.all()) {
+    const mine = networks.filter((n) => n.driver === driver.name);
+    if (driver.restorer === undefined || mine.length === 0) continue;
+    reports.push(...(await driver.restorer.restore(contextOf(), mine.map((net) => wishOf(cnm, net, alive)))));
+  }
+  return reports;
+}
+
+function wishOf(cnm: Cnm, net: NetworkRecord, alive: Living): RestoreNetwork {
+  const endpoints = cnm.state.endpointsOfNetwork(net.id).flatMap((ep) => {
+    const sandbox = ep.sandbox === undefined ? undefined : cnm.state.sandboxById(ep.sandbox);
+    const netns = sandbox === undefined ? undefined : alive.get(sandbox.id);
+    if (ep.phase !== 'joined' || sandbox === undefined || netns === undefined || ep.join === undefined) return [];
+    return [
+      {
+        ep: driverEndpoint(ep),
+        roles: rolesOf(electAmong(cnm, joinedOf(cnm, sandbox)), ep.id),
+        ports: sandbox.held,
+        place: { sandbox: sandbox.id, netns, ifname: ep.join.ifname },
+      },
+    ];
+  });
+  return { net: driverNetwork(net), endpoints };
+}
+
+const joinedOf = (cnm: Cnm, sandbox: SandboxRecord): EndpointRecord[] =>
+  cnm.state.endpointsOfSandbox(sandbox.id).filter((ep) => ep.phase === 'joined');
+
+/** The keeper has most of this already when it lived on; every wish is whole and harmless twice. */
+async function tellKeeper(cnm: Cnm, alive: Living): Promise<void> {
+  const wishes: Promise<unknown>[] = [];
+  for (const sandbox of cnm.state.sandboxes()) {
+    if (!alive.has(sandbox.id)) continue;
+    cnm.ports.adopt(sandbox.id, sandbox.held);
+    if (sandbox.held.length > 0) wishes.push(holdAgain(cnm, sandbox));
+    const wish = resolverWish(cnm, sandbox, joinedOf(cnm, sandbox));
+    if (wish !== undefined) wishes.push(cnm.keeper.sandbox(sandbox.id, wish));
+    for (const ep of joinedOf(cnm, sandbox)) {
+      const net = cnm.state.networkById(ep.network);
+      if (net !== undefined && servesNames(net)) wishes.push(cnm.keeper.names(ep.id, nameRecord(net, ep)));
+    }
+  }
+  for (const result of await Promise.allSettled(wishes)) {
+    if (result.status === 'rejected') cnm.env.log.error({ err: result.reason }, 'the keeper did not take a wish');
+  }
+}
+
+async function holdAgain(cnm: Cnm, sandbox: SandboxRecord): Promise<void> {
+  const groups = sandbox.held.map(({ hold: { protocol, addresses, port } }) => ({ protocol, addresses, port }));
+  const answers = await cnm.keeper.holds(sandbox.id, groups);
+  answers.forEach((answer, i) => {
+    if (answer.ok) return;
+    const group = groups[i];
+    cnm.env.log.error({ sandbox: sandbox.id, port: group?.port, errno: answer.errno }, 'a host port was taken by another process');
+  });
+}
+
+async function storeReports(cnm: Cnm, reports: readonly RestoreReport[], problems: ReadonlyMap<string, string>): Promise<void> {
+  const byId = new Map(reports.map((report) => [report.id, report]));
+  const changed = cnm.state.allNetworks().flatMap((net) => {
+    const problem = problems.get(net.id) ?? byId.get(net.id)?.problem;
+    const state = byId.get(net.id)?.state;
+    const { degraded, ...rest } = net;
+    if (problem === degraded && (state === undefined || state === net.driverState)) return [];
+    if (problem !== undefined) cnm.env.log.error({ network: net.id, name: net.name, problem }, 'a network is degraded');
+    return [{ ...rest, ...(state !== undefined && { driverState: state }), ...(problem !== undefined && { degraded: problem }) }];
+  });
+  if (changed.length > 0) await cnm.state.commit({ networks: changed });
+}
+
+/** Takes back what was half-made, completes what was half-gone. */
+async function finish(cnm: Cnm, alive: Living): Promise<void> {
+  const attempt = async (what: string, id: string, work: () => Promise<unknown>): Promise<void> => {
+    try {
+      await work();
+      cnm.env.log.info({ id: shortId(id) }, `${what}: finished`);
+    } catch (error) {
+      cnm.env.log.error({ id: shortId(id), err: error }, `${what}: could not be finished`);
+    }
+  };
+  for (const sandbox of cnm.state.allSandboxes()) {
+    if (sandbox.phase !== 'ready' || !alive.has(sandbox.id)) await attempt('removal of a sandbox', sandbox.id, () => deleteSandbox(cnm, sandbox.id));
+  }
+  for (const ep of cnm.state.allEndpoints()) {
+    if (ep.phase === 'joined' || (ep.phase === 'ready' && ep.boundTo === undefined)) continue;
+    const bySelf = ep.boundTo === undefined && ep.phase !== 'creating' && ep.phase !== 'deleting';
+    await attempt('removal of an endpoint', ep.id, () => (bySelf ? Promise.resolve() : ep.sandbox === undefined ? deleteEndpoint(cnm, ep.id) : detach(cnm, ep.id)));
+  }
+  for (const net of cnm.state.allNetworks()) {
+    if (net.phase !== 'ready') await attempt('removal of a network', net.id, () => unmakeNetwork(cnm, net.id));
+  }
+}

@@ -1,0 +1,232 @@
+/** Create and delete a sandbox: namespace, files, endpoints; all or nothing (spec 01 §3). */
+
+import { hostname as hostHostname } from 'node:os';
+import { join } from 'node:path';
+import {
+  type Address,
+  type SandboxId,
+  CnmError,
+  attemptAll,
+  codeOf,
+  newSandboxId,
+  parseAddress,
+  shortId,
+  tryAddress,
+  undoable,
+} from '../base/index.ts';
+import type { Ctx } from '../driver/index.ts';
+import { type Netns, createNetns, openNetns, pinNetns, removeNetnsPin, removeResolverRedirect } from '../kernel/index.ts';
+import { type PortBindingsInput, parsePortBindings } from '../portmap/index.ts';
+import { type Cnm, contextOf, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
+import { attach, checkConnect, detach } from './endpoints.ts';
+import { createFiles, removeFiles } from './files.ts';
+import { tryOpenSandboxNetns } from './join.ts';
+import { type NetworkRecord, OWN, RECORD_SCHEMA, type SandboxRecord } from './records.ts';
+import { type CheckedEndpoint, type EndpointSpec, checkHostname, checkSandboxName } from './spec.ts';
+import { resolverTable } from './steps/resolver.ts';
+
+/** A sandbox as asked for; text as the user wrote it. */
+export interface SandboxSpec {
+  readonly name: string;
+  readonly hostname?: string;
+  /** Path of a namespace to adopt. */
+  readonly netns?: string;
+  /** In the order asked for; the first is joined first. Absent or empty: the default network. */
+  readonly networks?: readonly (readonly [network: string, settings: EndpointSpec])[];
+  readonly portBindings?: PortBindingsInput;
+  readonly dns?: readonly string[];
+  readonly dnsSearch?: readonly string[];
+  readonly dnsOptions?: readonly string[];
+  /** `name:address`, `name=address`; `host-gateway` stands for the default bridge's address. */
+  readonly extraHosts?: readonly string[];
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly autoRemove?: boolean;
+}
+
+interface Plan {
+  readonly record: SandboxRecord;
+  readonly connections: readonly { readonly net: NetworkRecord; readonly asked: CheckedEndpoint }[];
+  readonly warnings: readonly string[];
+}
+
+/** Creates a sandbox and joins it to all its networks. On an error nothing is left. */
+export async function createSandbox(cnm: Cnm, spec: SandboxSpec, signal?: AbortSignal): Promise<{ record: SandboxRecord; warnings: readonly string[] }> {
+  refuseWhenClosing(cnm);
+  const ctx = contextOf(signal);
+  const plan = planOf(cnm, spec);
+  return cnm.locks.run(`name:sandbox:${spec.name}`, () =>
+    cnm.locks.run(`sandbox:${plan.record.id}`, async () => {
+      const other = cnm.state.allSandboxes().find((s) => s.name === spec.name);
+      if (other !== undefined) {
+        throw new CnmError('name_taken', `the sandbox name ${JSON.stringify(spec.name)} is in use by sandbox ${shortId(other.id)}`);
+      }
+      return { record: await build(cnm, plan, ctx), warnings: plan.warnings };
+    }),
+  );
+}
+
+function planOf(cnm: Cnm, spec: SandboxSpec): Plan {
+  checkSandboxName(spec.name);
+  if (spec.hostname) checkHostname(spec.hostname);
+  const wanted = spec.networks !== undefined && spec.networks.length > 0 ? spec.networks : defaultNetwork(cnm);
+  const nets = wanted.map(([term, settings]) => ({ net: cnm.state.network(term), settings }));
+  const kinds = nets.map(({ net }) => driverOf(cnm, net).capabilities.sandbox);
+  const mode = kinds.includes('host') ? 'host' : kinds.includes('none') ? 'none' : 'own';
+  if (mode !== 'own' && nets.length > 1) {
+    throw new CnmError('not_supported_here', `network ${mode} cannot be combined with other networks`);
+  }
+  if (mode === 'host' && spec.netns) throw new CnmError('bad_netns', 'a namespace cannot be given together with the host network');
+  const { wanted: publish, exposed } = parsePortBindings(spec.portBindings ?? {});
+  const warnings: string[] = [];
+  if (publish.length > 0 && (mode !== 'own' || nets.every(({ net }) => net.internal))) {
+    warnings.push(`Published ports are discarded when using ${mode === 'own' ? 'internal networks only' : `${mode} network mode`}`);
+  }
+  const id = newSandboxId();
+  const record: SandboxRecord = {
+    schema: RECORD_SCHEMA,
+    owner: OWN,
+    id,
+    name: spec.name,
+    phase: 'creating',
+    created: cnm.env.now(),
+    hostname: spec.hostname || (mode === 'host' ? hostHostname() : shortId(id)),
+    key: join(cnm.runDir, 'netns', shortId(id)),
+    ...(spec.netns && { adopted: spec.netns }),
+    mode,
+    publish: mode === 'own' ? publish : [],
+    exposed,
+    held: [],
+    heldFamilies: { v4: false, v6: false },
+    dns: (spec.dns ?? []).map(parseAddress),
+    dnsSearch: checkWords(spec.dnsSearch ?? [], 'search domain'),
+    dnsOptions: checkWords(spec.dnsOptions ?? [], 'resolver option'),
+    extraHosts: extraHosts(cnm, spec.extraHosts ?? []),
+    labels: spec.labels ?? {},
+    autoRemove: spec.autoRemove ?? false,
+  };
+  return { record, connections: connectionsOf(cnm, record, nets), warnings };
+}
+
+function defaultNetwork(cnm: Cnm): readonly (readonly [string, EndpointSpec])[] {
+  const fallback = cnm.state.networks().some((n) => n.name === 'bridge') ? 'bridge' : 'none';
+  return [[fallback, {}]];
+}
+
+function connectionsOf(cnm: Cnm, record: SandboxRecord, nets: readonly { net: NetworkRecord; settings: EndpointSpec }[]): Plan['connections'] {
+  const seen = new Set<string>();
+  const all = nets.map(({ net, settings }) => {
+    if (seen.has(net.id)) throw new CnmError('bad_request', `network ${net.name} is named twice`);
+    seen.add(net.id);
+    return { net, asked: checkConnect(cnm, net, record, settings) };
+  });
+  // The first one keeps its place, it is the one that eth0 belongs to; the others go by name (spec 01 I1).
+  const [first, ...rest] = all;
+  return first === undefined ? [] : [first, ...rest.sort((a, b) => (a.net.name < b.net.name ? -1 : 1))];
+}
+
+/** Words that end up in a line of resolv.conf. */
+function checkWords(words: readonly string[], what: string): readonly string[] {
+  const wrong = words.find((word) => !/^[a-zA-Z0-9_.:-]{1,253}$/.test(word));
+  if (wrong !== undefined) throw new CnmError('bad_option', `invalid ${what} ${JSON.stringify(wrong)}`);
+  return words;
+}
+
+function extraHosts(cnm: Cnm, texts: readonly string[]): { name: string; address: Address }[] {
+  return texts.flatMap((text) => {
+    const match = /^([^:=\s]+)[:=](.+)$/.exec(text);
+    const [, name = '', value = ''] = match ?? [];
+    checkHostname(name === '' ? text : name);
+    if (value === 'host-gateway') return gatewaysOfHost(cnm).map((address) => ({ name, address }));
+    const address = tryAddress(value.replace(/^\[(.*)\]$/, '$1'));
+    if (address === undefined) throw new CnmError('bad_address', `invalid IP address in add-host: ${JSON.stringify(text)}`);
+    return [{ name, address }];
+  });
+}
+
+function gatewaysOfHost(cnm: Cnm): Address[] {
+  const addresses = cnm.state.networks().find((n) => n.name === 'bridge')?.pools.flatMap((pool) => pool.gateway ?? []) ?? [];
+  if (addresses.length === 0) throw new CnmError('bad_option', 'host-gateway needs the default bridge network, and there is none');
+  return addresses;
+}
+
+async function build(cnm: Cnm, plan: Plan, ctx: Ctx): Promise<SandboxRecord> {
+  const draft = plan.record;
+  return undoable(async (undo) => {
+    // Looked at before anything is written: a bad path changes nothing.
+    using source = draft.adopted === undefined ? undefined : openAdoptable(cnm, draft.adopted);
+    await cnm.state.commit({ sandboxes: [draft] });
+    undo.add('forget record', () => cnm.state.commit({ remove: { sandbox: draft.id } }));
+    undo.add('release ports and resolver', () => forgetInKeeper(cnm, draft.id));
+    using netns = makeNamespace(cnm, draft, source);
+    undo.add('remove namespace', () => removeNetnsPin(draft.key));
+    if (draft.mode !== 'host') await netns.rtnl().batch([{ op: 'link.set', at: { name: 'lo' }, change: { up: true } }]);
+    const placed: SandboxRecord = { ...draft, identity: netns.identity };
+    createFiles(cnm, placed);
+    undo.add('remove files', () => removeFiles(cnm, placed));
+    await cnm.state.commit({ sandboxes: [placed] });
+    for (const { net, asked } of plan.connections) {
+      const sandbox = cnm.state.sandboxById(draft.id) ?? placed;
+      const ep = await attach(cnm, net, sandbox, asked, ctx);
+      undo.add(`detach from ${net.name}`, () => detach(cnm, ep.id));
+      stillWanted(ctx);
+    }
+    const ready: SandboxRecord = { ...(cnm.state.sandboxById(draft.id) ?? placed), phase: 'ready' };
+    await cnm.state.commit({ sandboxes: [ready] });
+    return ready;
+  });
+}
+
+function makeNamespace(cnm: Cnm, draft: SandboxRecord, source: Netns | undefined): Netns {
+  if (draft.mode === 'host') return pinNetns(cnm.host, draft.key);
+  return source === undefined ? createNetns(draft.key) : pinNetns(source, draft.key);
+}
+
+/** Opens a namespace given by path, once. Throws bad_netns for anything that is not one, for the host's own and for one that is a sandbox already. */
+function openAdoptable(cnm: Cnm, path: string): Netns {
+  const netns = openNetns(path);
+  const refuse = (why: string): never => {
+    netns[Symbol.dispose]();
+    throw new CnmError('bad_netns', `${JSON.stringify(path)} ${why}`);
+  };
+  if (netns.identity === cnm.host.identity) return refuse("is the host's own network namespace");
+  const other = cnm.state.allSandboxes().find((s) => s.identity === netns.identity);
+  return other === undefined ? netns : refuse(`is the namespace of sandbox ${other.name} already`);
+}
+
+/** Ends resolver and held ports of a sandbox; the keeper has let go of its sockets when this resolves. */
+async function forgetInKeeper(cnm: Cnm, id: SandboxId): Promise<void> {
+  await cnm.keeper.sandbox(id, null);
+  await cnm.keeper.holds(id, []);
+  cnm.ports.release(id);
+}
+
+/** Deletes a sandbox whose process is dealt with. The caller holds its lock. Every step is tried; may be repeated. */
+export async function deleteSandbox(cnm: Cnm, id: SandboxId): Promise<void> {
+  const sandbox = cnm.state.sandboxById(id);
+  if (sandbox === undefined) return;
+  await cnm.state.commit({ sandboxes: [{ ...sandbox, phase: 'deleting' }] });
+  const endpoints = cnm.state.endpointsOfSandbox(id);
+  await attemptAll([
+    ...endpoints.map((ep) => [`detach from ${ep.network}`, () => detach(cnm, ep.id)] as const),
+    ['release ports and resolver', () => forgetInKeeper(cnm, id)],
+    ['clear namespace', () => clearNamespace(cnm, sandbox)],
+    ['remove namespace', () => removeNetnsPin(sandbox.key)],
+    ['remove files', () => removeFiles(cnm, sandbox)],
+  ]);
+  await cnm.state.commit({ remove: { sandbox: id } });
+}
+
+/** An adopted namespace outlives us: what we laid in it is taken back before nobody can reach it. */
+function clearNamespace(cnm: Cnm, sandbox: SandboxRecord): void {
+  if (sandbox.adopted === undefined) return;
+  using netns = tryOpenSandboxNetns(sandbox);
+  if (netns !== undefined) clearResolver(cnm, netns);
+}
+
+function clearResolver(cnm: Cnm, netns: Netns): void {
+  try {
+    removeResolverRedirect(netns, resolverTable(cnm.mark.tag));
+  } catch (error) {
+    if (codeOf(error) !== 'kernel_lacks') throw error;
+  }
+}

@@ -1,0 +1,167 @@
+/** Sole owner of the records: memory for lookups, the store for keeps. */
+
+import { CnmError, type EndpointId, type NetworkId, type SandboxId, shortId } from '../base/index.ts';
+import { Collection, type Store } from '../store/index.ts';
+import { type EndpointRecord, type NetworkRecord, type SandboxRecord, recordCodec } from './records.ts';
+
+export interface StateChange {
+  readonly networks?: readonly NetworkRecord[];
+  readonly endpoints?: readonly EndpointRecord[];
+  readonly sandboxes?: readonly SandboxRecord[];
+  readonly remove?: { readonly network?: NetworkId; readonly endpoint?: EndpointId; readonly sandbox?: SandboxId };
+  /** On disk before the promise resolves: what must survive a power loss. */
+  readonly durable?: boolean;
+}
+
+export class State {
+  readonly #store: Store;
+  readonly #networks: Collection<NetworkRecord>;
+  readonly #endpoints: Collection<EndpointRecord>;
+  readonly #sandboxes: Collection<SandboxRecord>;
+  readonly #networkById = new Map<NetworkId, NetworkRecord>();
+  readonly #endpointById = new Map<EndpointId, EndpointRecord>();
+  readonly #sandboxById = new Map<SandboxId, SandboxRecord>();
+  readonly #byNetwork = new Map<NetworkId, Set<EndpointId>>();
+  readonly #bySandbox = new Map<SandboxId, Set<EndpointId>>();
+
+  private constructor(store: Store) {
+    this.#store = store;
+    this.#networks = new Collection(store, 'network', recordCodec<NetworkRecord>('network'));
+    this.#endpoints = new Collection(store, 'endpoint', recordCodec<EndpointRecord>('endpoint'));
+    this.#sandboxes = new Collection(store, 'sandbox', recordCodec<SandboxRecord>('sandbox'));
+  }
+
+  static async open(store: Store): Promise<State> {
+    const state = new State(store);
+    for (const record of await state.#networks.all()) state.#networkById.set(record.id, record);
+    for (const record of await state.#sandboxes.all()) state.#sandboxById.set(record.id, record);
+    for (const record of await state.#endpoints.all()) state.#index(record);
+    return state;
+  }
+
+  /** Writes the change to the store, then makes it visible. */
+  async commit(change: StateChange): Promise<void> {
+    const { remove } = change;
+    await this.#store.commit({
+      put: [
+        ...(change.networks ?? []).map((r) => this.#networks.write(r)),
+        ...(change.endpoints ?? []).map((r) => this.#endpoints.write(r)),
+        ...(change.sandboxes ?? []).map((r) => this.#sandboxes.write(r)),
+      ],
+      remove: [
+        ...(remove?.network ? [this.#networks.key(remove.network)] : []),
+        ...(remove?.endpoint ? [this.#endpoints.key(remove.endpoint)] : []),
+        ...(remove?.sandbox ? [this.#sandboxes.key(remove.sandbox)] : []),
+      ],
+      durable: change.durable ?? false,
+    });
+    for (const record of change.networks ?? []) this.#networkById.set(record.id, record);
+    for (const record of change.sandboxes ?? []) this.#sandboxById.set(record.id, record);
+    for (const record of change.endpoints ?? []) this.#index(record);
+    if (remove?.network) this.#networkById.delete(remove.network);
+    if (remove?.sandbox) this.#sandboxById.delete(remove.sandbox);
+    if (remove?.endpoint) this.#unindex(remove.endpoint);
+  }
+
+  #index(record: EndpointRecord): void {
+    this.#unindex(record.id);
+    this.#endpointById.set(record.id, record);
+    grow(this.#byNetwork, record.network, record.id);
+    if (record.sandbox !== undefined) grow(this.#bySandbox, record.sandbox, record.id);
+  }
+
+  #unindex(id: EndpointId): void {
+    const old = this.#endpointById.get(id);
+    if (old === undefined) return;
+    this.#endpointById.delete(id);
+    shrink(this.#byNetwork, old.network, id);
+    if (old.sandbox !== undefined) shrink(this.#bySandbox, old.sandbox, id);
+  }
+
+  /** Every record, whatever its phase. */
+  allNetworks(): NetworkRecord[] {
+    return [...this.#networkById.values()];
+  }
+
+  /** Networks that exist for users: neither half-made nor going away. */
+  networks(): NetworkRecord[] {
+    return this.allNetworks().filter((n) => n.phase === 'ready');
+  }
+
+  allSandboxes(): SandboxRecord[] {
+    return [...this.#sandboxById.values()];
+  }
+
+  sandboxes(): SandboxRecord[] {
+    return this.allSandboxes().filter((s) => s.phase === 'ready');
+  }
+
+  allEndpoints(): EndpointRecord[] {
+    return [...this.#endpointById.values()];
+  }
+
+  networkById(id: NetworkId): NetworkRecord | undefined {
+    return this.#networkById.get(id);
+  }
+
+  sandboxById(id: SandboxId): SandboxRecord | undefined {
+    return this.#sandboxById.get(id);
+  }
+
+  endpointById(id: EndpointId): EndpointRecord | undefined {
+    return this.#endpointById.get(id);
+  }
+
+  /** Every endpoint record of the network, whatever its phase. */
+  endpointsOfNetwork(id: NetworkId): EndpointRecord[] {
+    return this.#listed(this.#byNetwork.get(id));
+  }
+
+  endpointsOfSandbox(id: SandboxId): EndpointRecord[] {
+    return this.#listed(this.#bySandbox.get(id));
+  }
+
+  #listed(ids: Set<EndpointId> | undefined): EndpointRecord[] {
+    return [...(ids ?? [])].flatMap((id) => this.#endpointById.get(id) ?? []);
+  }
+
+  /** Full id, then full name, then unique id prefix (spec 02 I1). Throws no_network or ambiguous_name. */
+  network(term: string): NetworkRecord {
+    return lookup(this.networks(), term, 'network', () => new CnmError('no_network', `network ${term} not found`));
+  }
+
+  /** Same order of resolution for sandboxes. Throws no_sandbox or ambiguous_name. */
+  sandbox(term: string): SandboxRecord {
+    return lookup(this.sandboxes(), term, 'sandbox', () => new CnmError('no_sandbox', `No such sandbox: ${term}`));
+  }
+}
+
+function grow<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
+  const set = index.get(key);
+  if (set === undefined) index.set(key, new Set([value]));
+  else set.add(value);
+}
+
+function shrink<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
+  const set = index.get(key);
+  set?.delete(value);
+  if (set?.size === 0) index.delete(key);
+}
+
+function lookup<T extends { id: string; name: string }>(all: readonly T[], term: string, what: string, missing: () => CnmError): T {
+  if (term === '') throw missing();
+  const exact = all.find((r) => r.id === term);
+  if (exact !== undefined) return exact;
+  const named = all.filter((r) => r.name === term);
+  if (named.length > 1) throw ambiguous(named.length, 'name', what, term);
+  if (named[0] !== undefined) return named[0];
+  const prefixed = all.filter((r) => r.id.startsWith(term));
+  if (prefixed.length > 1) throw ambiguous(prefixed.length, 'ID prefix', what, term, prefixed);
+  if (prefixed[0] !== undefined) return prefixed[0];
+  throw missing();
+}
+
+function ambiguous(count: number, by: string, what: string, term: string, found: readonly { id: string }[] = []): CnmError {
+  const ids = found.length > 0 ? ` (${found.slice(0, 5).map((r) => shortId(r.id)).join(', ')})` : '';
+  return new CnmError('ambiguous_name', `${count} matches found based on ${by}: ${what} ${term} is ambiguous${ids}`);
+}

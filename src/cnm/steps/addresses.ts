@@ -1,0 +1,177 @@
+/** Leases of pools, gateways, auxiliary and endpoint addresses, and their return. */
+
+import { type Address, type Prefix, CnmError, codeOf, messageOf, prefixAddress, prefixContains, shortId } from '../../base/index.ts';
+import type { Undo } from '../../base/index.ts';
+import { GATEWAY_REQUEST, type IpamDriver, REQUEST_ADDRESS_TYPE } from '../../ipam/index.ts';
+import type { Cnm } from '../context.ts';
+import { hostExclusions } from '../exclusions.ts';
+import type { EndpointRecord, IpamConfig, NetworkPool, NetworkRecord } from '../records.ts';
+
+/** Leases every subnet of a new network, IPv4 first, with gateway and auxiliary addresses. */
+export async function requestPools(
+  cnm: Cnm,
+  net: NetworkRecord,
+  skip: { readonly v4: boolean; readonly v6: boolean },
+  undo: Undo,
+): Promise<NetworkPool[]> {
+  const ipam = cnm.ipams.get(net.ipam.driver);
+  const wanted = (family: 4 | 6): readonly IpamConfig[] => {
+    const given = net.ipam.config.filter((c) => c.subnet !== undefined && (c.subnet.includes(':') ? 6 : 4) === family);
+    return given.length > 0 ? given : [{ aux: {} }];
+  };
+  const pools: NetworkPool[] = [];
+  for (const family of [4, 6] as const) {
+    if (!(family === 4 ? net.enableIPv4 : net.enableIPv6)) continue;
+    for (const config of wanted(family)) {
+      pools.push(await requestPool(cnm, ipam, net, family, config, family === 4 ? skip.v4 : skip.v6, undo));
+    }
+  }
+  return pools;
+}
+
+async function requestPool(
+  cnm: Cnm,
+  ipam: IpamDriver,
+  net: NetworkRecord,
+  family: 4 | 6,
+  config: IpamConfig,
+  skipGateway: boolean,
+  undo: Undo,
+): Promise<NetworkPool> {
+  const { local } = await ipam.addressSpaces();
+  const automatic = config.subnet === undefined || /^(0\.0\.0\.0|::)\//.test(config.subnet);
+  const pool = await ipam.requestPool({
+    owner: net.id,
+    space: local,
+    family,
+    ...(config.subnet && { subnet: config.subnet }),
+    ...(config.range && { range: config.range }),
+    ...(automatic && { exclude: await hostExclusions(cnm, family) }),
+    options: net.ipam.options,
+  });
+  undo.add(`release pool ${pool.id}`, () => ipam.releasePool(pool.id, net.id));
+  const lease = async (what: string, address: Address | undefined, options: Record<string, string>): Promise<Address> => {
+    try {
+      const leased = prefixAddress(
+        await ipam.requestAddress(pool.id, { owner: net.id, ...(address && { address }), options: { ...net.ipam.options, ...options } }),
+      );
+      undo.add(`release ${what} ${leased}`, () => ipam.releaseAddress(pool.id, leased, net.id));
+      return leased;
+    } catch (error) {
+      throw new CnmError('gateway_taken', `failed to allocate ${what}${address ? ` (${address})` : ''}: ${messageOf(error)}`, { cause: error });
+    }
+  };
+  const given = config.gateway ?? pool.gateway;
+  const gateway = given === undefined && skipGateway ? undefined : await lease('gateway', given, { [REQUEST_ADDRESS_TYPE]: GATEWAY_REQUEST });
+  const aux: Record<string, Address> = {};
+  for (const [key, address] of Object.entries(config.aux)) {
+    aux[key] = address === gateway ? address : await lease(`auxiliary address ${key}`, address, {});
+  }
+  return { family, pool: pool.id, prefix: pool.prefix, ...(config.range && { range: config.range }), ...(gateway && { gateway }), aux };
+}
+
+/** Gives back what requestPools leased. Every lease is tried, the first error is thrown. */
+export async function releasePools(cnm: Cnm, net: NetworkRecord): Promise<void> {
+  const ipam = cnm.ipams.find(net.ipam.driver);
+  if (ipam === undefined) return;
+  let first: unknown;
+  for (const pool of net.pools) {
+    try {
+      for (const address of poolAddresses(pool)) await ipam.releaseAddress(pool.pool, address, net.id);
+      await ipam.releasePool(pool.pool, net.id);
+    } catch (error) {
+      first ??= error;
+    }
+  }
+  if (first !== undefined) throw first;
+}
+
+/** Start: leases again exactly what the record says. */
+export async function replayPools(cnm: Cnm, net: NetworkRecord): Promise<void> {
+  const ipam = cnm.ipams.get(net.ipam.driver);
+  const { local } = await ipam.addressSpaces();
+  for (const pool of net.pools) {
+    const owned = { owner: net.id, options: net.ipam.options };
+    await ipam.requestPool({ ...owned, space: local, family: pool.family, subnet: pool.prefix, ...(pool.range && { range: pool.range }) });
+    for (const address of poolAddresses(pool)) await ipam.requestAddress(pool.pool, { ...owned, address });
+  }
+}
+
+const poolAddresses = (pool: NetworkPool): Address[] => [
+  ...new Set([...(pool.gateway ? [pool.gateway] : []), ...Object.values(pool.aux)]),
+];
+
+/** Leases the endpoint's addresses, a family at a time, trying the network's pools in order. */
+export async function requestAddresses(cnm: Cnm, net: NetworkRecord, ep: EndpointRecord, undo: Undo): Promise<EndpointRecord> {
+  const leased: { v4?: Prefix; v6?: Prefix } = {};
+  const used: string[] = [];
+  const ipam = cnm.ipams.get(net.ipam.driver);
+  for (const family of [4, 6] as const) {
+    const pools = net.pools.filter((p) => p.family === family);
+    const asked = family === 4 ? ep.asked.v4 : ep.asked.v6;
+    if (pools.length === 0) {
+      if (asked !== undefined) throw new CnmError('address_out_of_range', `invalid endpoint settings:\nno configured subnet contains IP address ${asked}`);
+      continue;
+    }
+    const { prefix, pool } = await requestFrom(ipam, net, ep, family, pools, asked);
+    undo.add(`release address ${prefix}`, () => ipam.releaseAddress(pool, prefixAddress(prefix), ep.id));
+    leased[family === 4 ? 'v4' : 'v6'] = prefix;
+    used.push(pool);
+  }
+  return { ...ep, ...leased, pools: used };
+}
+
+async function requestFrom(
+  ipam: IpamDriver,
+  net: NetworkRecord,
+  ep: EndpointRecord,
+  family: 4 | 6,
+  pools: readonly NetworkPool[],
+  asked: Address | undefined,
+): Promise<{ prefix: Prefix; pool: string }> {
+  const fitting = asked === undefined ? pools : pools.filter((pool) => prefixContains(pool.prefix, asked));
+  if (asked !== undefined && fitting.length === 0) {
+    throw new CnmError('address_out_of_range', `invalid endpoint settings:\nno configured subnet contains IP address ${asked}`);
+  }
+  for (const { pool } of fitting) {
+    try {
+      const prefix = await ipam.requestAddress(pool, {
+        owner: ep.id,
+        ...(asked && { address: asked }),
+        ...(ipam.capabilities.requiresMac && ep.mac && { mac: ep.mac }),
+        options: net.ipam.options,
+      });
+      return { prefix, pool };
+    } catch (error) {
+      if (codeOf(error) !== 'no_free_address') throw error;
+    }
+  }
+  throw new CnmError(
+    'no_free_address',
+    `no available IPv${family} addresses on this network's address pools: ${net.name} (${shortId(net.id)}): ${pools.map((p) => p.prefix).join(', ')}`,
+  );
+}
+
+/** Gives the endpoint's addresses back; what is free already is fine. */
+export async function releaseAddresses(cnm: Cnm, net: NetworkRecord, ep: EndpointRecord): Promise<void> {
+  const ipam = cnm.ipams.find(net.ipam.driver);
+  if (ipam === undefined) return;
+  for (const { prefix, pool } of leasesOf(ep)) await ipam.releaseAddress(pool, prefixAddress(prefix), ep.id);
+}
+
+/** Start: leases again exactly what the record says. */
+export async function replayAddresses(cnm: Cnm, net: NetworkRecord, ep: EndpointRecord): Promise<void> {
+  const ipam = cnm.ipams.get(net.ipam.driver);
+  for (const { prefix, pool } of leasesOf(ep)) {
+    await ipam.requestAddress(pool, { owner: ep.id, address: prefixAddress(prefix), options: net.ipam.options });
+  }
+}
+
+function leasesOf(ep: EndpointRecord): { prefix: Prefix; pool: string }[] {
+  return [ep.v4, ep.v6]
+    .filter((prefix) => prefix !== undefined)
+    .flatMap((prefix, i) => {
+      const pool = ep.pools[i];
+      return pool === undefined ? [] : [{ prefix, pool }];
+    });
+}

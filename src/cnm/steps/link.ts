@@ -1,0 +1,62 @@
+/** The driver's part of a join: a link in the sandbox under its final name, with addresses, up. */
+
+import type { Netns, RtnlOp } from '../../kernel/index.ts';
+import { CnmError, familyOf } from '../../base/index.ts';
+import { labels } from '../../driver/index.ts';
+import { type Attachment, type JoinStep, others, placeOf } from '../attachment.ts';
+import { driverEndpoint, driverNetwork } from '../context.ts';
+
+export const linkStep: JoinStep = {
+  label: 'link',
+
+  async do(a) {
+    if (a.netns === undefined || a.driver.capabilities.sandbox !== 'own') {
+      a.ep = { ...a.ep, join: { ifname: '', routes: [], suppressDefaultGateway: false } };
+      return;
+    }
+    const ifname = await freeIfname(a, a.netns);
+    // Written into the attachment first: a failed join is left under the same name.
+    a.ep = { ...a.ep, join: { ifname, routes: [], suppressDefaultGateway: false } };
+    const at = { sandbox: a.sandbox.id, netns: a.netns, ifname };
+    const result = await a.driver.join(a.ctx, driverNetwork(a.net), driverEndpoint(a.ep), at);
+    a.ep = {
+      ...a.ep,
+      driverState: result.state,
+      join: {
+        ifname,
+        ...(result.gateway && { gateway: result.gateway }),
+        ...(result.gateway6 && { gateway6: result.gateway6 }),
+        routes: result.routes,
+        suppressDefaultGateway: result.suppressDefaultGateway,
+      },
+    };
+    const routes = result.routes.map((route): RtnlOp => ({
+      op: 'route.replace',
+      spec: { family: familyOf(route.destination), destination: route.destination, ...(route.nextHop && { gateway: route.nextHop }) },
+    }));
+    if (routes.length > 0) await a.netns.rtnl().batch(routes);
+  },
+
+  async undo(a) {
+    if (a.driver.capabilities.sandbox !== 'own' || a.ep.join === undefined) return;
+    await a.driver.leave(a.ctx, driverNetwork(a.net), driverEndpoint(a.ep), placeOf(a, a.ep.join.ifname));
+    const { join: _gone, ...rest } = a.ep;
+    a.ep = rest;
+  },
+};
+
+/** The asked-for name, else prefix and the lowest number that is free in the sandbox (spec 01 I1). */
+async function freeIfname(a: Attachment, netns: Netns): Promise<string> {
+  const asked = a.ep.options[labels.endpointIfname];
+  const prefix = a.net.options[labels.ifacePrefix] ?? 'eth';
+  const taken = new Set(others(a).map((ep) => ep.join?.ifname));
+  // A namespace that was given to us may have links of its own.
+  if (a.sandbox.adopted !== undefined) for (const link of await netns.rtnl().link.list()) taken.add(link.name);
+  let number = 0;
+  if (asked !== undefined) {
+    if (taken.has(asked)) throw new CnmError('bad_option', `interface name ${asked} is taken in sandbox ${a.sandbox.name}`);
+    return asked;
+  }
+  while (taken.has(`${prefix}${number}`)) number++;
+  return `${prefix}${number}`;
+}

@@ -1,0 +1,41 @@
+/**
+ * The sandbox's resolver, from its first user-defined network on: sockets in the keeper, redirect in the sandbox,
+ * resolv.conf. It stays until the sandbox is deleted, as in the reference (spec 08 W4).
+ */
+
+import { installResolverRedirect, removeResolverRedirect } from '../../kernel/index.ts';
+import { type JoinStep, others, viewOf } from '../attachment.ts';
+import { servesNames } from '../context.ts';
+import { upstreamsOf, writeLegacyResolvConf, writeResolverResolvConf } from '../files.ts';
+
+/** Name of our nft table inside a sandbox. */
+export const resolverTable = (tag: string): string => `patchbay-${tag}`;
+
+export const resolverStep: JoinStep = {
+  label: 'resolver',
+
+  async do(a) {
+    if (a.netns === undefined || a.sandbox.identity === undefined) return;
+    if (a.sandbox.mode !== 'own' || a.sandbox.resolver !== undefined || !servesNames(a.net)) return;
+    const upstreams = upstreamsOf(a.cnm, a.sandbox);
+    const ports = await a.cnm.keeper.sandbox(a.sandbox.id, {
+      netns: { path: a.sandbox.key, identity: a.sandbox.identity },
+      view: viewOf(a.cnm, others(a)),
+      upstreams,
+      ports: { udp: 0, tcp: 0 },
+    });
+    a.sandbox = { ...a.sandbox, resolver: { ...ports, upstreams } };
+    a.startedResolver = true;
+    installResolverRedirect(a.netns, { table: resolverTable(a.cnm.mark.tag), ...ports });
+    writeResolverResolvConf(a.cnm, a.sandbox);
+  },
+
+  async undo(a) {
+    if (a.startedResolver !== true) return;
+    writeLegacyResolvConf(a.cnm, a.sandbox);
+    if (a.netns !== undefined) removeResolverRedirect(a.netns, resolverTable(a.cnm.mark.tag));
+    await a.cnm.keeper.sandbox(a.sandbox.id, null);
+    const { resolver: _gone, ...rest } = a.sandbox;
+    a.sandbox = rest;
+  },
+};

@@ -1,0 +1,50 @@
+/** Removes what carries our mark and is wanted by nobody: links, namespace pins, files, the keeper's entries. */
+
+import { readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { errnoOf, ignoring, shortId } from '../base/index.ts';
+import { removeNetnsPin } from '../kernel/index.ts';
+import type { Cnm } from './context.ts';
+
+export async function sweep(cnm: Cnm, wantedLinks: readonly string[]): Promise<void> {
+  await sweepLinks(cnm, new Set(wantedLinks));
+  const known = new Set(cnm.state.allSandboxes().map((s) => shortId(s.id)));
+  for (const name of entries(join(cnm.runDir, 'netns'))) if (!known.has(name)) removeNetnsPin(join(cnm.runDir, 'netns', name));
+  for (const name of entries(join(cnm.runDir, 'sandboxes'))) {
+    if (!known.has(name)) rmSync(join(cnm.runDir, 'sandboxes', name), { recursive: true, force: true });
+  }
+  await sweepKeeper(cnm);
+}
+
+async function sweepLinks(cnm: Cnm, wanted: ReadonlySet<string>): Promise<void> {
+  const rtnl = cnm.host.rtnl();
+  for (const link of await rtnl.link.list({ group: cnm.mark.liveGroup })) {
+    if (wanted.has(link.name)) continue;
+    cnm.env.log.warn({ link: link.name }, 'a link of ours is wanted by nobody: it is removed');
+    await ignoring(['ENODEV'], () =>
+      rtnl.batch([
+        { op: 'link.set', at: { index: link.index }, change: { up: false } },
+        { op: 'link.set', at: { index: link.index }, change: { group: cnm.mark.deadGroup } },
+      ]),
+    );
+  }
+  cnm.reaper.kick();
+}
+
+async function sweepKeeper(cnm: Cnm): Promise<void> {
+  const { sandboxes, endpoints, holds } = await cnm.keeper.inventory();
+  for (const id of endpoints) if (cnm.state.endpointById(id)?.phase !== 'joined') await cnm.keeper.names(id, null);
+  for (const id of sandboxes) if (cnm.state.sandboxById(id)?.resolver === undefined) await cnm.keeper.sandbox(id, null);
+  for (const owner of new Set(holds.map((hold) => hold.owner))) {
+    if ((cnm.state.sandboxById(owner)?.held.length ?? 0) === 0) await cnm.keeper.holds(owner, []);
+  }
+}
+
+function entries(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
