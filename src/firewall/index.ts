@@ -1,1 +1,2 @@
 export type * from './contract.ts';
+export { openFirewall, type FirewallOptions } from './select.ts';

@@ -1,0 +1,204 @@
+/**
+ * The Firewall on iptables. It keeps every owner's wish in memory, sends the kernel only what changes, and rewrites all its
+ * chains when a change fails, which also mends what others flushed.
+ */
+
+import { CnmError, KeyedLock, messageOf, type IpFamily, type Logger } from '../../base/index.ts';
+import type { Mark, Netns } from '../../kernel/index.ts';
+import type { Firewall, FirewallChange, Intent } from '../contract.ts';
+import { RuleBook, type OwnerChange, type RuleSet } from '../diff.ts';
+import { compileBase, compileBridge } from './bridge.ts';
+import { TABLES, chainNames, type ChainNames, type TableName } from './names.ts';
+import { compilePorts } from './ports.ts';
+import { needsJumps, parseSaved, removalLines, surround } from './saved.ts';
+import { editText, wholeText } from './text.ts';
+import { restoreRules, saveRules, type ToolOptions } from './tool.ts';
+
+export interface IptablesOptions extends ToolOptions {
+  readonly host: Netns;
+  readonly mark: Mark;
+  readonly log: Logger;
+}
+
+const FAMILIES: readonly IpFamily[] = [4, 6];
+/** Rewrites until our jumps are seen in place while others lay theirs. */
+const REWRITE_ATTEMPTS = 5;
+/** Owner of what the instance itself needs. */
+const BASE = 'base';
+
+type Book = RuleBook<TableName>;
+type Changes = Readonly<Record<IpFamily, readonly OwnerChange<TableName>[]>>;
+
+/** Changes nothing until the first call. */
+export function createIptablesFirewall(options: IptablesOptions): Firewall {
+  return new IptablesFirewall(options);
+}
+
+class IptablesFirewall implements Firewall {
+  readonly backend = 'iptables';
+  readonly #options: IptablesOptions;
+  readonly #names: ChainNames;
+  readonly #lock = new KeyedLock();
+  #books: Readonly<Record<IpFamily, Book>>;
+  /** False until our chains have been written as a whole. */
+  #isLaid = false;
+
+  constructor(options: IptablesOptions) {
+    this.#options = options;
+    this.#names = chainNames(options.mark.tag);
+    this.#books = this.#emptyBooks();
+  }
+
+  apply(changes: readonly FirewallChange[]): Promise<void> {
+    return this.#alone(() => this.#apply(this.#compile(changes)));
+  }
+
+  sync(all: readonly { readonly owner: string; readonly intent: Intent }[]): Promise<void> {
+    return this.#alone(async () => {
+      const books = this.#emptyBooks();
+      const changes = this.#compile(all);
+      for (const family of FAMILIES) books[family].set(changes[family]);
+      await this.#rewrite(books);
+      this.#books = books;
+      this.#isLaid = true;
+    });
+  }
+
+  reload(): Promise<void> {
+    return this.#alone(async () => {
+      await this.#rewrite(this.#books);
+      this.#isLaid = true;
+    });
+  }
+
+  purge(): Promise<void> {
+    return this.#alone(async () => {
+      for (const family of FAMILIES) await this.#purge(family);
+      this.#books = this.#emptyBooks();
+      this.#isLaid = false;
+    });
+  }
+
+  #alone<T>(work: () => Promise<T>): Promise<T> {
+    return this.#lock.run('firewall', work);
+  }
+
+  #emptyBooks(): Readonly<Record<IpFamily, Book>> {
+    const book = (family: IpFamily): Book => {
+      const fresh: Book = new RuleBook();
+      fresh.set([[BASE, compileBase(family, this.#names)]]);
+      return fresh;
+    };
+    return { 4: book(4), 6: book(6) };
+  }
+
+  /** The last wish of an owner that is named twice counts. */
+  #compile(changes: readonly FirewallChange[]): Changes {
+    const last = new Map(changes.map(({ owner, intent }) => [owner, intent]));
+    const family = (at: IpFamily): readonly OwnerChange<TableName>[] =>
+      [...last].map(([owner, intent]) => [`owner ${owner}`, this.#compileOne(owner, intent, at)]);
+    return { 4: family(4), 6: family(6) };
+  }
+
+  #compileOne(owner: string, intent: Intent | null, family: IpFamily): RuleSet<TableName> | undefined {
+    if (intent === null) return undefined;
+    if (intent.kind === 'bridge') return compileBridge(intent, family, this.#names);
+    return compilePorts(owner, intent, family, this.#names);
+  }
+
+  async #apply(changes: Changes): Promise<void> {
+    const before = this.#inverse(changes);
+    const texts = FAMILIES.map((family) => editText(this.#books[family].plan(changes[family])));
+    for (const family of FAMILIES) this.#books[family].set(changes[family]);
+    try {
+      if (!this.#isLaid) await this.#rewrite(this.#books);
+      else await this.#restoreAll(texts);
+      this.#isLaid = true;
+    } catch (error) {
+      await this.#mend(error, before);
+    }
+  }
+
+  async #restoreAll(texts: readonly string[]): Promise<void> {
+    const results = await Promise.allSettled(
+      FAMILIES.map((family, i) => (texts[i] === '' ? undefined : restoreRules(this.#options, family, texts[i] ?? ''))),
+    );
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed !== undefined) throw failed.reason;
+  }
+
+  #inverse(changes: Changes): Changes {
+    const family = (at: IpFamily): readonly OwnerChange<TableName>[] =>
+      changes[at].map(([owner]) => [owner, this.#books[at].get(owner)]);
+    return { 4: family(4), 6: family(6) };
+  }
+
+  /**
+   * After a failed change: a rewrite with the new wishes heals when somebody had flushed our chains; when it fails too, the
+   * change itself is at fault, and a rewrite with the old wishes restores what was.
+   */
+  async #mend(error: unknown, before: Changes): Promise<void> {
+    if (this.#isLaid) {
+      try {
+        await this.#rewrite(this.#books);
+        this.#options.log.warn({ error: messageOf(error) }, 'firewall rules were not as left; all were written again');
+        return;
+      } catch {
+        // The first error says more.
+      }
+    }
+    for (const family of FAMILIES) this.#books[family].set(before[family]);
+    try {
+      await this.#rewrite(this.#books);
+      this.#isLaid = true;
+    } catch (failure) {
+      this.#isLaid = false;
+      if (error instanceof CnmError) error.undoFailures = [{ label: 'firewall rules as before', error: failure }];
+    }
+    throw error;
+  }
+
+  async #rewrite(books: Readonly<Record<IpFamily, Book>>): Promise<void> {
+    for (const family of FAMILIES) {
+      try {
+        await this.#rewriteFamily(family, books[family]);
+      } catch (error) {
+        const isNeeded = family === 4 || books[family].owners.length > 1;
+        if (isNeeded) throw error;
+        this.#options.log.warn({ error: messageOf(error) }, 'no firewall rules for IPv6, and none is needed yet');
+      }
+    }
+  }
+
+  async #rewriteFamily(family: IpFamily, book: Book): Promise<void> {
+    const whole = book.whole();
+    let lastError: unknown;
+    for (let attempt = 0; attempt < REWRITE_ATTEMPTS; attempt++) {
+      const saved = parseSaved(await saveRules(this.#options, family));
+      const areJumpsRight = !needsJumps(saved, this.#names);
+      if (attempt > 0 && areJumpsRight && lastError === undefined) return;
+      const text = wholeText(whole, (table) => surround(table, saved.get(table), new Set(whole.get(table)?.keys()), this.#names));
+      try {
+        await restoreRules(this.#options, family, text);
+        lastError = undefined;
+      } catch (error) {
+        // Another instance may have laid the administrator's chain, or moved a jump, since we looked.
+        lastError = error;
+        if (attempt > 0 && areJumpsRight) break;
+      }
+      if (lastError === undefined && areJumpsRight) return;
+    }
+    if (lastError !== undefined) throw lastError;
+    throw new CnmError('firewall_failed', `the jumps from FORWARD to our chains do not stay in place in ${REWRITE_ATTEMPTS} attempts`);
+  }
+
+  async #purge(family: IpFamily): Promise<void> {
+    const saved = parseSaved(await saveRules(this.#options, family));
+    const text = TABLES.toReversed()
+      .map((table) => ({ table, lines: removalLines(table, saved.get(table), this.#names) }))
+      .filter(({ lines }) => lines.length > 0)
+      .map(({ table, lines }) => ['*' + table, ...lines, 'COMMIT', ''].join('\n'))
+      .join('');
+    if (text !== '') await restoreRules(this.#options, family, text);
+  }
+}
