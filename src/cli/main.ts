@@ -1,0 +1,30 @@
+/** CLI entry: parse, run, exit code. Errors go to stderr with exit code 1; wrong usage is 125. */
+
+import { CommanderError } from 'commander';
+import { isCnmError, messageOf } from '../base/index.ts';
+import { UsageError } from './client.ts';
+import { rewriteBooleans } from './flags.ts';
+import { BOOLEAN_FLAGS, createProgram } from './program.ts';
+
+const WRONG_USAGE = 125;
+
+async function main(args: readonly string[]): Promise<number> {
+  const err = (text: string): void => void process.stderr.write(text);
+  try {
+    const { args: rewritten, no } = rewriteBooleans(args, BOOLEAN_FLAGS);
+    const context = { out: (text: string) => void process.stdout.write(text), err, no, exitCode: 0 };
+    await createProgram(context, process.env).parseAsync(rewritten, { from: 'user' });
+    return context.exitCode;
+  } catch (error) {
+    // commander has printed its own words already.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : WRONG_USAGE;
+    err(`${messageOf(error)}\n`);
+    return error instanceof UsageError || (isCnmError(error) && error.kind === 'invalid') ? WRONG_USAGE : 1;
+  }
+}
+
+// A reader that went away (`network ls | head -1`) is no error.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
+void main(process.argv.slice(2)).then((code) => {
+  process.exitCode = code;
+});

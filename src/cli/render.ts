@@ -1,0 +1,74 @@
+/** Tables and lists as the reference prints them: plain columns, three spaces apart at least. */
+
+import { executeTemplate } from './template.ts';
+
+/** What an entry of a list shows, by column name as templates know it. */
+export type Row = Readonly<Record<string, unknown>>;
+
+export interface Table {
+  /** Column name → heading. */
+  readonly headings: Readonly<Record<string, string>>;
+  /** Default columns. */
+  readonly columns: readonly string[];
+}
+
+export interface ListOptions {
+  readonly format?: string;
+  readonly quiet?: boolean;
+}
+
+/** Prints rows: table by default; `--format` takes `json`, `table TEMPLATE` or a template. */
+export function renderList(rows: readonly Row[], table: Table, options: ListOptions): string {
+  const { format } = options;
+  if (options.quiet === true) return lines(rows.map((row) => String(row['ID'])));
+  if (format === undefined || format === '' || format === 'table') {
+    return tabulated([table.columns.map((c) => table.headings[c] ?? c), ...rows.map((row) => table.columns.map((c) => String(row[c])))]);
+  }
+  if (format === 'json') return lines(rows.map((row) => JSON.stringify(sorted(row))));
+  if (format === 'raw') return rows.map((row) => lines(table.columns.map((c) => `${snake(c)}: ${String(row[c])}`))).join('\n');
+  if (format.startsWith('table ')) {
+    const template = unescaped(format.slice('table '.length));
+    const heading = executeTemplate(template, headingRow(table));
+    return tabulated([heading, ...rows.map((row) => executeTemplate(template, row))].map((line) => line.split('\t')));
+  }
+  const template = unescaped(format);
+  return lines(rows.map((row) => executeTemplate(template, row)));
+}
+
+/** Functions of a column (`.Label "x"`) have their argument as heading. */
+function headingRow(table: Table): Row {
+  return { ...table.headings, Label: (key: unknown) => String(key) };
+}
+
+const unescaped = (text: string): string => text.replaceAll('\\t', '\t').replaceAll('\\n', '\n');
+const snake = (name: string): string => (name === 'ID' ? 'network_id' : name.toLowerCase());
+const lines = (all: readonly string[]): string => all.map((line) => `${line}\n`).join('');
+
+function sorted(row: Row): Row {
+  return Object.fromEntries(Object.entries(row).filter(([, value]) => typeof value !== 'function').sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** Columns padded to the widest cell and three spaces; the last one is not padded. */
+function tabulated(cells: readonly (readonly string[])[]): string {
+  const widths: number[] = [];
+  for (const row of cells) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)));
+  return lines(cells.map((row) => row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd((widths[i] ?? 0) + 3))).join('')));
+}
+
+/** Natural order: digit runs compare as numbers, of any length. */
+export function naturalCompare(a: string, b: string): number {
+  const [left, right] = [a, b].map((text) => text.match(/\d+|\D+/g) ?? []);
+  for (let i = 0; i < Math.max(left?.length ?? 0, right?.length ?? 0); i++) {
+    const x = left?.[i];
+    const y = right?.[i];
+    if (x === undefined || y === undefined) return x === undefined ? -1 : 1;
+    const order = /^\d/.test(x) && /^\d/.test(y) ? compareDigits(x, y) : x < y ? -1 : x > y ? 1 : 0;
+    if (order !== 0) return order;
+  }
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+function compareDigits(x: string, y: string): number {
+  const [p, q] = [x.replace(/^0+/, ''), y.replace(/^0+/, '')];
+  return p.length - q.length || (p < q ? -1 : p > q ? 1 : 0);
+}

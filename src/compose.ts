@@ -1,0 +1,136 @@
+/** Builds the parts from a configuration. The only file that names concrete drivers. */
+
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createBridgeDriver } from '../drivers/bridge/driver.ts';
+import { createHostDriver } from '../drivers/host/driver.ts';
+import { createNullDriver } from '../drivers/null/driver.ts';
+import { type Address, type Env, CnmError, errnoOf } from './base/index.ts';
+import { type ControllerParts, NetworkController } from './cnm/index.ts';
+import { Registry } from './driver/index.ts';
+import { openFirewall } from './firewall/index.ts';
+import { createDefaultIpam, createNullIpam, parseAddressPools } from './ipam/index.ts';
+import { openKeeper } from './keeper/index.ts';
+import { type FileLock, type Netns, createReaper, currentNetns, lockFile, markOf, newInstanceId, readSysctl, requireKernel } from './kernel/index.ts';
+import { PortAllocator, parseEphemeralRange, parseReservedPorts } from './portmap/index.ts';
+import { openEmbeddedStore } from './store/index.ts';
+
+export interface ComposeOptions {
+  /** Survives a reboot: store and instance id. */
+  readonly stateDir: string;
+  /** Lives until a reboot: namespace pins, files of sandboxes, the keeper's tables. */
+  readonly runDir: string;
+  /** Built keeper program, with its worker beside it. */
+  readonly keeperEntry: string;
+  readonly env: Env;
+  readonly firewall?: 'iptables' | 'nftables';
+  /** `base=…,size=…`. */
+  readonly pools?: readonly string[];
+  readonly bridge?: ControllerParts['defaultBridge'];
+  readonly dns?: readonly Address[];
+}
+
+export interface House extends AsyncDisposable {
+  readonly controller: NetworkController;
+}
+
+/**
+ * Opens a controller on the calling thread's own network namespace. Errors: daemon_running, store_corrupt, store_newer,
+ * kernel_lacks, resolver_unavailable. Disposing it leaves every sandbox connected.
+ */
+export async function openHouse(options: ComposeOptions): Promise<House> {
+  const cleanup: (() => Promise<unknown> | unknown)[] = [];
+  const close = async (): Promise<void> => {
+    for (const step of cleanup.splice(0).reverse()) await step();
+  };
+  try {
+    requireKernel(['veth', 'bridge', 'nf_tables', 'conntrack']);
+    const lock = lockFolders(options);
+    cleanup.push(() => lock.close());
+    const host = currentNetns();
+    cleanup.push(() => host[Symbol.dispose]());
+    const controller = await NetworkController.open(await parts(options, host, lock, cleanup));
+    cleanup.push(() => controller.close());
+    return { controller, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** One daemon a state directory and a run directory. Children that change the firewall inherit the state lock. */
+function lockFolders({ stateDir, runDir }: ComposeOptions): FileLock {
+  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  mkdirSync(runDir, { recursive: true, mode: 0o755 });
+  for (const folder of ['netns', 'sandboxes']) mkdirSync(join(runDir, folder), { recursive: true, mode: 0o755 });
+  const state = lockFile(join(stateDir, 'lock'));
+  try {
+    const run = lockFile(join(runDir, 'lock'));
+    return {
+      fd: state.fd,
+      close() {
+        run.close();
+        state.close();
+      },
+    };
+  } catch (error) {
+    state.close();
+    throw error;
+  }
+}
+
+async function parts(
+  options: ComposeOptions,
+  host: Netns,
+  lock: FileLock,
+  cleanup: (() => Promise<unknown> | unknown)[],
+): Promise<ControllerParts> {
+  const { env } = options;
+  const instance = instanceId(options.stateDir);
+  const mark = markOf(instance);
+  const store = await openEmbeddedStore(join(options.stateDir, 'store'));
+  cleanup.push(() => store.close());
+  const firewall = await openFirewall({ backend: options.firewall ?? 'iptables', host, mark, log: env.log, lockFd: lock.fd });
+  const reaper = createReaper(host, mark, env.log);
+  cleanup.push(() => reaper.close());
+  const keeper = await openKeeper({ runDir: options.runDir, entry: options.keeperEntry, log: env.log });
+  cleanup.push(() => keeper.close());
+  const driverParts = { host, firewall, mark, reaper, env };
+  const pools = options.pools ?? [];
+  return {
+    store,
+    drivers: new Registry('driver', [createBridgeDriver(driverParts), createHostDriver(), createNullDriver()]),
+    ipams: new Registry('IPAM driver', [
+      createDefaultIpam({ hostId: instance, ...(pools.length > 0 && { pools: parseAddressPools(pools) }) }),
+      createNullIpam(),
+    ]),
+    keeper,
+    firewall,
+    ports: new PortAllocator({
+      ephemeral: parseEphemeralRange(readSysctl(host, ['net', 'ipv4', 'ip_local_port_range'])),
+      reserved: parseReservedPorts(readSysctl(host, ['net', 'ipv4', 'ip_local_reserved_ports'])),
+    }),
+    host,
+    mark,
+    reaper,
+    runDir: options.runDir,
+    env,
+    dns: options.dns ?? [],
+    defaultBridge: options.bridge ?? { kind: 'auto' },
+  };
+}
+
+/** Made once for a state directory, kept as long as it. */
+function instanceId(stateDir: string): string {
+  const path = join(stateDir, 'instance-id');
+  try {
+    const id = readFileSync(path, 'utf8').trim();
+    if (/^[0-9a-f]{32}$/.test(id)) return id;
+    throw new CnmError('store_corrupt', `${path} does not hold an instance id: restore it, or move the state directory away`);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  }
+  const id = newInstanceId();
+  writeFileSync(path, `${id}\n`, { mode: 0o600, flush: true });
+  return id;
+}

@@ -1,0 +1,168 @@
+/** The HTTP application: version prefix, headers, bodies, errors, and the table of routes (spec 02 §1). */
+
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { CnmError, type Logger, messageOf } from '../base/index.ts';
+import type { NetworkController } from '../cnm/index.ts';
+import { containerRoutes } from './containers.ts';
+import { errorAnswer } from './errors.ts';
+import { networkRoutes } from './networks.ts';
+import { sandboxRoutes } from './sandboxes.ts';
+import { API_VERSION, MIN_API_VERSION, PRODUCT_VERSION, systemRoutes } from './system.ts';
+
+/** Largest request body, octets. */
+const BODY_LIMIT = 4 * 1024 * 1024;
+
+export interface Request {
+  /** Captured by the route's pattern, decoded. */
+  readonly term: string;
+  readonly query: Readonly<Record<string, string | undefined>>;
+  /** Parsed JSON, undefined when there was no body. */
+  readonly body: unknown;
+  /** Aborts when the client goes away. */
+  readonly signal: AbortSignal;
+  /** Asked-for API version, `1.56` without a prefix. */
+  readonly version: string;
+}
+
+export interface Answer {
+  readonly status: number;
+  /** JSON, or text as it is; absent: empty. */
+  readonly json?: unknown;
+  readonly text?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export interface Route {
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'DELETE' | 'OPTIONS';
+  /** Path without the version. `:term` captures one or more segments, since network names may hold slashes. */
+  readonly path: string;
+  readonly handle: (request: Request) => Promise<Answer> | Answer;
+}
+
+export interface DaemonParts {
+  readonly controller: NetworkController;
+  readonly log: Logger;
+  now(): number;
+}
+
+/** Builds the application. Listening and closing are server.ts. */
+export function createApp(parts: DaemonParts): FastifyInstance {
+  const routes = [...systemRoutes(parts), ...networkRoutes(parts), ...sandboxRoutes(parts), ...containerRoutes(parts)].map(compiled);
+  const app = fastify({
+    logger: false,
+    bodyLimit: BODY_LIMIT,
+    exposeHeadRoutes: false,
+    forceCloseConnections: 'idle',
+    keepAliveTimeout: 60_000,
+    routerOptions: { maxParamLength: 2048 },
+    frameworkErrors: (error, _request, reply) => void send(reply, failure(error, parts.log)),
+  });
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body));
+  app.setErrorHandler((error, _request, reply) => send(reply, failure(error, parts.log)));
+  app.setNotFoundHandler((request, reply) => dispatch(routes, parts, request, reply));
+  // All paths come here: names with slashes and the 404 for a wrong method are beyond a routing tree.
+  app.route({
+    method: ['GET', 'HEAD', 'POST', 'DELETE', 'OPTIONS', 'PUT', 'PATCH'],
+    url: '/*',
+    handler: (request, reply) => dispatch(routes, parts, request, reply),
+  });
+  return app;
+}
+
+interface CompiledRoute extends Route {
+  readonly pattern: RegExp;
+}
+
+const compiled = (route: Route): CompiledRoute => ({ ...route, pattern: new RegExp(`^${route.path.replace(':term', '(.+)')}/?$`) });
+
+async function dispatch(routes: readonly CompiledRoute[], parts: DaemonParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const abort = new AbortController();
+  const gone = (): void => abort.abort();
+  reply.raw.once('close', gone);
+  try {
+    return await send(reply, await answer(routes, request, abort.signal));
+  } catch (error) {
+    return await send(reply, failure(error, parts.log));
+  } finally {
+    reply.raw.off('close', gone);
+  }
+}
+
+async function answer(routes: readonly CompiledRoute[], request: FastifyRequest, signal: AbortSignal): Promise<Answer> {
+  if (request.method === 'OPTIONS') return { status: 200 };
+  const { path, query } = split(request.url);
+  const { version, rest } = versionOf(path);
+  for (const route of routes) {
+    const match = route.method === request.method ? route.pattern.exec(rest) : null;
+    if (match === null) continue;
+    checkVersion(version);
+    const term = decode(match[1] ?? '');
+    return route.handle({ term, query, body: parseBody(request), signal, version: version ?? API_VERSION });
+  }
+  throw new CnmError('no_page', 'page not found');
+}
+
+function split(url: string): { path: string; query: Record<string, string> } {
+  const at = url.indexOf('?');
+  if (at < 0) return { path: url, query: {} };
+  return { path: url.slice(0, at), query: Object.fromEntries(new URLSearchParams(url.slice(at + 1))) };
+}
+
+function versionOf(path: string): { version: string | undefined; rest: string } {
+  const match = /^\/v([0-9.]+)(\/.*)$/.exec(path);
+  return match?.[2] === undefined ? { version: undefined, rest: path } : { version: match[1], rest: match[2] };
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new CnmError('bad_request', `the path has a broken escape: ${text.slice(0, 100)}`);
+  }
+}
+
+function checkVersion(version: string | undefined): void {
+  if (version === undefined) return;
+  const number = (text: string): number => {
+    const [major = '', minor = ''] = text.split('.');
+    return Number(major) * 1000 + Number(minor);
+  };
+  if (!/^\d{1,3}\.\d{1,3}$/.test(version)) throw new CnmError('bad_api_version', `invalid API version ${version}`);
+  if (number(version) < number(MIN_API_VERSION)) {
+    throw new CnmError('bad_api_version', `client version ${version} is too old. Minimum supported API version is ${MIN_API_VERSION}, please upgrade your client to a newer version`);
+  }
+  if (number(version) > number(API_VERSION)) {
+    throw new CnmError('bad_api_version', `client version ${version} is too new. Maximum supported API version is ${API_VERSION}`);
+  }
+}
+
+function parseBody(request: FastifyRequest): unknown {
+  const text = typeof request.body === 'string' ? request.body : '';
+  if (text.trim() === '') return undefined;
+  const type = request.headers['content-type'];
+  if (type !== undefined && !/^application\/json\s*(;.*)?$/i.test(type)) {
+    throw new CnmError('bad_content_type', `unsupported Content-Type header (${type}): must be 'application/json'`);
+  }
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new CnmError('bad_json', `invalid JSON: ${messageOf(error)}`);
+  }
+}
+
+function failure(error: unknown, log: Logger): Answer {
+  const { status, body } = errorAnswer(error, log);
+  return { status, json: body };
+}
+
+async function send(reply: FastifyReply, answer: Answer): Promise<FastifyReply> {
+  void reply
+    .code(answer.status)
+    .header('Server', `Patchbay/${PRODUCT_VERSION} (linux)`)
+    .header('Api-Version', API_VERSION)
+    .header('Ostype', 'linux');
+  for (const [name, value] of Object.entries(answer.headers ?? {})) void reply.header(name, value);
+  if (answer.json !== undefined) return reply.header('Content-Type', 'application/json').send(`${JSON.stringify(answer.json)}\n`);
+  return reply.send(answer.text ?? '');
+}

@@ -1,0 +1,163 @@
+/** Flags and configuration file of the daemon, to one checked value. A flag and a key that disagree are refused. */
+
+import { readFileSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
+import { Command, CommanderError, Option } from 'commander';
+import { z } from 'zod';
+import { type Address, CnmError, errnoOf, messageOf, parseAddress, parseWith } from '../base/index.ts';
+import { LOG_LEVELS, type LogLevel } from './log.ts';
+import { PRODUCT_VERSION } from './system.ts';
+
+export interface DaemonConfig {
+  /** Path of the API socket. */
+  readonly socket: string;
+  readonly stateDir: string;
+  readonly runDir: string;
+  readonly pluginDir: string;
+  readonly firewall: 'iptables' | 'nftables';
+  /** `base=…,size=…` each; empty: the built-in pools. */
+  readonly pools: readonly string[];
+  readonly bridge: { readonly kind: 'auto' } | { readonly kind: 'adopt'; readonly name: string } | { readonly kind: 'none' };
+  readonly group?: string;
+  readonly dns: readonly Address[];
+  readonly logLevel: LogLevel;
+}
+
+const DEFAULT_CONFIG_FILE = '/etc/patchbay/config.json';
+
+const fileSchema = z.strictObject({
+  host: z.string().optional(),
+  'state-dir': z.string().optional(),
+  'run-dir': z.string().optional(),
+  'plugin-dir': z.string().optional(),
+  firewall: z.string().optional(),
+  'default-address-pool': z.array(z.string()).optional(),
+  bridge: z.string().optional(),
+  group: z.string().optional(),
+  dns: z.array(z.string()).optional(),
+  'log-level': z.string().optional(),
+});
+type Values = z.infer<typeof fileSchema>;
+
+const DEFAULTS = {
+  host: 'unix:///run/patchbay/patchbay.sock',
+  'state-dir': '/var/lib/patchbay',
+  'run-dir': '/run/patchbay',
+  'plugin-dir': '/run/docker/plugins',
+  firewall: 'iptables',
+  'log-level': 'info',
+} as const;
+
+/** Values once the defaults are in: no key of DEFAULTS is missing. */
+type Settled = Values & { readonly [key in keyof typeof DEFAULTS]: string };
+
+const collect = (value: string, all: string[] | undefined): string[] => [...(all ?? []), value];
+
+function command(): Command {
+  return new Command('patchbayd')
+    .description('The Patchbay network daemon')
+    .version(PRODUCT_VERSION)
+    .addOption(new Option('--config <file>', `configuration file, its keys are the long flags (default ${DEFAULT_CONFIG_FILE} where it exists)`))
+    .addOption(new Option('--host <url>', `API socket (default ${DEFAULTS.host})`))
+    .addOption(new Option('--state-dir <dir>', `what survives a reboot (default ${DEFAULTS['state-dir']})`))
+    .addOption(new Option('--run-dir <dir>', `what lives until a reboot (default ${DEFAULTS['run-dir']})`))
+    .addOption(new Option('--plugin-dir <dir>', `sockets of engine plugins (default ${DEFAULTS['plugin-dir']})`))
+    .addOption(new Option('--firewall <backend>', `packet filter backend: iptables (default ${DEFAULTS.firewall})`))
+    .addOption(new Option('--default-address-pool <pool>', 'base=CIDR,size=N; may repeat; replaces the built-in pools').argParser(collect))
+    .addOption(new Option('--bridge <name>', 'existing bridge for the default network, or none'))
+    .addOption(new Option('--group <group>', 'group that may use the socket (default patchbay where it exists)'))
+    .addOption(new Option('--dns <address>', 'nameserver for sandboxes that name none; may repeat').argParser(collect))
+    .addOption(new Option('--log-level <level>', `${LOG_LEVELS.join(', ')} (default ${DEFAULTS['log-level']})`))
+    .allowExcessArguments(false)
+    .exitOverride();
+}
+
+/** What to print and leave with 0: the text of --help or --version. */
+export class AskedForHelp extends Error {}
+
+/** Reads flags (without node and script) and the file. Throws bad_config, naming what is wrong; AskedForHelp. */
+export function readConfig(args: readonly string[]): DaemonConfig {
+  const { config, ...flags } = parseFlags(args);
+  const file = readFile(config);
+  refuseDisagreement(flags, file);
+  return checked({ ...DEFAULTS, ...file, ...flags } as Settled);
+}
+
+function parseFlags(args: readonly string[]): Values & { config?: string } {
+  const program = command();
+  let printed = '';
+  program.configureOutput({ writeOut: (text) => void (printed += text), writeErr: () => {} });
+  try {
+    program.parse([...args], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) throw new AskedForHelp(printed);
+    throw new CnmError('bad_config', error.message.replace(/^error: /, ''));
+  }
+  const dashed = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return Object.fromEntries(Object.entries(program.opts()).map(([key, value]) => [dashed(key), value]));
+}
+
+function readFile(path: string | undefined): Values {
+  let text: string;
+  try {
+    text = readFileSync(path ?? DEFAULT_CONFIG_FILE, 'utf8');
+  } catch (error) {
+    if (path === undefined && errnoOf(error) === 'ENOENT') return {};
+    throw new CnmError('bad_config', `configuration file ${path ?? DEFAULT_CONFIG_FILE}: ${messageOf(error)}`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new CnmError('bad_config', `configuration file ${path ?? DEFAULT_CONFIG_FILE} is not JSON: ${messageOf(error)}`);
+  }
+  return parseWith(fileSchema, value, `configuration file ${path ?? DEFAULT_CONFIG_FILE}`, 'bad_config');
+}
+
+function refuseDisagreement(flags: Values, file: Values): void {
+  const both = Object.keys(flags).filter((key) => key in file) as (keyof Values)[];
+  const clash = both.filter((key) => JSON.stringify(flags[key]) !== JSON.stringify(file[key]));
+  if (clash.length === 0) return;
+  throw new CnmError(
+    'bad_config',
+    clash.map((key) => `--${key} is ${JSON.stringify(flags[key])} as a flag and ${JSON.stringify(file[key])} in the configuration file`).join('; '),
+  );
+}
+
+function checked(values: Settled): DaemonConfig {
+  const problems: string[] = [];
+  const folder = (key: 'state-dir' | 'run-dir' | 'plugin-dir'): string => {
+    if (!isAbsolute(values[key])) problems.push(`--${key} ${values[key]}: it must be an absolute path`);
+    return values[key];
+  };
+  const socket = /^unix:\/\/(\/.+)$/.exec(values.host)?.[1];
+  if (socket === undefined) problems.push(`--host ${values.host}: use unix:///PATH`);
+  const firewall = (['iptables', 'nftables'] as const).find((name) => name === values.firewall);
+  if (firewall === undefined) problems.push(`--firewall ${values.firewall}: use iptables`);
+  const logLevel = LOG_LEVELS.find((level) => level === values['log-level']);
+  if (logLevel === undefined) problems.push(`--log-level ${values['log-level']}: use ${LOG_LEVELS.join(', ')}`);
+  if (values.bridge !== undefined && !/^[a-zA-Z0-9_.-]{1,15}$/.test(values.bridge)) problems.push(`--bridge ${values.bridge}: use the name of a bridge, or none`);
+  const dns = (values.dns ?? []).flatMap((text) => {
+    try {
+      return [parseAddress(text)];
+    } catch (error) {
+      problems.push(`--dns: ${messageOf(error)}`);
+      return [];
+    }
+  });
+  const folders = { stateDir: folder('state-dir'), runDir: folder('run-dir'), pluginDir: folder('plugin-dir') };
+  if (problems.length > 0 || socket === undefined || firewall === undefined || logLevel === undefined) {
+    throw new CnmError('bad_config', problems.join('; '));
+  }
+  return {
+    socket,
+    ...folders,
+    firewall,
+    pools: values['default-address-pool'] ?? [],
+    bridge: values.bridge === undefined ? { kind: 'auto' } : values.bridge === 'none' ? { kind: 'none' } : { kind: 'adopt', name: values.bridge },
+    ...(values.group !== undefined && { group: values.group }),
+    dns,
+    logLevel,
+  };
+}

@@ -1,0 +1,31 @@
+/** Error kinds to HTTP statuses, and the form of an error's body. */
+
+import { type ErrorAnswer, type ErrorKind, type Logger, isCnmError, messageOf } from '../base/index.ts';
+
+export const statusOf: Readonly<Record<ErrorKind, number>> = {
+  invalid: 400,
+  unauthorized: 401,
+  forbidden: 403,
+  not_found: 404,
+  conflict: 409,
+  not_modified: 304,
+  not_implemented: 501,
+  unavailable: 503,
+  timeout: 500,
+  cancelled: 500,
+  data_loss: 500,
+  internal: 500,
+};
+
+/** Status and body for any thrown value; what is not ours is logged and told in general words. */
+export function errorAnswer(error: unknown, log: Logger): { readonly status: number; readonly body: ErrorAnswer } {
+  if (isCnmError(error)) {
+    if (error.undoFailures !== undefined) {
+      log.error({ err: error, failures: error.undoFailures.map((f) => `${f.label}: ${messageOf(f.error)}`) }, 'an undo was not complete');
+    }
+    return { status: statusOf[error.kind], body: { message: error.message, code: error.code } };
+  }
+  const status = error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500;
+  if (status >= 500) log.error({ err: error }, 'a request failed');
+  return { status, body: { message: messageOf(error), code: status >= 500 ? 'internal' : 'bad_request' } };
+}

@@ -1,0 +1,160 @@
+/** Engine API filters: parsing and matching (spec 02 §3.1, §3.7). */
+
+import { CnmError } from '../base/index.ts';
+import type { NetworkController, NetworkRecord, SandboxRecord } from '../cnm/index.ts';
+import { isPredefined } from '../cnm/index.ts';
+
+/** Values by key. Values of one key are or-ed, keys are and-ed. */
+export type Filters = ReadonlyMap<string, readonly string[]>;
+
+/** Longest filter value, characters: what is matched with it stays cheap. */
+const MAX_VALUE = 1024;
+
+/** Parses `{"name":["a"]}` and the older `{"name":{"a":true}}`. Throws bad_filter, naming the keys that work. */
+export function parseFilters(text: string | undefined, known: readonly string[]): Filters {
+  if (text === undefined || text === '') return new Map();
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new CnmError('bad_filter', `invalid filter: ${text.slice(0, 100)} is not JSON`);
+  }
+  if (value === null) return new Map();
+  if (typeof value !== 'object' || Array.isArray(value)) throw new CnmError('bad_filter', 'invalid filter: it must be a JSON object');
+  return new Map(
+    Object.entries(value).map(([key, values]) => {
+      if (!known.includes(key)) throw new CnmError('bad_filter', `invalid filter '${key}': there are ${known.join(', ')}`);
+      return [key, valuesOf(key, values)];
+    }),
+  );
+}
+
+function valuesOf(key: string, values: unknown): string[] {
+  const list: unknown[] = Array.isArray(values) ? values : values !== null && typeof values === 'object' ? Object.keys(values) : [undefined];
+  return list.map((item) => {
+    if (typeof item !== 'string' || item.length > MAX_VALUE) throw new CnmError('bad_filter', `invalid filter '${key}': values must be text`);
+    return item;
+  });
+}
+
+export const NETWORK_FILTERS = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'] as const;
+export const SANDBOX_FILTERS = ['id', 'label', 'name', 'network'] as const;
+export const PRUNE_FILTERS = ['label', 'label!', 'until'] as const;
+
+/** True for `value` itself, or when the pattern matches somewhere in it. */
+function matches(pattern: string, value: string): boolean {
+  return value === pattern || linearMatch(pattern, value);
+}
+
+/**
+ * The reference takes a regular expression here. A user's expression must not be able to stall the daemon: anchors and
+ * plain text are honoured, dots and `.*` too, anything else is compared as text.
+ */
+function linearMatch(pattern: string, value: string): boolean {
+  const fromStart = pattern.startsWith('^');
+  const toEnd = pattern.endsWith('$') && !pattern.endsWith('\\$');
+  const body = pattern.slice(fromStart ? 1 : 0, toEnd ? -1 : undefined);
+  const pieces = body.split('.*').map((piece) => piece.replaceAll('\\', ''));
+  let at = 0;
+  for (const [i, piece] of pieces.entries()) {
+    const isFirst = i === 0;
+    const isLast = i === pieces.length - 1;
+    if (isLast && toEnd) {
+      const start = value.length - piece.length;
+      if (start < at || !pieceAt(piece, value, start) || (isFirst && fromStart && start !== 0)) return false;
+      at = value.length;
+    } else {
+      const found = isFirst && fromStart ? (pieceAt(piece, value, 0) ? 0 : -1) : findPiece(piece, value, at);
+      if (found < 0) return false;
+      at = found + piece.length;
+    }
+  }
+  return true;
+}
+
+function findPiece(piece: string, value: string, from: number): number {
+  for (let start = from; start + piece.length <= value.length; start++) if (pieceAt(piece, value, start)) return start;
+  return -1;
+}
+
+/** A dot stands for any character. */
+function pieceAt(piece: string, value: string, start: number): boolean {
+  if (start + piece.length > value.length) return false;
+  for (let i = 0; i < piece.length; i++) if (piece[i] !== '.' && piece[i] !== value[start + i]) return false;
+  return true;
+}
+
+const hasLabel = (labels: Readonly<Record<string, string>>, wanted: string): boolean => {
+  const at = wanted.indexOf('=');
+  return at < 0 ? wanted in labels : labels[wanted.slice(0, at)] === wanted.slice(at + 1);
+};
+
+const any = (values: readonly string[] | undefined, test: (value: string) => boolean): boolean => values === undefined || values.some(test);
+
+/** Whether the network passes. Throws bad_filter for a value that a key does not take. */
+export function networkMatches(filters: Filters, net: NetworkRecord, controller: NetworkController): boolean {
+  return (
+    any(filters.get('driver'), (v) => v === net.driver) &&
+    any(filters.get('id'), (v) => matches(v, net.id)) &&
+    any(filters.get('name'), (v) => matches(v, net.name)) &&
+    (filters.get('label') ?? []).every((v) => hasLabel(net.labels, v)) &&
+    any(filters.get('scope'), (v) => v === net.scope) &&
+    any(filters.get('type'), (v) => typeMatches(v, net)) &&
+    danglingMatches(filters.get('dangling'), net, controller)
+  );
+}
+
+function typeMatches(value: string, net: NetworkRecord): boolean {
+  if (value === 'builtin') return isPredefined(net.name);
+  if (value === 'custom') return !isPredefined(net.name);
+  throw new CnmError('bad_filter', `invalid filter: 'type'='${value}': use custom or builtin`);
+}
+
+function danglingMatches(values: readonly string[] | undefined, net: NetworkRecord, controller: NetworkController): boolean {
+  if (values === undefined) return true;
+  const [value, ...more] = values;
+  const wanted = value === 'true' || value === '1' ? true : value === 'false' || value === '0' ? false : undefined;
+  if (wanted === undefined || more.length > 0) throw new CnmError('bad_filter', `invalid filter 'dangling=${values.join(',')}': use true or false`);
+  return wanted === (!isPredefined(net.name) && controller.endpointsOfNetwork(net.id).length === 0);
+}
+
+/** Checks values that no network would ever be compared with. */
+export function checkNetworkFilters(filters: Filters): void {
+  for (const value of filters.get('type') ?? []) {
+    if (value !== 'custom' && value !== 'builtin') throw new CnmError('bad_filter', `invalid filter: 'type'='${value}': use custom or builtin`);
+  }
+}
+
+export function sandboxMatches(filters: Filters, sandbox: SandboxRecord, networks: readonly NetworkRecord[]): boolean {
+  return (
+    any(filters.get('id'), (v) => sandbox.id.startsWith(v)) &&
+    any(filters.get('name'), (v) => matches(v, sandbox.name)) &&
+    (filters.get('label') ?? []).every((v) => hasLabel(sandbox.labels, v)) &&
+    any(filters.get('network'), (v) => networks.some((net) => net.name === v || net.id.startsWith(v)))
+  );
+}
+
+/** Whether prune may take the network. `now` in milliseconds. */
+export function pruneMatcher(filters: Filters, now: number): (net: NetworkRecord) => boolean {
+  const until = filters.get('until');
+  if (until !== undefined && until.length !== 1) throw new CnmError('bad_filter', 'invalid filter: more than one until filter specified');
+  const before = until?.[0] === undefined ? undefined : parseUntil(until[0], now);
+  return (net) =>
+    (before === undefined || net.created <= before) &&
+    (filters.get('label') ?? []).every((v) => hasLabel(net.labels, v)) &&
+    !(filters.get('label!') ?? []).some((v) => hasLabel(net.labels, v));
+}
+
+const UNIT_MS: Readonly<Record<string, number>> = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1e3, m: 6e4, h: 3.6e6 };
+
+/** RFC 3339, Unix seconds with a fraction, or a Go duration before now; milliseconds. */
+function parseUntil(text: string, now: number): number {
+  if (/^\d+(\.\d{1,9})?$/.test(text)) return Number(text) * 1000;
+  if (/^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(text)) {
+    const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/g)];
+    return now - parts.reduce((sum, [, value, unit]) => sum + Number(value) * (UNIT_MS[unit ?? ''] ?? 0), 0);
+  }
+  const time = /^\d{4}-\d{2}-\d{2}(T[\d:.]+(Z|[+-]\d{2}:\d{2})?)?$/.test(text) ? Date.parse(text) : Number.NaN;
+  if (Number.isNaN(time)) throw new CnmError('bad_filter', `invalid until ${JSON.stringify(text)}: use RFC 3339, Unix seconds or a duration such as 10m`);
+  return time;
+}

@@ -1,0 +1,58 @@
+/** The unix socket: made with its final mode and group, taken over from a dead daemon, never from a living one. */
+
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { dirname } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import { CnmError, errnoOf } from '../base/index.ts';
+
+export interface ServerOptions {
+  /** Path of the socket. */
+  readonly path: string;
+  /** Group that may connect; absent: `patchbay` where it exists, else root only. */
+  readonly group?: string;
+}
+
+/** sun_path holds 108 octets with its end (linux/un.h). */
+const MAX_SOCKET_PATH = 107;
+
+/** Listens; resolves when requests are served. Throws bad_config or daemon_running. */
+export async function listen(app: FastifyInstance, { path, group }: ServerOptions): Promise<void> {
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH) throw new CnmError('bad_config', `--host: the socket path ${path} is longer than ${MAX_SOCKET_PATH} octets`);
+  const gid = groupId(group);
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  if (await answers(path)) throw new CnmError('daemon_running', `another daemon serves ${path}`);
+  rmSync(path, { force: true });
+  // Between bind and chmod nobody else may connect.
+  const before = process.umask(0o177);
+  try {
+    await app.listen({ path });
+  } finally {
+    process.umask(before);
+  }
+  if (gid !== undefined) chownSync(path, 0, gid);
+  chmodSync(path, 0o660);
+}
+
+function groupId(group: string | undefined): number | undefined {
+  const entries = existsSync('/etc/group') ? readFileSync('/etc/group', 'utf8').split('\n') : [];
+  const line = entries.find((entry) => entry.startsWith(`${group ?? 'patchbay'}:`));
+  const gid = Number(line?.split(':')[2]);
+  if (line !== undefined && Number.isInteger(gid)) return gid;
+  if (group === undefined) return undefined;
+  if (/^\d+$/.test(group)) return Number(group);
+  throw new CnmError('bad_config', `--group ${group}: there is no such group`);
+}
+
+async function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.setTimeout(1000, () => socket.destroy(new Error('no answer')));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    // EAGAIN: its queue is full, hence somebody listens.
+    socket.once('error', (error) => resolve(errnoOf(error) === 'EAGAIN'));
+  });
+}

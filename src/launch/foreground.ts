@@ -1,0 +1,57 @@
+/** A process on this terminal: signals are forwarded, its exit code is ours. */
+
+import type { ChildProcess } from 'node:child_process';
+import { constants } from 'node:os';
+import { type Place, spawnInSandbox } from './view.ts';
+
+/** Passed on as they come. */
+const FORWARDED = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
+/** The terminal sends these to the whole foreground group, the process included; passed on only without a terminal. */
+const FROM_TERMINAL = ['SIGINT', 'SIGQUIT', 'SIGTSTP'] as const;
+
+/** Runs the command, tells its pid to `declare`, answers its exit code: its own, or 128 + n by signal n. */
+export async function runForeground(place: Place, command: readonly string[], declare: (pid: number) => Promise<void>): Promise<number> {
+  const child = spawnInSandbox(place, command, { stdio: 'inherit', detached: false });
+  const ended = exitCode(child);
+  const stopForwarding = forwardSignals(child);
+  try {
+    if (child.pid !== undefined) await declareLiving(child, declare);
+    return await ended;
+  } finally {
+    stopForwarding();
+  }
+}
+
+/** Runs the command without declaring it as the sandbox's process. */
+export const execInSandbox = (place: Place, command: readonly string[]): Promise<number> => runForeground(place, command, async () => {});
+
+/** A process that ended before it could be declared has nothing to be declared. */
+async function declareLiving(child: ChildProcess, declare: (pid: number) => Promise<void>): Promise<void> {
+  try {
+    await declare(child.pid as number);
+  } catch (error) {
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill('SIGKILL');
+      throw error;
+    }
+  }
+}
+
+function exitCode(child: ChildProcess): Promise<number> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('exit', (code, signal) => resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal])));
+  });
+}
+
+function forwardSignals(child: ChildProcess): () => void {
+  const handlers = [...FORWARDED, ...FROM_TERMINAL].map((signal) => {
+    const reaches = (FROM_TERMINAL as readonly string[]).includes(signal) && process.stdin.isTTY;
+    const handler = (): void => void (reaches || child.kill(signal));
+    process.on(signal, handler);
+    return [signal, handler] as const;
+  });
+  return () => {
+    for (const [signal, handler] of handlers) process.off(signal, handler);
+  };
+}

@@ -1,0 +1,4 @@
+export { execInSandbox, runForeground } from './foreground.ts';
+export { runDetached } from './detached.ts';
+export { printLog } from './logs.ts';
+export type { Place } from './view.ts';
