@@ -46,6 +46,7 @@ const fn = {
   epoll_ctl: define('epoll_ctl', ['int', 'int', 'int', 'void *']),
   epoll_wait: define('epoll_wait', ['int', 'void *', 'int', 'int']),
   eventfd: define('eventfd', ['uint', 'int']),
+  pipe2: define('pipe2', ['void *', 'int']),
   read: define('read', ['int', 'void *', 'size_t'], 'long'),
   write: define('write', ['int', 'void *', 'size_t'], 'long'),
   flock: define('flock', ['int', 'int']),
@@ -153,10 +154,11 @@ export function setSocketOption(fd: number, level: number, option: number, value
   checked(fn.setsockopt(fd, level, option, raw, raw.length), 'setsockopt', `level ${level} option ${option}`);
 }
 
-export function getSocketOption(fd: number, level: number, option: number, size: number): Buffer {
-  const value = Buffer.alloc(size);
+/** `size`: how many octets to ask for, or a buffer of that size that holds the question. */
+export function getSocketOption(fd: number, level: number, option: number, size: number | Buffer): Buffer {
+  const value = typeof size === 'number' ? Buffer.alloc(size) : size;
   const length = Buffer.alloc(4);
-  length.writeUInt32LE(size);
+  length.writeUInt32LE(value.length);
   checked(fn.getsockopt(fd, level, option, value, length), 'getsockopt', `level ${level} option ${option}`);
   return value.subarray(0, length.readUInt32LE());
 }
@@ -212,6 +214,13 @@ export function epollWait(epoll: number, events: bigint, count: number, timeout:
 }
 
 export const eventDescriptor = (): number => checked(fn.eventfd(0, SOCK.cloexec | SOCK.nonblock), 'eventfd', '');
+
+/** Both ends close-on-exec. */
+export function pipe(): { readonly read: number; readonly write: number } {
+  const ends = new Int32Array(2);
+  checked(fn.pipe2(new Uint8Array(ends.buffer), SOCK.cloexec), 'pipe2', '');
+  return { read: ends[0] as number, write: ends[1] as number };
+}
 
 /** Octets read; -1 when it would block. */
 export const read = (fd: number, into: Uint8Array): number => retried(() => fn.read(fd, into, into.length), 'read', fd);

@@ -4,6 +4,7 @@
  * dump was interrupted, and abort the process when their buffer overflows.
  */
 
+import { setImmediate as nextTick } from 'node:timers/promises';
 import { KernelError } from '../base/index.ts';
 import { Attributes } from './attributes.ts';
 import type { Netns } from './contract.ts';
@@ -33,6 +34,9 @@ export interface Received {
   /** A view that is valid until the next receive. */
   readonly body: Buffer;
 }
+
+/** Reads one entry of a list; undefined leaves it out. */
+type Parse<T> = (body: Buffer) => T | undefined;
 
 /** What a NetlinkSocket talks through. */
 export interface Channel {
@@ -69,6 +73,8 @@ const RECEIVE_BUFFER = 1 << 20;
 const MAX_MESSAGE = 1 << 16;
 /** Tries of one dump that changes keep interrupting. */
 const MAX_DUMP_TRIES = 10;
+/** Datagrams of a long list between two turns of the event loop; one takes some 0.3 ms. */
+const DATAGRAMS_A_TURN = 8;
 
 // All receiving is synchronous, so that one buffer serves all sockets of a thread.
 const incoming = Buffer.allocUnsafeSlow(MAX_MESSAGE);
@@ -219,16 +225,37 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * Everything the kernel lists for `message`; `parse` leaves out what it answers undefined for. A dump that changes
-   * interrupted is begun again, since it may lack or repeat entries; so `parse` must only read, and must not throw. Throws
-   * KernelError; `what` is its subject.
+   * Everything the kernel lists for `message`; what `parse` answers undefined for is left out. A list that changes
+   * interrupted is begun again, since it may lack or repeat entries; so `parse` must only read, and must not throw.
+   * Throws KernelError, EINTR when changes do not let it finish; `what` is its subject.
    */
-  dump<T>(message: Message, what: string, parse: (body: Buffer) => T | undefined): T[] {
+  dump<T>(message: Message, what: string, parse: Parse<T>): T[] {
     for (let tries = 0; tries < MAX_DUMP_TRIES; tries++) {
-      const found = this.#dumpOnce(message, what, parse);
-      if (found !== undefined) return found;
+      const steps = this.#dumping(message, what, parse);
+      for (let step = steps.next(); ; step = steps.next()) {
+        if (step.done !== true) continue;
+        if (step.value === undefined) break;
+        return step.value;
+      }
     }
-    throw new KernelError('list', what, 'EINTR', `interrupted by changes ${MAX_DUMP_TRIES} times`);
+    throw tooBusy(what);
+  }
+
+  /** As dump, for long lists: lets the event loop turn now and then. Nothing else may use the socket meanwhile. */
+  async dumpInTurns<T>(message: Message, what: string, parse: Parse<T>): Promise<T[]> {
+    for (let tries = 0; tries < MAX_DUMP_TRIES; tries++) {
+      const steps = this.#dumping(message, what, parse);
+      for (let count = 1; ; count++) {
+        const step = steps.next();
+        if (step.done !== true) {
+          if (count % DATAGRAMS_A_TURN === 0) await nextTick();
+          continue;
+        }
+        if (step.value === undefined) break;
+        return step.value;
+      }
+    }
+    throw tooBusy(what);
   }
 
   [Symbol.dispose](): void {
@@ -241,14 +268,19 @@ export class NetlinkSocket implements Disposable {
     return first;
   }
 
-  /** Messages until none waits. */
-  *#waiting(): Generator<Received> {
+  /** Datagrams until none waits, each as its messages. */
+  *#datagrams(): Generator<Generator<Received>> {
     for (;;) {
       const length = this.#channel.receive(incoming);
       if (length === 0) return;
       if (length > incoming.length) throw new KernelError('netlink', 'message', 'EMSGSIZE');
-      yield* splitMessages(incoming.subarray(0, length));
+      yield splitMessages(incoming.subarray(0, length));
     }
+  }
+
+  /** Messages until none waits. */
+  *#waiting(): Generator<Received> {
+    for (const messages of this.#datagrams()) yield* messages;
   }
 
   #acknowledgements(first: number, count: number): Refusal | undefined {
@@ -264,28 +296,34 @@ export class NetlinkSocket implements Disposable {
     return refused ?? { at: count - missing, errno: 'ENOMSG', text: 'the kernel acknowledged too little' };
   }
 
-  #dumpOnce<T>(message: Message, what: string, parse: (body: Buffer) => T | undefined): T[] | undefined {
+  /** One dump, a datagram a step; undefined when it was interrupted. */
+  *#dumping<T>(message: Message, what: string, parse: Parse<T>): Generator<void, T[] | undefined> {
     const sequence = this.#claim(1);
     this.#channel.send(frame([message], NLM_F_DUMP, sequence));
     const found: T[] = [];
     let interrupted = false;
     let ended = false;
     // Read to the end whatever happens: an unfinished dump makes the kernel refuse the next one on this socket.
-    for (const answer of this.#waiting()) {
-      if (answer.sequence !== sequence || ended) continue;
-      interrupted ||= (answer.flags & NLM_F_DUMP_INTR) !== 0;
-      if (answer.type === NLMSG_ERROR || answer.type === NLMSG_DONE) {
-        const refused = refusal(answer, 0);
-        if (refused !== undefined) throw new KernelError('list', what, refused.errno, refused.text);
-        ended = true;
-      } else {
-        const entry = parse(answer.body);
-        if (entry !== undefined) found.push(entry);
+    for (const messages of this.#datagrams()) {
+      for (const answer of messages) {
+        if (answer.sequence !== sequence || ended) continue;
+        interrupted ||= (answer.flags & NLM_F_DUMP_INTR) !== 0;
+        if (answer.type === NLMSG_ERROR || answer.type === NLMSG_DONE) {
+          const refused = refusal(answer, 0);
+          if (refused !== undefined) throw new KernelError('list', what, refused.errno, refused.text);
+          ended = true;
+        } else {
+          const entry = parse(answer.body);
+          if (entry !== undefined) found.push(entry);
+        }
       }
+      yield;
     }
     if (!ended) throw new KernelError('list', what, 'ENOMSG', 'the list has no end');
     return interrupted ? undefined : found;
   }
 }
+
+const tooBusy = (what: string): KernelError => new KernelError('list', what, 'EINTR', `interrupted by changes ${MAX_DUMP_TRIES} times`);
 
 export const isRefusal = (value: unknown): value is Refusal => typeof value === 'object' && value !== null && 'errno' in value && 'at' in value;

@@ -138,6 +138,16 @@ export function createNetns(pinPath: string): Netns {
   });
 }
 
+/** An empty namespace without a pin, gone when it is closed. For probes. */
+export function temporaryNetns(): Netns {
+  libc.unshare(libc.CLONE_NEWNET);
+  try {
+    return adopt(THREAD_NETNS, openSync(THREAD_NETNS, constants.O_RDONLY));
+  } finally {
+    if (libc.setns(current, libc.CLONE_NEWNET) !== 0) process.abort();
+  }
+}
+
 /** A pin of our own for a namespace that someone else made, so that it outlives their path. As createNetns. */
 export function pinNetns(source: Netns, pinPath: string): Netns {
   return pinned(pinPath, () => libc.bindMount(`/proc/self/fd/${source.fd}`, pinPath));

@@ -1,0 +1,113 @@
+/** Deletion of tracked flows over ctnetlink (linux/netfilter/nfnetlink_conntrack.h), without a process. */
+
+import { setImmediate as nextTick } from 'node:timers/promises';
+import { addressBytes, CnmError, errnoOf, KernelError, type Address } from '../base/index.ts';
+import { Attributes, attribute, nest } from './attributes.ts';
+import type { ConntrackMatch, Netns } from './contract.ts';
+import { NETLINK_NETFILTER, NetlinkSocket, type Message } from './netlink.ts';
+import { familyNumber } from './route.ts';
+
+const NFNL_SUBSYS_CTNETLINK = 1;
+const GET = (NFNL_SUBSYS_CTNETLINK << 8) | 1;
+const DELETE = (NFNL_SUBSYS_CTNETLINK << 8) | 2;
+const CTA = { original: 1, reply: 2, id: 12, zone: 18 } as const;
+const CTA_TUPLE = { ip: 1, protocol: 2 } as const;
+const CTA_IP = { 4: { source: 1, destination: 2 }, 6: { source: 3, destination: 4 } } as const;
+const CTA_PROTO = { number: 1, destinationPort: 3 } as const;
+const PROTOCOLS = { tcp: 6, udp: 17 } as const;
+const NFGENMSG_SIZE = 4;
+/** Deletions between two turns of the event loop. */
+const DELETIONS_A_TURN = 200;
+
+/** Refusals of the list that mean that this kernel tracks no connections, or not of this family. */
+const NO_CONNTRACK = ['EINVAL', 'EOPNOTSUPP', 'EPROTONOSUPPORT', 'EAFNOSUPPORT', 'ENOENT'];
+
+/** struct nfgenmsg */
+const generic = (family: number): Buffer => Buffer.from([family, 0, 0, 0]);
+
+type Predicate = (flow: Attributes) => boolean;
+
+/** Compares octets, since a busy host has hundreds of thousands of flows to look at. */
+function predicate(match: ConntrackMatch): Predicate {
+  const octets = (address: Address | undefined): Buffer | undefined => (address === undefined ? undefined : Buffer.from(addressBytes(address)));
+  const address = octets(match.address);
+  const destination = octets(match.originalDestination);
+  const { protocol, originalDestinationPort: port } = match;
+  const ip = CTA_IP[match.family];
+  return (flow) => {
+    const original = flow.nested(CTA.original);
+    const from = original.nested(CTA_TUPLE.ip);
+    if (destination !== undefined && from.bytes(ip.destination)?.equals(destination) !== true) return false;
+    if (protocol !== undefined || port !== undefined) {
+      const transport = original.nested(CTA_TUPLE.protocol);
+      if (protocol !== undefined && transport.u8(CTA_PROTO.number) !== PROTOCOLS[protocol]) return false;
+      if (port !== undefined && transport.u16be(CTA_PROTO.destinationPort) !== port) return false;
+    }
+    if (address === undefined) return true;
+    return (
+      from.bytes(ip.source)?.equals(address) === true ||
+      from.bytes(ip.destination)?.equals(address) === true ||
+      flow.nested(CTA.reply).nested(CTA_TUPLE.ip).bytes(ip.source)?.equals(address) === true
+    );
+  };
+}
+
+/** Names exactly this flow: its id guards against a new flow between the same ends. */
+function deletion(flow: Attributes, family: number): Message | undefined {
+  const original = flow.bytes(CTA.original);
+  if (original === undefined) return undefined;
+  const zone = flow.bytes(CTA.zone);
+  const id = flow.bytes(CTA.id);
+  const body = [
+    generic(family),
+    nest(CTA.original, original),
+    ...(zone === undefined ? [] : [attribute(CTA.zone, zone)]),
+    ...(id === undefined ? [] : [attribute(CTA.id, id)]),
+  ];
+  return { type: DELETE, body: Buffer.concat(body) };
+}
+
+async function find(socket: NetlinkSocket, match: ConntrackMatch): Promise<Message[]> {
+  const family = familyNumber(match.family);
+  const isWanted = predicate(match);
+  try {
+    return await socket.dumpInTurns({ type: GET, body: generic(family) }, 'flows', (body) => {
+      const flow = new Attributes(body, NFGENMSG_SIZE);
+      return isWanted(flow) ? deletion(flow, family) : undefined;
+    });
+  } catch (error) {
+    if (NO_CONNTRACK.includes(errnoOf(error) ?? '')) return [];
+    throw error;
+  }
+}
+
+/**
+ * Deletes the flows that match every given field, and answers how many went. Repeatable; 0 where the kernel tracks no
+ * connections. Gives way to the event loop while the table is long. Throws internal for a match that is all flows.
+ */
+export async function deleteFlows(netns: Netns, match: ConntrackMatch): Promise<number> {
+  const { address, originalDestination, originalDestinationPort } = match;
+  if (address === undefined && originalDestination === undefined && originalDestinationPort === undefined) {
+    throw new CnmError('internal', 'deleting every flow of a host is never meant');
+  }
+  let socket: NetlinkSocket;
+  try {
+    socket = NetlinkSocket.open(netns, NETLINK_NETFILTER);
+  } catch (error) {
+    if (NO_CONNTRACK.includes(errnoOf(error) ?? '')) return 0;
+    throw error;
+  }
+  try {
+    let deleted = 0;
+    for (const [i, message] of (await find(socket, match)).entries()) {
+      if (i % DELETIONS_A_TURN === DELETIONS_A_TURN - 1) await nextTick();
+      const refused = socket.execute([message]);
+      if (refused === undefined) deleted++;
+      // Otherwise gone by itself meanwhile.
+      else if (refused.errno !== 'ENOENT') throw new KernelError('delete flow', `IPv${match.family}`, refused.errno, refused.text);
+    }
+    return deleted;
+  } finally {
+    socket[Symbol.dispose]();
+  }
+}

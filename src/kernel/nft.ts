@@ -1,0 +1,201 @@
+/** The nftables tables that we lay inside sandboxes, over nfnetlink (linux/netfilter/nf_tables.h), without a process. */
+
+import { CnmError, errnoOf, KernelError } from '../base/index.ts';
+import { attribute, nest, text, u16be, u32be } from './attributes.ts';
+import type { Netns } from './contract.ts';
+import { NETLINK_NETFILTER, NetlinkSocket, NLM_F_CREATE, type Message, type Refusal } from './netlink.ts';
+
+const NLM_F_ACK = 4;
+const NLM_F_APPEND = 0x800;
+const NFNL_SUBSYS_NFTABLES = 10;
+const NFNL_MSG_BATCH_BEGIN = 0x10;
+const NFNL_MSG_BATCH_END = 0x11;
+const NFPROTO_IPV4 = 2;
+const MSG = { newTable: 0, deleteTable: 2, newChain: 3, newRule: 6 } as const;
+const TABLE_NAME = 1;
+const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, type: 7 } as const;
+const HOOK = { number: 1, priority: 2 } as const;
+const RULE = { table: 1, chain: 2, expressions: 4 } as const;
+const LIST_ELEMENT = 1;
+const EXPRESSION = { name: 1, data: 2 } as const;
+const DATA = { value: 1, verdict: 2 } as const;
+const VERDICT_CODE = 1;
+const NF_DROP = 0;
+const NF_ACCEPT = 1;
+const NF_INET_LOCAL_OUT = 3;
+/** Before connection tracking, and where destination NAT of local packets happens (linux/netfilter_ipv4.h). */
+const PRIORITY = { raw: -300, dstnat: -100 } as const;
+/** Registers: 0 takes a verdict, the others four words each. */
+const REGISTER = { verdict: 0, first: 1, second: 2 } as const;
+const PAYLOAD_BASE = { network: 1, transport: 2 } as const;
+const META_L4PROTO = 16;
+const NFT_LIMIT_F_INV = 1;
+const NFT_NAT_DNAT = 1;
+
+const UDP = 17;
+const TCP = 6;
+const DNS_PORT = 53;
+const RESOLVER = Buffer.from([127, 0, 0, 11]);
+/** Questions a second that one sandbox may ask. */
+const DEFAULT_RATE = 20_000;
+
+// Expressions
+
+const expression = (name: string, ...data: readonly Buffer[]): Buffer =>
+  nest(LIST_ELEMENT, text(EXPRESSION.name, name), nest(EXPRESSION.data, ...data));
+
+const number = (type: number, value: number): Buffer => attribute(type, u32be(value));
+
+function u64be(value: number): Buffer {
+  const raw = Buffer.alloc(8);
+  raw.writeBigUInt64BE(BigInt(value));
+  return raw;
+}
+
+const loadPayload = (base: number, offset: number, length: number): Buffer =>
+  expression('payload', number(1, REGISTER.first), number(2, base), number(3, offset), number(4, length));
+
+const loadProtocol = (): Buffer => expression('meta', number(1, REGISTER.first), number(2, META_L4PROTO));
+
+const equals = (value: Buffer): Buffer => expression('cmp', number(1, REGISTER.first), number(2, 0), nest(3, attribute(DATA.value, value)));
+
+const immediate = (register: number, value: Buffer): Buffer =>
+  expression('immediate', number(1, register), nest(2, attribute(DATA.value, value)));
+
+const drop = (): Buffer =>
+  expression('immediate', number(1, REGISTER.verdict), nest(2, nest(DATA.verdict, number(VERDICT_CODE, NF_DROP))));
+
+/** True for what exceeds the rate; a burst of a tenth of a second passes. */
+const over = (perSecond: number): Buffer =>
+  expression(
+    'limit',
+    attribute(1, u64be(perSecond)),
+    attribute(2, u64be(1)),
+    number(3, Math.max(5, Math.ceil(perSecond / 10))),
+    number(4, 0),
+    number(5, NFT_LIMIT_F_INV),
+  );
+
+/** To the address and port in the two registers. */
+const destinationNat = (): Buffer =>
+  expression(
+    'nat',
+    number(1, NFT_NAT_DNAT),
+    number(2, NFPROTO_IPV4),
+    number(3, REGISTER.first),
+    number(4, REGISTER.first),
+    number(5, REGISTER.second),
+    number(6, REGISTER.second),
+  );
+
+/** Packets to 127.0.0.11:53 of one protocol. */
+const toResolver = (protocol: number): Buffer[] => [
+  loadPayload(PAYLOAD_BASE.network, 16, 4),
+  equals(RESOLVER),
+  loadProtocol(),
+  equals(Buffer.from([protocol])),
+  loadPayload(PAYLOAD_BASE.transport, 2, 2),
+  equals(u16be(DNS_PORT)),
+];
+
+// Messages
+
+function message(type: number, flags: number, ...attributes: readonly Buffer[]): Message {
+  const header = Buffer.from([NFPROTO_IPV4, 0, 0, 0]);
+  return { type: (NFNL_SUBSYS_NFTABLES << 8) | type, flags: flags | NLM_F_ACK, body: Buffer.concat([header, ...attributes]) };
+}
+
+function border(type: number): Message {
+  const body = Buffer.alloc(4);
+  body.writeUInt16BE(NFNL_SUBSYS_NFTABLES, 2);
+  return { type, body };
+}
+
+const addTable = (table: string): Message => message(MSG.newTable, NLM_F_CREATE, text(TABLE_NAME, table));
+const deleteTable = (table: string): Message => message(MSG.deleteTable, 0, text(TABLE_NAME, table));
+
+const addChain = (table: string, name: string, type: string, priority: number): Message =>
+  message(
+    MSG.newChain,
+    NLM_F_CREATE,
+    text(CHAIN.table, table),
+    text(CHAIN.name, name),
+    nest(CHAIN.hook, number(HOOK.number, NF_INET_LOCAL_OUT), number(HOOK.priority, priority >>> 0)),
+    number(CHAIN.policy, NF_ACCEPT),
+    text(CHAIN.type, type),
+  );
+
+const addRule = (table: string, chain: string, ...expressions: readonly Buffer[]): Message =>
+  message(
+    MSG.newRule,
+    NLM_F_CREATE | NLM_F_APPEND,
+    text(RULE.table, table),
+    text(RULE.chain, chain),
+    nest(RULE.expressions, ...expressions),
+  );
+
+/** All of it or nothing. */
+function transact(netns: Netns, messages: readonly Message[]): Refusal | undefined {
+  let socket: NetlinkSocket;
+  try {
+    socket = NetlinkSocket.open(netns, NETLINK_NETFILTER);
+  } catch (error) {
+    if (errnoOf(error) === 'EPROTONOSUPPORT') throw lacksNftables();
+    throw error;
+  }
+  try {
+    return socket.executeTransaction([border(NFNL_MSG_BATCH_BEGIN), ...messages, border(NFNL_MSG_BATCH_END)]);
+  } finally {
+    socket[Symbol.dispose]();
+  }
+}
+
+const lacksNftables = (): CnmError => new CnmError('kernel_lacks', 'the kernel has no nf_tables with NAT (nf_tables, nft_chain_nat, nft_nat, nft_limit)');
+
+/** nfnetlink answers so when nobody handles the subsystem, a chain type or an expression. */
+const LACKING = ['EOPNOTSUPP', 'ENOENT', 'EAFNOSUPPORT'];
+
+export interface ResolverRedirect {
+  /** Name of the nft table, which is ours alone. */
+  readonly table: string;
+  /** Ports on 127.0.0.11 that the resolver listens on. */
+  readonly udp: number;
+  readonly tcp: number;
+  /** UDP questions a second above which the rest is dropped in the kernel. Default 20,000. */
+  readonly ratePerSecond?: number;
+}
+
+/**
+ * Sends what the sandbox asks of 127.0.0.11:53 to the resolver's own ports, and drops what exceeds the rate before it
+ * costs anything. Replaces an earlier table of the name in the same transaction. Throws kernel_lacks without nf_tables.
+ */
+export function installResolverRedirect(netns: Netns, redirect: ResolverRedirect): void {
+  const { table, udp, tcp } = redirect;
+  const to = (port: number): Buffer[] => [immediate(REGISTER.first, RESOLVER), immediate(REGISTER.second, u16be(port)), destinationNat()];
+  const refused = transact(netns, [
+    // Making the table first is what lets the removal succeed when there was none.
+    addTable(table),
+    deleteTable(table),
+    addTable(table),
+    addChain(table, 'rate', 'filter', PRIORITY.raw),
+    addChain(table, 'redirect', 'nat', PRIORITY.dstnat),
+    addRule(table, 'rate', ...toResolver(UDP), over(redirect.ratePerSecond ?? DEFAULT_RATE), drop()),
+    addRule(table, 'redirect', ...toResolver(UDP), ...to(udp)),
+    addRule(table, 'redirect', ...toResolver(TCP), ...to(tcp)),
+  ]);
+  if (refused === undefined) return;
+  if (LACKING.includes(refused.errno)) throw lacksNftables();
+  throw new KernelError('nft', `table ${table}`, refused.errno, refused.text);
+}
+
+/** Accepts what is gone already, and a kernel without nf_tables. */
+export function removeResolverRedirect(netns: Netns, table: string): void {
+  let refused: Refusal | undefined;
+  try {
+    refused = transact(netns, [deleteTable(table)]);
+  } catch (error) {
+    if (error instanceof CnmError && error.code === 'kernel_lacks') return;
+    throw error;
+  }
+  if (refused !== undefined && !LACKING.includes(refused.errno)) throw new KernelError('nft', `table ${table}`, refused.errno, refused.text);
+}
