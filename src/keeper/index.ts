@@ -1,1 +1,2 @@
 export type * from './contract.ts';
+export { openKeeper, type KeeperOptions } from './client.ts';

@@ -1,0 +1,287 @@
+/**
+ * The daemon's link to its keeper: writes each wish to its file, tells the keeper, and waits until it is live. Starts the
+ * keeper when none answers, finds it again when it died, and tells it again what it missed.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CnmError, KeyedLock, messageOf, silentLogger, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
+import { ConnectionLost, KeeperConnection } from './connection.ts';
+import type { HoldAnswer, HoldRequest, KeeperLink, NameRecord, SandboxWish } from './contract.ts';
+import { keeperPaths, makeFolders, removeEntry, writeEntry, type KeeperPaths } from './files.ts';
+import {
+  keyOf,
+  PROTOCOL_VERSION,
+  type Entry,
+  type Hello,
+  type Inventory,
+  type Ports,
+  type PutAnswer,
+  type Request,
+  type Table,
+  type TableValues,
+} from './protocol.ts';
+import { isSupervisor, startSupervised } from './supervise.ts';
+
+/** Longest wait for the keeper's word, milliseconds. */
+const ACK_MS = 1500;
+/** Longest wait for the first connection, milliseconds. */
+const START_MS = 10_000;
+/** Pauses between tries to connect, milliseconds; doubled from the first to the last. */
+const FIRST_PAUSE_MS = 10;
+const LAST_PAUSE_MS = 320;
+/** Time that a living supervisor, or a keeper just started, has before another is started, milliseconds. */
+const START_GRACE_MS = 3000;
+
+export interface KeeperOptions {
+  readonly runDir: string;
+  /** The built keeper, with its worker beside it. */
+  readonly entry: string;
+  /** Default: this process's Node. */
+  readonly execPath?: string;
+  /** Environment of the keeper. Default: PATH only. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Default: silent. */
+  readonly log?: Logger;
+}
+
+/** Connects to the keeper of `runDir`, starting one when none answers. Throws resolver_unavailable after 10 s. */
+export async function openKeeper(options: KeeperOptions): Promise<KeeperLink> {
+  const client = new KeeperClient(options);
+  try {
+    await client.start();
+    return client;
+  } catch (error) {
+    await client.close();
+    throw error;
+  }
+}
+
+/** What the keeper shall know; null until it has acknowledged that an entry is gone. */
+interface Wish {
+  readonly table: Table;
+  readonly id: string;
+  readonly entry: Entry | null;
+}
+
+class KeeperClient implements KeeperLink {
+  readonly #options: Required<KeeperOptions>;
+  readonly #paths: KeeperPaths;
+  readonly #locks = new KeyedLock();
+  readonly #wishes = new Map<string, Wish>();
+  /** Distinguishes this client's revisions from those of earlier ones. */
+  readonly #life = Date.now().toString(36);
+  #revision = 0;
+  #connection: KeeperConnection | undefined;
+  #hello: Hello | undefined;
+  #lastStart = Number.NEGATIVE_INFINITY;
+  #lostAt = Number.NEGATIVE_INFINITY;
+  #isClosed = false;
+  /** Those who wait for a connection. */
+  readonly #arrivals = new Set<() => void>();
+
+  constructor(options: KeeperOptions) {
+    this.#options = { execPath: process.execPath, env: { PATH: process.env.PATH }, log: silentLogger, ...options };
+    this.#paths = keeperPaths(options.runDir);
+  }
+
+  get pid(): number | undefined {
+    return this.#hello?.pid;
+  }
+
+  /** Resolves with the first connection. */
+  async start(): Promise<void> {
+    makeFolders(this.#paths);
+    void this.#stayConnected();
+    await this.#connected(performance.now() + START_MS);
+  }
+
+  async sandbox(id: SandboxId, wish: SandboxWish | null): Promise<Ports> {
+    if (wish === null) {
+      await this.#drop('sandboxes', id);
+      return { udp: 0, tcp: 0 };
+    }
+    const settle = (answer: PutAnswer): SandboxWish => ({ ...wish, ports: answer as Ports });
+    return (await this.#put('sandboxes', id, wish, settle)) as Ports;
+  }
+
+  async names(endpoint: EndpointId, record: NameRecord | null): Promise<void> {
+    if (record === null) await this.#drop('names', endpoint);
+    else await this.#put('names', endpoint, record, () => record);
+  }
+
+  async holds(owner: SandboxId, groups: readonly HoldRequest[]): Promise<readonly HoldAnswer[]> {
+    if (groups.length === 0) {
+      await this.#drop('holds', owner);
+      return [];
+    }
+    const settle = (answer: PutAnswer): readonly HoldRequest[] => groups.filter((_, i) => (answer as readonly HoldAnswer[])[i]?.ok);
+    return (await this.#put('holds', owner, groups, settle)) as readonly HoldAnswer[];
+  }
+
+  async inventory(): ReturnType<KeeperLink['inventory']> {
+    const answer: Inventory = await this.#asked((connection) => connection.inventory(), 'inventory');
+    return { sandboxes: answer.sandboxes as SandboxId[], endpoints: answer.endpoints as EndpointId[], holds: answer.holds };
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#connection?.close();
+    this.#arrive();
+    await this.#connection?.closed;
+  }
+
+  /**
+   * Writes, tells, waits. `settled` is the value as it came out (ports chosen, failed holds left out): the file then says
+   * that, so that a restart of the keeper brings back exactly what the caller was told.
+   */
+  #put<T extends Table>(table: T, id: string, value: TableValues[T], settled: (answer: PutAnswer) => TableValues[T]): Promise<PutAnswer> {
+    return this.#locks.run(keyOf(table, id), async () => {
+      const revision = `${this.#life}-${++this.#revision}`;
+      this.#remember(table, { id, revision, value });
+      try {
+        const answer = await this.#asked((connection) => connection.change({ op: 'put', table, id, revision, value }), `${table} ${id}`);
+        const outcome = settled(answer);
+        if (JSON.stringify(outcome) !== JSON.stringify(value)) this.#remember(table, { id, revision, value: outcome });
+        return answer;
+      } catch (error) {
+        // Refused is final. Silence is not: the caller takes the wish back when it wants to.
+        if (!(error instanceof Silence)) this.#forget(table, id);
+        throw error;
+      }
+    });
+  }
+
+  #drop(table: Table, id: string): Promise<void> {
+    return this.#locks.run(keyOf(table, id), async () => {
+      removeEntry(this.#paths, table, id);
+      this.#wishes.set(keyOf(table, id), { table, id, entry: null });
+      await this.#asked((connection) => connection.change({ op: 'drop', table, id }), `${table} ${id}`);
+      this.#wishes.delete(keyOf(table, id));
+    });
+  }
+
+  #remember<T extends Table>(table: T, entry: Entry<T>): void {
+    writeEntry(this.#paths, table, entry);
+    this.#wishes.set(keyOf(table, entry.id), { table, id: entry.id, entry });
+  }
+
+  #forget(table: Table, id: string): void {
+    removeEntry(this.#paths, table, id);
+    this.#wishes.delete(keyOf(table, id));
+  }
+
+  /** Asks until answered, over as many connections as it takes. Throws resolver_unavailable after 1.5 s. */
+  async #asked<T>(ask: (connection: KeeperConnection) => Promise<T>, subject: string): Promise<T> {
+    const deadline = performance.now() + ACK_MS;
+    for (;;) {
+      const connection = await this.#connected(deadline);
+      try {
+        return await withDeadline(ask(connection), deadline, subject);
+      } catch (error) {
+        if (!(error instanceof ConnectionLost)) throw error;
+        // It is unpublished a tick later; asking again at once would find it dead.
+        await connection.closed;
+      }
+    }
+  }
+
+  async #connected(deadline: number): Promise<KeeperConnection> {
+    while (this.#connection === undefined) {
+      if (this.#isClosed) throw new CnmError('resolver_unavailable', 'the link to the keeper is closed');
+      let arrive = (): void => {};
+      const arrival = new Promise<void>((resolve) => this.#arrivals.add((arrive = resolve)));
+      try {
+        await withDeadline(arrival, deadline, 'a connection');
+      } finally {
+        this.#arrivals.delete(arrive);
+      }
+    }
+    return this.#connection;
+  }
+
+  #arrive(): void {
+    for (const arrive of this.#arrivals) arrive();
+  }
+
+  /** Connects, again and again, until closed. */
+  async #stayConnected(): Promise<void> {
+    let pause = FIRST_PAUSE_MS;
+    while (!this.#isClosed) {
+      try {
+        const connection = await KeeperConnection.open(this.#paths.socket);
+        await this.#serveConnection(connection);
+        pause = FIRST_PAUSE_MS;
+      } catch (error) {
+        this.#startKeeper(messageOf(error));
+        await sleep(pause);
+        pause = Math.min(pause * 2, LAST_PAUSE_MS);
+      }
+    }
+  }
+
+  /** Returns when the connection has ended. */
+  async #serveConnection(connection: KeeperConnection): Promise<void> {
+    const hello = await withDeadline(connection.hello(), performance.now() + ACK_MS, 'hello').catch((error: unknown) => {
+      connection.close();
+      throw error;
+    });
+    if (hello.version !== PROTOCOL_VERSION) {
+      this.#options.log.info({ pid: hello.pid, version: hello.version }, 'keeper of another version is replaced');
+      await connection.retire();
+      await withDeadline(connection.closed, performance.now() + START_GRACE_MS, 'the old keeper').finally(() => connection.close());
+      return;
+    }
+    this.#hello = hello;
+    this.#tellAgain(connection, hello);
+    this.#connection = connection;
+    this.#arrive();
+    await connection.closed;
+    this.#connection = undefined;
+    this.#hello = undefined;
+    this.#lostAt = performance.now();
+    if (!this.#isClosed) this.#options.log.warn({ pid: hello.pid }, 'connection to the keeper lost');
+    // Its supervisor may be on it already.
+    if (!isSupervisor(hello.supervisor)) this.#lostAt = Number.NEGATIVE_INFINITY;
+  }
+
+  /** Entries that the keeper has not, or in another revision. */
+  #tellAgain(connection: KeeperConnection, { revisions }: Hello): void {
+    for (const [key, { table, id, entry }] of this.#wishes) {
+      if (revisions[key] === entry?.revision) continue;
+      const request: Request =
+        entry === null ? { op: 'drop', table, id } : { op: 'put', table, id, revision: entry.revision, value: entry.value };
+      connection.change(request).catch((error: unknown) => {
+        this.#options.log.warn({ key, error: messageOf(error) }, 'keeper refused what it had before');
+      });
+    }
+  }
+
+  #startKeeper(reason: string): void {
+    const now = performance.now();
+    if (this.#isClosed || now - this.#lastStart < START_GRACE_MS || now - this.#lostAt < START_GRACE_MS) return;
+    this.#lastStart = now;
+    this.#options.log.info({ runDir: this.#options.runDir, reason }, 'keeper is started');
+    startSupervised(this.#options, this.#paths);
+  }
+}
+
+/** No answer in time; whether the wish was performed is unknown. */
+class Silence extends CnmError {
+  constructor(subject: string) {
+    super('resolver_unavailable', `the keeper does not answer: ${subject}`);
+  }
+}
+
+/** Throws resolver_unavailable when `work` has not settled by `deadline`. */
+async function withDeadline<T>(work: Promise<T>, deadline: number, subject: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<never>((_, reject) => {
+    const left = Math.max(0, deadline - performance.now());
+    timer = setTimeout(() => reject(new Silence(subject)), left);
+  });
+  try {
+    return await Promise.race([work, limit]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

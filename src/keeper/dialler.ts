@@ -1,0 +1,78 @@
+/** Sockets to upstreams, made in the host's namespace or in the sandbox's. */
+
+import { createSocket } from 'node:dgram';
+import { Socket } from 'node:net';
+import { familyOf } from '../base/index.ts';
+import { MAX_TCP_ANSWER_OCTETS, MessageReader, framed, type DialEvents, type Dialler, type DnsProtocol, type Upstream } from '../dns/index.ts';
+import { encodeSocketAddress, libc, openTcpClient, type Netns } from '../kernel/index.ts';
+
+const DNS_PORT = 53;
+
+/** A dialler for one sandbox; the host's namespace is the one this thread lives in. */
+export function dialler(sandbox: Netns): Dialler {
+  return {
+    ask(upstream: Upstream, protocol: DnsProtocol, message: Uint8Array, events: DialEvents) {
+      const open = (): number => (protocol === 'udp' ? connectedUdp(upstream) : openTcpClient(familyOf(upstream.address)));
+      const fd = upstream.at === 'host' ? open() : sandbox.run(open);
+      return protocol === 'udp' ? askUdp(fd, upstream, message, events) : askTcp(fd, upstream, message, events);
+    },
+  };
+}
+
+/** Connected, so that the kernel drops what comes from elsewhere and tells when nobody listens there. */
+function connectedUdp({ address, port = DNS_PORT }: Upstream): number {
+  const fd = libc.socket(familyOf(address) === 6 ? libc.AF.inet6 : libc.AF.inet, libc.SOCK.datagram | libc.SOCK.nonblock, 0);
+  try {
+    libc.connect(fd, encodeSocketAddress(address, port), `udp ${address}:${port}`);
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
+function askUdp(fd: number, { address }: Upstream, message: Uint8Array, events: DialEvents): { close(): void } {
+  const socket = createSocket(familyOf(address) === 6 ? 'udp6' : 'udp4');
+  try {
+    socket.bind({ fd });
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+  let isOpen = true;
+  const close = (): void => {
+    if (isOpen) socket.close();
+    isOpen = false;
+  };
+  socket.on('message', (bytes) => isOpen && events.message(bytes));
+  socket.on('error', (error) => isOpen && events.failed(error));
+  try {
+    libc.send(fd, message);
+  } catch (error) {
+    close();
+    throw error;
+  }
+  return { close };
+}
+
+function askTcp(fd: number, { address, port = DNS_PORT }: Upstream, message: Uint8Array, events: DialEvents): { close(): void } {
+  const socket = new Socket({ fd });
+  const reader = new MessageReader(MAX_TCP_ANSWER_OCTETS);
+  let isOpen = true;
+  const failed = (error: Error): void => {
+    if (isOpen) events.failed(error);
+  };
+  socket.on('error', failed);
+  socket.on('close', () => failed(new Error('the upstream closed the connection')));
+  socket.on('data', (chunk) => {
+    for (const reply of reader.push(chunk) ?? []) if (isOpen) events.message(reply);
+  });
+  socket.connect({ host: address, port });
+  socket.write(framed(message));
+  return {
+    close: () => {
+      isOpen = false;
+      socket.destroy();
+    },
+  };
+}

@@ -1,0 +1,56 @@
+/**
+ * The tables as files, one an entry, in the run directory. The daemon writes them (write and rename, before it tells the
+ * keeper); the keeper reads all of them once, at its start.
+ */
+
+import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { messageOf, type Logger } from '../base/index.ts';
+import { parseEntry, TABLES, type Entry, type Table } from './protocol.ts';
+
+export interface KeeperPaths {
+  readonly folder: string;
+  readonly socket: string;
+  readonly lock: string;
+  readonly log: string;
+}
+
+export function keeperPaths(runDir: string): KeeperPaths {
+  const folder = join(runDir, 'keeper');
+  return { folder, socket: join(folder, 'keeper.sock'), lock: join(folder, 'lock'), log: join(folder, 'log') };
+}
+
+/** Makes the folders, for root only. Repeatable. */
+export function makeFolders(paths: KeeperPaths): void {
+  for (const table of TABLES) mkdirSync(join(paths.folder, table), { recursive: true, mode: 0o700 });
+}
+
+const fileOf = (paths: KeeperPaths, table: Table, id: string): string => join(paths.folder, table, `${id}.json`);
+
+/** Replaces an entry's file in one step. */
+export function writeEntry<T extends Table>(paths: KeeperPaths, table: T, entry: Entry<T>): void {
+  const file = fileOf(paths, table, entry.id);
+  writeFileSync(`${file}.new`, JSON.stringify(entry), { mode: 0o600 });
+  renameSync(`${file}.new`, file);
+}
+
+/** Accepts what is gone. */
+export function removeEntry(paths: KeeperPaths, table: Table, id: string): void {
+  rmSync(fileOf(paths, table, id), { force: true });
+}
+
+/** Every sound entry; a broken file is told to the log and left where it is. */
+export function readEntries<T extends Table>(paths: KeeperPaths, table: T, log: Logger): readonly Entry<T>[] {
+  const entries: Entry<T>[] = [];
+  for (const name of readdirSync(join(paths.folder, table))) {
+    if (!name.endsWith('.json')) continue;
+    try {
+      const entry = parseEntry(table, readFileSync(join(paths.folder, table, name), 'utf8'));
+      if (`${entry.id}.json` === name) entries.push(entry);
+      else log.warn({ table, file: name }, 'keeper: file name and content differ');
+    } catch (error) {
+      log.warn({ table, file: name, error: messageOf(error) }, 'keeper: file not readable');
+    }
+  }
+  return entries;
+}

@@ -1,0 +1,67 @@
+/** The main thread's side of the UDP loop: starts its worker, gives orders, and knows when they are in force. */
+
+import { Worker } from 'node:worker_threads';
+import type { CnmError } from '../base/index.ts';
+import { wake } from '../kernel/index.ts';
+import type { HandOver, Order, Report } from './reactor.ts';
+
+export interface LoopEvents {
+  questions(questions: readonly HandOver[]): void;
+  /** The loop has ended without being told to: nobody answers any more. */
+  died(error: Error): void;
+}
+
+export class Loop {
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, () => void>();
+  #wakeDescriptor: number | undefined;
+  #ticket = 0;
+  #isStopping = false;
+
+  private constructor(worker: Worker, events: LoopEvents) {
+    this.#worker = worker;
+    worker.on('message', (report: Report) => this.#take(report, events));
+    worker.on('error', (error: Error | CnmError) => events.died(error));
+    worker.on('exit', () => {
+      if (!this.#isStopping) events.died(new Error('the worker thread ended'));
+    });
+  }
+
+  /** Resolves when the loop runs. `file` is the built worker. */
+  static start(file: string, events: LoopEvents): Promise<Loop> {
+    const worker = new Worker(file);
+    const loop = new Loop(worker, events);
+    return new Promise((resolve, reject) => {
+      worker.once('error', reject);
+      worker.once('message', () => resolve(loop));
+    });
+  }
+
+  /** Resolves when the order is in force in the loop. */
+  order(order: Order): Promise<void> {
+    const ticket = ++this.#ticket;
+    const done = new Promise<void>((resolve) => this.#waiting.set(ticket, resolve));
+    this.#worker.postMessage({ ticket, order });
+    if (this.#wakeDescriptor !== undefined) wake(this.#wakeDescriptor);
+    return done;
+  }
+
+  /** Ends the thread. It must end before the process does: exiting waits for it, and it may be blocked. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    const ended = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()));
+    await this.order({ op: 'stop' });
+    await ended;
+  }
+
+  #take(report: Report, events: LoopEvents): void {
+    if (report.kind === 'ready') this.#wakeDescriptor = report.wake;
+    else if (report.kind === 'questions') events.questions(report.questions);
+    else {
+      for (const ticket of report.tickets) {
+        this.#waiting.get(ticket)?.();
+        this.#waiting.delete(ticket);
+      }
+    }
+  }
+}

@@ -1,0 +1,67 @@
+/** Entry of the keeper process: `--run-dir DIR`. One per run directory; ends by itself when nobody needs it. */
+
+import { openSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { messageOf } from '../base/index.ts';
+import { libc } from '../kernel/index.ts';
+import { keeperPaths, makeFolders } from './files.ts';
+import { keeperLog as log } from './log.ts';
+import { Sandboxes } from './sandboxes.ts';
+import { KeeperServer } from './server.ts';
+import { KeeperState } from './state.ts';
+import { EXIT_USAGE } from './supervise.ts';
+
+/** Time with nothing held and no daemon connected after which the keeper ends, milliseconds. */
+const IDLE_MS = 5000;
+const IDLE_CHECK_MS = 500;
+
+function fail(error: unknown): never {
+  log.error({ error: messageOf(error), stack: error instanceof Error ? (error.stack ?? '') : '' }, 'keeper: ends');
+  // Not process.exit: it would wait for the loop's thread, which may be blocked.
+  process.kill(process.pid, 'SIGKILL');
+  throw error;
+}
+
+function runDirOf(args: readonly string[]): string {
+  const [flag, runDir, ...rest] = args;
+  if (flag === '--run-dir' && runDir !== undefined && runDir.startsWith('/') && rest.length === 0) return runDir;
+  process.stderr.write('usage: keeper --run-dir /ABSOLUTE/DIR\n');
+  process.exit(EXIT_USAGE);
+}
+
+async function main(): Promise<void> {
+  const paths = keeperPaths(runDirOf(process.argv.slice(2)));
+  makeFolders(paths);
+  const lock = openSync(paths.lock, 'a', 0o600);
+  // Another keeper serves this directory; its supervisor looks after it.
+  if (!libc.tryLockDescriptor(lock)) return;
+
+  const program = process.argv[1] ?? '';
+  const sandboxes = await Sandboxes.start(log, join(dirname(program), 'keeper-worker.js'), fail);
+  const state = new KeeperState(log, sandboxes);
+  let isEnding = false;
+  const end = async (reason: string): Promise<void> => {
+    if (isEnding) return;
+    isEnding = true;
+    log.info({ reason }, 'keeper: ends');
+    server.close();
+    await state.close();
+    process.exit(0);
+  };
+  const server = new KeeperServer(state, log, () => void end('a daemon asked for it').catch(fail));
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void end(signal).catch(fail));
+  await state.restore(paths);
+  await server.listen(paths);
+  log.info({ pid: process.pid, entries: Object.keys(state.revisions).length }, 'keeper: serves');
+
+  let idleSince = performance.now();
+  setInterval(() => {
+    if (!state.isEmpty || server.connections > 0) idleSince = performance.now();
+    if (!server.isReachable) void end('the run directory is gone').catch(fail);
+    else if (performance.now() - idleSince >= IDLE_MS) void end('nothing to keep').catch(fail);
+  }, IDLE_CHECK_MS);
+}
+
+process.on('uncaughtException', fail);
+process.on('unhandledRejection', fail);
+void main().catch(fail);

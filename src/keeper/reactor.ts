@@ -1,0 +1,207 @@
+/**
+ * The UDP loop: one blocking thread over the resolver sockets of all sandboxes. It answers local names in place, and hands
+ * every other question over. Tables arrive as orders between two rounds.
+ */
+
+import type { EndpointId } from '../base/index.ts';
+import {
+  answerInPlace,
+  answerLocally,
+  errorReply,
+  NameTable,
+  newQuestion,
+  RCODE,
+  readCommonQuestion,
+  type AnswerRecords,
+  type NameRecord,
+  type NameView,
+} from '../dns/index.ts';
+import { EpollSet, PacketRow } from '../kernel/index.ts';
+import { Contention, Quota } from './quota.ts';
+
+/** What the main thread tells the loop. Each is acknowledged by its ticket when it is in force. */
+export type Order =
+  | { readonly op: 'names'; readonly endpoint: EndpointId; readonly record: NameRecord | null }
+  /** `open` shares a counter of questions handed over and not answered yet. */
+  | { readonly op: 'open'; readonly fd: number; readonly view: NameView; readonly pending: Int32Array }
+  | { readonly op: 'view'; readonly fd: number; readonly view: NameView }
+  | { readonly op: 'close'; readonly fd: number }
+  | { readonly op: 'stop' };
+
+/** A question for the main thread. */
+export interface HandOver {
+  readonly fd: number;
+  readonly source: Uint8Array;
+  readonly message: Uint8Array;
+}
+
+export type Report =
+  | { readonly kind: 'ready'; readonly wake: number }
+  | { readonly kind: 'done'; readonly tickets: readonly number[] }
+  | { readonly kind: 'questions'; readonly questions: readonly HandOver[] };
+
+/** Questions of one sandbox that may wait at the main thread; the next one is refused. */
+export const MAX_PENDING = 4096;
+/** Packets read from one socket before the next one has its turn. */
+const BATCH = 64;
+/** Longest packet worth reading; longer ones are cut and then refused as malformed. */
+const SLOT_OCTETS = 2048;
+/** Answers remembered, over all sandboxes; then all are forgotten. */
+const MAX_CACHED = 65_536;
+/** Safety net for a lost wake-up, milliseconds. */
+const LONGEST_WAIT_MS = 5000;
+
+interface Cached {
+  /** Octets of the question section. */
+  readonly question: Uint8Array;
+  readonly records: AnswerRecords;
+}
+
+interface Served {
+  readonly fd: number;
+  view: NameView;
+  readonly pending: Int32Array;
+  readonly cache: Map<number, Cached>;
+  readonly quota: Quota;
+}
+
+export class Reactor {
+  readonly #epoll = new EpollSet(256);
+  readonly #row = new PacketRow(BATCH, SLOT_OCTETS);
+  readonly #question = newQuestion();
+  readonly #table = new NameTable();
+  readonly #served = new Map<number, Served>();
+  /** Overdrawn sandboxes: out of the epoll set until their quota covers them. What they send meanwhile, the kernel drops. */
+  readonly #muted = new Set<Served>();
+  readonly #contention = new Contention();
+  readonly #handOver: (questions: readonly HandOver[]) => void;
+  #questions: HandOver[] = [];
+  #cached = 0;
+  #isStopped = false;
+
+  constructor(handOver: (questions: readonly HandOver[]) => void) {
+    this.#handOver = handOver;
+  }
+
+  /** Descriptor that wakes the loop (kernel `wake`). */
+  get wakeDescriptor(): number {
+    return this.#epoll.wakeDescriptor;
+  }
+
+  /** Runs until a stop order. `takeOrders` is called when woken, and applies what waits. */
+  run(takeOrders: () => void): void {
+    while (!this.#isStopped) {
+      const wait = this.#muted.size > 0 ? 1 : LONGEST_WAIT_MS;
+      this.#epoll.wait(wait, (fd) => this.#serve(fd));
+      this.#unmute();
+      if (this.#questions.length > 0) {
+        this.#handOver(this.#questions);
+        this.#questions = [];
+      }
+      takeOrders();
+    }
+    this.#epoll[Symbol.dispose]();
+  }
+
+  /** In force when it returns. */
+  apply(order: Order): void {
+    this.#forgetAnswers();
+    switch (order.op) {
+      case 'names':
+        return this.#table.set(order.endpoint, order.record);
+      case 'open':
+        this.#served.set(order.fd, { fd: order.fd, view: order.view, pending: order.pending, cache: new Map(), quota: new Quota() });
+        return this.#epoll.add(order.fd);
+      case 'view': {
+        const served = this.#served.get(order.fd);
+        if (served !== undefined) served.view = order.view;
+        return;
+      }
+      case 'close':
+        return this.#close(order.fd);
+      case 'stop':
+        this.#isStopped = true;
+    }
+  }
+
+  #close(fd: number): void {
+    const served = this.#served.get(fd);
+    if (served === undefined) return;
+    this.#served.delete(fd);
+    if (!this.#muted.delete(served)) this.#epoll.remove(fd);
+  }
+
+  #serve(fd: number): void {
+    const served = this.#served.get(fd);
+    if (served === undefined) return;
+    const row = this.#row;
+    const count = row.receive(fd);
+    for (let i = 0; i < count; i++) this.#answer(served, i);
+    row.sendAnswers(fd);
+    if (count > 0) this.#charge(served, count);
+  }
+
+  #charge(served: Served, count: number): void {
+    const now = performance.now();
+    if (!this.#contention.note(served.quota, now) || served.quota.spend(count, now)) return;
+    this.#epoll.remove(served.fd);
+    this.#muted.add(served);
+  }
+
+  #unmute(): void {
+    if (this.#muted.size === 0) return;
+    const now = performance.now();
+    for (const served of this.#muted) {
+      if (!served.quota.isCovered(now)) continue;
+      this.#muted.delete(served);
+      this.#epoll.add(served.fd);
+    }
+  }
+
+  #answer(served: Served, i: number): void {
+    const length = this.#row.length(i);
+    const packet = this.#row.packet(i);
+    const question = this.#question;
+    if (readCommonQuestion(packet, 0, length, question)) {
+      const records = this.#localRecords(served, packet);
+      if (records !== undefined) {
+        this.#row.answer(i, answerInPlace(packet, 0, question, records, question.udpLimit));
+        return;
+      }
+    }
+    if (Atomics.add(served.pending, 0, 1) < MAX_PENDING) {
+      const message = Uint8Array.prototype.slice.call(packet, 0, length);
+      this.#questions.push({ fd: served.fd, source: Uint8Array.prototype.slice.call(this.#row.source(i)), message });
+      return;
+    }
+    Atomics.sub(served.pending, 0, 1);
+    if (length < 12 || ((packet[2] ?? 0) & 0x80) !== 0) return;
+    const refusal = errorReply(packet.subarray(0, length), RCODE.REFUSED);
+    packet.set(refusal);
+    this.#row.answer(i, refusal.length);
+  }
+
+  #localRecords(served: Served, packet: Uint8Array): AnswerRecords | undefined {
+    const question = this.#question;
+    const cached = served.cache.get(question.hash);
+    if (cached !== undefined && isSame(cached.question, packet, question.end)) return cached.records;
+    const records = answerLocally(this.#table, served.view, packet, 0, question);
+    if (records === undefined) return undefined;
+    if (this.#cached >= MAX_CACHED) this.#forgetAnswers();
+    if (!served.cache.has(question.hash)) this.#cached++;
+    served.cache.set(question.hash, { question: Uint8Array.prototype.slice.call(packet, 12, question.end), records });
+    return records;
+  }
+
+  #forgetAnswers(): void {
+    if (this.#cached === 0) return;
+    for (const served of this.#served.values()) served.cache.clear();
+    this.#cached = 0;
+  }
+}
+
+function isSame(question: Uint8Array, packet: Uint8Array, end: number): boolean {
+  if (question.length !== end - 12) return false;
+  for (let i = 12; i < end; i++) if (question[i - 12] !== packet[i]) return false;
+  return true;
+}

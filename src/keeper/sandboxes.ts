@@ -1,0 +1,160 @@
+/** Resolvers of all sandboxes: their sockets, their views, and the one name table, in both threads. */
+
+import { CnmError, messageOf, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
+import { newForwardShared, NameTable, Resolver } from '../dns/index.ts';
+import { libc, type Netns } from '../kernel/index.ts';
+import type { NameRecord, SandboxWish } from './contract.ts';
+import { dialler } from './dialler.ts';
+import { Loop } from './loop.ts';
+import { MAX_ENDPOINTS, MAX_SANDBOXES, type Ports } from './protocol.ts';
+import type { HandOver } from './reactor.ts';
+import { openResolverSockets, openWanted, type ResolverSockets } from './sockets.ts';
+import { TcpService } from './tcp.ts';
+
+/** Questions of all sandboxes together that are asked of upstreams at once, and that wait. Each holds a descriptor. */
+const MAX_FORWARDS = 8192;
+const MAX_WAITING_FORWARDS = 32_768;
+
+/** One served sandbox. */
+class Serving {
+  wish: SandboxWish;
+  readonly netns: Netns;
+  readonly sockets: ResolverSockets;
+  readonly resolver: Resolver;
+  readonly tcp: TcpService;
+  /** Questions that the loop handed over and that are not answered yet; shared with it. */
+  readonly pending = new Int32Array(new SharedArrayBuffer(4));
+  #isOpen = true;
+
+  /** Takes over `netns` and `sockets`. */
+  constructor(wish: SandboxWish, netns: Netns, sockets: ResolverSockets, resolver: Resolver, tcp: TcpService) {
+    this.wish = wish;
+    this.netns = netns;
+    this.sockets = sockets;
+    this.resolver = resolver;
+    this.tcp = tcp;
+  }
+
+  /** True when the open sockets are what `wish` asks for; ports of 0 ask for nothing. */
+  fits({ netns, ports }: SandboxWish): boolean {
+    const has = this.sockets.ports;
+    return netns.identity === this.netns.identity && [0, has.udp].includes(ports.udp) && [0, has.tcp].includes(ports.tcp);
+  }
+
+  async answer({ source, message }: HandOver): Promise<void> {
+    const reply = await this.resolver.answer(message, 'udp');
+    Atomics.sub(this.pending, 0, 1);
+    if (reply === undefined || !this.#isOpen) return;
+    try {
+      libc.sendTo(this.sockets.udp, reply, source, libc.MSG.dontwait);
+    } catch {
+      // The asker is gone, or the reply does not fit a datagram.
+    }
+  }
+
+  /** Closes everything. The loop must have let go of the UDP socket. */
+  close(): void {
+    this.#isOpen = false;
+    libc.close(this.sockets.udp);
+    this.tcp.close();
+    this.resolver.close();
+    this.netns[Symbol.dispose]();
+  }
+}
+
+export class Sandboxes {
+  readonly #log: Logger;
+  readonly #loop: Loop;
+  readonly #table = new NameTable();
+  readonly #shared = newForwardShared(MAX_FORWARDS, MAX_WAITING_FORWARDS);
+  readonly #byId = new Map<SandboxId, Serving>();
+  readonly #byDescriptor: Map<number, Serving>;
+
+  private constructor(log: Logger, loop: Loop, byDescriptor: Map<number, Serving>) {
+    this.#log = log;
+    this.#loop = loop;
+    this.#byDescriptor = byDescriptor;
+  }
+
+  /** Starts the UDP loop from `workerFile`. `died` is called when it ends by itself. */
+  static async start(log: Logger, workerFile: string, died: (error: Error) => void): Promise<Sandboxes> {
+    const byDescriptor = new Map<number, Serving>();
+    const questions = (handed: readonly HandOver[]): void => {
+      for (const question of handed) void byDescriptor.get(question.fd)?.answer(question);
+    };
+    return new Sandboxes(log, await Loop.start(workerFile, { questions, died }), byDescriptor);
+  }
+
+  get isEmpty(): boolean {
+    return this.#byId.size === 0 && this.#table.size === 0;
+  }
+
+  ids(): readonly SandboxId[] {
+    return [...this.#byId.keys()];
+  }
+
+  endpoints(): readonly EndpointId[] {
+    return this.#table.endpoints();
+  }
+
+  /** In force in both threads when it resolves. */
+  async setNames(endpoint: EndpointId, record: NameRecord | null): Promise<void> {
+    if (record !== null && this.#table.size >= MAX_ENDPOINTS) throw new CnmError('resolver_unavailable', `over ${MAX_ENDPOINTS} endpoints`);
+    this.#table.set(endpoint, record);
+    await this.#loop.order({ op: 'names', endpoint, record });
+  }
+
+  /**
+   * Serves the sandbox as wished and answers with its ports. Sockets that fit the wish stay open and untouched; calls for
+   * one sandbox must not overlap. Throws bad_netns or resolver_unavailable; then the sandbox is not served.
+   */
+  async set(id: SandboxId, wish: SandboxWish): Promise<Ports> {
+    const current = this.#byId.get(id);
+    if (current?.fits(wish) === true) {
+      current.wish = wish;
+      current.resolver.update(wish);
+      await this.#loop.order({ op: 'view', fd: current.sockets.udp, view: wish.view });
+      return current.sockets.ports;
+    }
+    await this.remove(id);
+    if (this.#byId.size >= MAX_SANDBOXES) throw new CnmError('resolver_unavailable', `over ${MAX_SANDBOXES} sandboxes`);
+    const serving = this.#open(wish);
+    this.#byId.set(id, serving);
+    this.#byDescriptor.set(serving.sockets.udp, serving);
+    await this.#loop.order({ op: 'open', fd: serving.sockets.udp, view: wish.view, pending: serving.pending });
+    return serving.sockets.ports;
+  }
+
+  /** Closes everything that we hold in the sandbox's namespace. Accepts what is not there. */
+  async remove(id: SandboxId): Promise<void> {
+    const serving = this.#byId.get(id);
+    if (serving === undefined) return;
+    this.#byId.delete(id);
+    // The loop lets go first, else it might read from another socket that got the same number.
+    await this.#loop.order({ op: 'close', fd: serving.sockets.udp });
+    this.#byDescriptor.delete(serving.sockets.udp);
+    serving.close();
+  }
+
+  async stop(): Promise<void> {
+    for (const id of [...this.#byId.keys()]) await this.remove(id);
+    await this.#loop.stop();
+  }
+
+  #open(wish: SandboxWish): Serving {
+    const netns = openWanted(wish.netns);
+    try {
+      const sockets = openResolverSockets(netns, wish.ports);
+      const resolver = new Resolver(this.#table, wish, dialler(netns), this.#shared);
+      const tcp = new TcpService(
+        sockets.tcp,
+        (message) => resolver.answer(message, 'tcp'),
+        (error) => this.#log.warn({ netns: netns.path, error: messageOf(error) }, 'keeper: resolver over TCP'),
+      );
+      return new Serving(wish, netns, sockets, resolver, tcp);
+    } catch (error) {
+      netns[Symbol.dispose]();
+      throw error;
+    }
+  }
+}

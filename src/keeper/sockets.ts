@@ -1,0 +1,49 @@
+/** The two sockets of a sandbox's resolver, on 127.0.0.11 inside its namespace. */
+
+import { CnmError, messageOf } from '../base/index.ts';
+import { RESOLVER_ADDRESS } from '../dns/index.ts';
+import { libc, localPort, openNetns, openTcpListener, openUdpSocket, type Netns } from '../kernel/index.ts';
+import type { NetnsRef } from './contract.ts';
+import type { Ports } from './protocol.ts';
+
+export interface ResolverSockets {
+  readonly udp: number;
+  readonly tcp: number;
+  readonly ports: Ports;
+}
+
+/** Opens the namespace and makes sure that it is the one that was meant. Throws bad_netns. */
+export function openWanted({ path, identity }: NetnsRef): Netns {
+  const netns = openNetns(path);
+  if (netns.identity === identity) return netns;
+  netns[Symbol.dispose]();
+  throw new CnmError('bad_netns', `${path} is no longer the namespace it was`);
+}
+
+/** Bound and, for TCP, listening; a port of 0 is chosen by the kernel. Throws resolver_unavailable, then nothing is open. */
+export function openResolverSockets(netns: Netns, ports: Ports): ResolverSockets {
+  try {
+    return netns.run(() => openBoth(ports));
+  } catch (error) {
+    throw new CnmError('resolver_unavailable', `cannot open the resolver in ${netns.path}: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Bounds the search for a TCP port other than the UDP one. */
+const PORT_TRIES = 8;
+
+function openBoth(ports: Ports): ResolverSockets {
+  const udp = openUdpSocket({ address: RESOLVER_ADDRESS, port: ports.udp });
+  try {
+    for (let tries = 1; ; tries++) {
+      const tcp = openTcpListener({ address: RESOLVER_ADDRESS, port: ports.tcp, backlog: 128 });
+      const found = { udp: localPort(udp), tcp: localPort(tcp) };
+      // Different on purpose: a redirect rule that names the wrong protocol must fail at once, not half work.
+      if (found.udp !== found.tcp || tries === PORT_TRIES || ports.tcp !== 0) return { udp, tcp, ports: found };
+      libc.close(tcp);
+    }
+  } catch (error) {
+    libc.close(udp);
+    throw error;
+  }
+}

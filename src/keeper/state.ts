@@ -1,0 +1,128 @@
+/** All that the keeper holds, by table and id, with the revision of each entry. What could not be had is tried again. */
+
+import { KeyedLock, messageOf, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
+import type { HoldRequest, NameRecord, SandboxWish } from './contract.ts';
+import { readEntries, type KeeperPaths } from './files.ts';
+import { Holds } from './holds.ts';
+import { keyOf, type Entry, type Inventory, type PutAnswer, type Table } from './protocol.ts';
+import type { Sandboxes } from './sandboxes.ts';
+
+/** Pause between tries for what a restart could not get back, milliseconds. */
+const RETRY_MS = 1000;
+
+interface Lost {
+  readonly table: Table;
+  readonly entry: Entry;
+  /** The log knows. */
+  isTold: boolean;
+}
+
+export class KeeperState {
+  readonly #log: Logger;
+  readonly #sandboxes: Sandboxes;
+  readonly #holds = new Holds();
+  readonly #locks = new KeyedLock();
+  readonly #revisions = new Map<string, string>();
+  /** Entries from the files that are not in force yet, by key. */
+  readonly #lost = new Map<string, Lost>();
+  #retry: NodeJS.Timeout | undefined;
+
+  constructor(log: Logger, sandboxes: Sandboxes) {
+    this.#log = log;
+    this.#sandboxes = sandboxes;
+  }
+
+  /** Takes up what the files say: host ports first, they are what others may snatch. Never throws for a single entry. */
+  async restore(paths: KeeperPaths): Promise<void> {
+    for (const table of ['holds', 'names', 'sandboxes'] as const) {
+      const entries = readEntries(paths, table, this.#log);
+      for (const entry of entries) this.#lost.set(keyOf(table, entry.id), { table, entry, isTold: false });
+      await Promise.all(entries.map((entry) => this.#tryLost(keyOf(table, entry.id))));
+    }
+    this.#scheduleRetry();
+  }
+
+  get isEmpty(): boolean {
+    return this.#revisions.size === 0 && this.#lost.size === 0;
+  }
+
+  get revisions(): Readonly<Record<string, string>> {
+    return Object.fromEntries(this.#revisions);
+  }
+
+  inventory(): Inventory {
+    return { sandboxes: this.#sandboxes.ids(), endpoints: this.#sandboxes.endpoints(), holds: this.#holds.list() };
+  }
+
+  /** Makes the entry what is; live when it resolves. Throws what the table throws; then nothing of a sandbox or endpoint is left. */
+  put(table: Table, entry: Entry): Promise<PutAnswer> {
+    const key = keyOf(table, entry.id);
+    return this.#locks.run(key, async () => {
+      this.#lost.delete(key);
+      this.#revisions.delete(key);
+      const answer = await this.#apply(table, entry);
+      this.#revisions.set(key, entry.revision);
+      return answer;
+    });
+  }
+
+  /** Lets go of the entry. Accepts what is not there. */
+  drop(table: Table, id: string): Promise<void> {
+    const key = keyOf(table, id);
+    return this.#locks.run(key, async () => {
+      this.#lost.delete(key);
+      this.#revisions.delete(key);
+      if (table === 'sandboxes') await this.#sandboxes.remove(id as SandboxId);
+      else if (table === 'names') await this.#sandboxes.setNames(id as EndpointId, null);
+      else this.#holds.set(id as SandboxId, []);
+    });
+  }
+
+  /** Lets go of everything. */
+  async close(): Promise<void> {
+    clearTimeout(this.#retry);
+    this.#holds.closeAll();
+    await this.#sandboxes.stop();
+  }
+
+  async #apply(table: Table, { id, value }: Entry): Promise<PutAnswer> {
+    if (table === 'sandboxes') return this.#sandboxes.set(id as SandboxId, value as SandboxWish);
+    if (table === 'holds') return this.#holds.set(id as SandboxId, value as readonly HoldRequest[]);
+    await this.#sandboxes.setNames(id as EndpointId, value as NameRecord);
+    return null;
+  }
+
+  #tryLost(key: string): Promise<void> {
+    return this.#locks.run(key, async () => {
+      // A daemon's own put or drop may have come first.
+      const lost = this.#lost.get(key);
+      if (lost === undefined) return;
+      const failure = await this.#restoreOne(lost);
+      if (failure === undefined) {
+        this.#lost.delete(key);
+        this.#revisions.set(key, lost.entry.revision);
+      } else if (!lost.isTold) {
+        lost.isTold = true;
+        this.#log.error({ key, failure }, 'keeper: not restored, will be tried again');
+      }
+    });
+  }
+
+  /** What went wrong, or undefined. */
+  async #restoreOne({ table, entry }: Lost): Promise<string | undefined> {
+    try {
+      const answer = await this.#apply(table, entry);
+      const taken = table === 'holds' && Array.isArray(answer) ? answer.find((one) => !one.ok) : undefined;
+      return taken === undefined ? undefined : `another process has the port: ${JSON.stringify(taken)}`;
+    } catch (error) {
+      return messageOf(error);
+    }
+  }
+
+  #scheduleRetry(): void {
+    if (this.#lost.size === 0) return;
+    this.#retry = setTimeout(() => {
+      void Promise.all([...this.#lost.keys()].map((key) => this.#tryLost(key))).then(() => this.#scheduleRetry());
+    }, RETRY_MS);
+  }
+}
