@@ -7,7 +7,6 @@ import {
   type SandboxId,
   CnmError,
   attemptAll,
-  codeOf,
   newSandboxId,
   parseAddress,
   shortId,
@@ -217,16 +216,8 @@ export async function deleteSandbox(cnm: Cnm, id: SandboxId): Promise<void> {
 }
 
 /** An adopted namespace outlives us: what we laid in it is taken back before nobody can reach it. */
-function clearNamespace(cnm: Cnm, sandbox: SandboxRecord): void {
+async function clearNamespace(cnm: Cnm, sandbox: SandboxRecord): Promise<void> {
   if (sandbox.adopted === undefined) return;
   using netns = tryOpenSandboxNetns(sandbox);
-  if (netns !== undefined) clearResolver(cnm, netns);
-}
-
-function clearResolver(cnm: Cnm, netns: Netns): void {
-  try {
-    removeResolverRedirect(netns, resolverTable(cnm.mark.tag));
-  } catch (error) {
-    if (codeOf(error) !== 'kernel_lacks') throw error;
-  }
+  if (netns !== undefined) await removeResolverRedirect(netns, resolverTable(cnm.mark.tag));
 }

@@ -4,7 +4,8 @@ import { setImmediate as nextTick } from 'node:timers/promises';
 import { addressBytes, CnmError, errnoOf, KernelError, type Address } from '../base/index.ts';
 import { Attributes, attribute, nest } from './attributes.ts';
 import type { ConntrackMatch, Netns } from './contract.ts';
-import { NETLINK_NETFILTER, NetlinkSocket, type Message } from './netlink.ts';
+import type { Message } from './messages.ts';
+import { NETLINK_NETFILTER, NetlinkSocket } from './netlink.ts';
 import { familyNumber } from './route.ts';
 
 const NFNL_SUBSYS_CTNETLINK = 1;

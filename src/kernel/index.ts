@@ -5,7 +5,7 @@ export { announce, announcementFrame, type Announcement } from './announce.ts';
 export { missingCapabilities, requireCapabilities } from './capability.ts';
 export { deleteFlows } from './conntrack.ts';
 export { EpollSet, wake } from './epoll.ts';
-export { lockFile, type LockFile } from './lockfile.ts';
+export { lockFile, type FileLock } from './lockfile.ts';
 export { markOf, newInstanceId } from './mark.ts';
 export { createNetns, currentNetns, openNetns, pinNetns, removeNetnsPin } from './netns.ts';
 export { installResolverRedirect, removeResolverRedirect, type ResolverRedirect } from './nft.ts';

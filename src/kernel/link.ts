@@ -6,7 +6,8 @@ import { AttrStream, type StreamData } from 'netlink/dist/structs.js';
 import { CnmError, addressBytes, familyOf, macBytes, type Mac } from '../base/index.ts';
 import { Attributes, u16be, u32 } from './attributes.ts';
 import type { Link, LinkAt, LinkChange, LinkSpec, Netns } from './contract.ts';
-import { NLM_F_CREATE, NLM_F_EXCL, type Message } from './netlink.ts';
+import type { Message } from './messages.ts';
+import { NLM_F_CREATE, NLM_F_EXCL } from './netlink.ts';
 
 const { NEWLINK, DELLINK, GETLINK, SETLINK } = rt.MessageType;
 

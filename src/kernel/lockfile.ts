@@ -4,7 +4,7 @@ import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync 
 import { CnmError } from '../base/index.ts';
 import { tryLockDescriptor } from './libc.ts';
 
-export interface LockFile {
+export interface FileLock {
   /**
    * Give it to children (`stdio: [..., fd]`) whose work must be over before a successor starts: the lock lasts until the
    * last holder of the descriptor is gone.
@@ -15,7 +15,7 @@ export interface LockFile {
 }
 
 /** Takes the lock or throws daemon_running, naming the process that wrote itself into the file. */
-export function lockFile(path: string): LockFile {
+export function lockFile(path: string): FileLock {
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   try {
     if (!tryLockDescriptor(fd)) {

@@ -5,7 +5,8 @@ import { addressBytes, familyOf, macBytes, type Address, type IpFamily, type Mac
 import { Attributes, attribute, u32 } from './attributes.ts';
 import type { FdbSpec, NeighbourSpec } from './contract.ts';
 import { formatted } from './link.ts';
-import { NLM_F_CREATE, NLM_F_REPLACE, type Message } from './netlink.ts';
+import type { Message } from './messages.ts';
+import { NLM_F_CREATE, NLM_F_REPLACE } from './netlink.ts';
 import { addressIn, familyNumber } from './route.ts';
 
 const { NEWNEIGH, DELNEIGH, GETNEIGH } = rt.MessageType;

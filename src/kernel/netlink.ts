@@ -6,34 +6,9 @@
 
 import { setImmediate as nextTick } from 'node:timers/promises';
 import { KernelError } from '../base/index.ts';
-import { Attributes } from './attributes.ts';
 import type { Netns } from './contract.ts';
-import { errnoName } from './errno.ts';
 import * as libc from './libc.ts';
-
-export interface Message {
-  readonly type: number;
-  /** Besides NLM_F_REQUEST, which is always set. */
-  readonly flags?: number;
-  readonly body: Uint8Array;
-}
-
-/** The kernel's refusal of one message of a batch. */
-export interface Refusal {
-  /** Which message, from 0. */
-  readonly at: number;
-  readonly errno: string;
-  /** Extended-ACK text, when the kernel gave one. */
-  readonly text?: string;
-}
-
-export interface Received {
-  readonly type: number;
-  readonly flags: number;
-  readonly sequence: number;
-  /** A view that is valid until the next receive. */
-  readonly body: Buffer;
-}
+import { frame, NLMSG_DONE, NLMSG_ERROR, refusal, splitMessages, type Message, type Received, type Refusal } from './messages.ts';
 
 /** Reads one entry of a list; undefined leaves it out. */
 type Parse<T> = (body: Buffer) => T | undefined;
@@ -51,21 +26,15 @@ export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
-const NLM_F_REQUEST = 1;
 const NLM_F_ACK = 4;
 const NLM_F_DUMP_INTR = 0x10;
 const NLM_F_DUMP = 0x300;
-const NLM_F_ACK_TLVS = 0x200;
-const NLMSG_ERROR = 2;
-const NLMSG_DONE = 3;
-const NLMSGERR_ATTR_MSG = 1;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
 const SO_RCVBUFFORCE = 33;
 const SO_RCVBUF = 8;
 
-const HEADER = 16;
 /** Messages sent before their acknowledgements are read: more could overflow the receive buffer. */
 const MAX_IN_FLIGHT = 100;
 const RECEIVE_BUFFER = 1 << 20;
@@ -78,46 +47,6 @@ const DATAGRAMS_A_TURN = 8;
 
 // All receiving is synchronous, so that one buffer serves all sockets of a thread.
 const incoming = Buffer.allocUnsafeSlow(MAX_MESSAGE);
-
-/** Messages in one datagram. Throws on a length that does not fit. */
-export function* splitMessages(raw: Buffer): Generator<Received> {
-  for (let at = 0; at + HEADER <= raw.length; ) {
-    const length = raw.readUInt32LE(at);
-    if (length < HEADER || at + length > raw.length) throw new KernelError('netlink', 'message', 'EBADMSG');
-    yield {
-      type: raw.readUInt16LE(at + 4),
-      flags: raw.readUInt16LE(at + 6),
-      sequence: raw.readUInt32LE(at + 8),
-      body: raw.subarray(at + HEADER, at + length),
-    };
-    at += (length + 3) & ~3;
-  }
-}
-
-function frame(messages: readonly Message[], flags: number, firstSequence: number): Buffer {
-  const size = messages.reduce((sum, message) => sum + HEADER + ((message.body.length + 3) & ~3), 0);
-  const raw = Buffer.alloc(size);
-  let at = 0;
-  for (const [i, message] of messages.entries()) {
-    raw.writeUInt32LE(HEADER + message.body.length, at);
-    raw.writeUInt16LE(message.type, at + 4);
-    raw.writeUInt16LE((message.flags ?? 0) | NLM_F_REQUEST | flags, at + 6);
-    raw.writeUInt32LE((firstSequence + i) >>> 0, at + 8);
-    raw.set(message.body, at + HEADER);
-    at += HEADER + ((message.body.length + 3) & ~3);
-  }
-  return raw;
-}
-
-/** Reads an error or end of dump; its text lies behind the number and, in an error, the copied header (capped, as asked). */
-function refusal(answer: Received, at: number): Refusal | undefined {
-  if (answer.body.length < 4) return undefined;
-  const error = answer.body.readInt32LE(0);
-  if (error === 0) return undefined;
-  const attributes = new Attributes(answer.body, answer.type === NLMSG_DONE ? 4 : 4 + HEADER);
-  const text = (answer.flags & NLM_F_ACK_TLVS) === 0 ? undefined : attributes.text(NLMSGERR_ATTR_MSG);
-  return { at, errno: errnoName(-error), ...(text === undefined ? {} : { text }) };
-}
 
 class SocketChannel implements Channel {
   readonly fd: number;
@@ -197,18 +126,20 @@ export class NetlinkSocket implements Disposable {
   }
 
   /**
-   * Sends messages that are acknowledged only where their own flags say so, as nfnetlink batches want; the first
+   * Sends messages that are acknowledged only where their own flags say so, as nfnetlink transactions want; the first
    * refusal, also of messages that asked for no acknowledgement.
    */
   executeTransaction(messages: readonly Message[]): Refusal | undefined {
     const first = this.#claim(messages.length);
     this.#channel.send(frame(messages, 0, first));
-    let refused: Refusal | undefined;
-    for (const answer of this.#waiting()) {
-      const at = (answer.sequence - first) >>> 0;
-      if (answer.type === NLMSG_ERROR && at < messages.length) refused ??= refusal(answer, at);
-    }
-    return refused;
+    return this.#firstRefusal(first, messages.length);
+  }
+
+  /** As executeTransaction, on a pool thread. */
+  async executeTransactionOffThread(messages: readonly Message[]): Promise<Refusal | undefined> {
+    const first = this.#claim(messages.length);
+    await libc.sendOffThread(this.#fd, frame(messages, 0, first));
+    return this.#firstRefusal(first, messages.length);
   }
 
   /** One request with one answer, read by `parse`. */
@@ -281,6 +212,15 @@ export class NetlinkSocket implements Disposable {
   /** Messages until none waits. */
   *#waiting(): Generator<Received> {
     for (const messages of this.#datagrams()) yield* messages;
+  }
+
+  #firstRefusal(first: number, count: number): Refusal | undefined {
+    let refused: Refusal | undefined;
+    for (const answer of this.#waiting()) {
+      const at = (answer.sequence - first) >>> 0;
+      if (answer.type === NLMSG_ERROR && at < count) refused ??= refusal(answer, at);
+    }
+    return refused;
   }
 
   #acknowledgements(first: number, count: number): Refusal | undefined {

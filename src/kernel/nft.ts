@@ -1,9 +1,11 @@
 /** The nftables tables that we lay inside sandboxes, over nfnetlink (linux/netfilter/nf_tables.h), without a process. */
 
-import { CnmError, errnoOf, KernelError } from '../base/index.ts';
+import { CnmError, codeOf, errnoOf, KernelError } from '../base/index.ts';
 import { attribute, nest, text, u16be, u32be } from './attributes.ts';
 import type { Netns } from './contract.ts';
-import { NETLINK_NETFILTER, NetlinkSocket, NLM_F_CREATE, type Message, type Refusal } from './netlink.ts';
+import type { Message } from './messages.ts';
+import { NETLINK_NETFILTER, NetlinkSocket, NLM_F_CREATE, NLM_F_EXCL } from './netlink.ts';
+import { offThread } from './turnstile.ts';
 
 const NLM_F_ACK = 4;
 const NLM_F_APPEND = 0x800;
@@ -111,7 +113,7 @@ function border(type: number): Message {
   return { type, body };
 }
 
-const addTable = (table: string): Message => message(MSG.newTable, NLM_F_CREATE, text(TABLE_NAME, table));
+const addTable = (table: string, flags = 0): Message => message(MSG.newTable, NLM_F_CREATE | flags, text(TABLE_NAME, table));
 const deleteTable = (table: string): Message => message(MSG.deleteTable, 0, text(TABLE_NAME, table));
 
 const addChain = (table: string, name: string, type: string, priority: number): Message =>
@@ -134,21 +136,17 @@ const addRule = (table: string, chain: string, ...expressions: readonly Buffer[]
     nest(RULE.expressions, ...expressions),
   );
 
-/** All of it or nothing. */
-function transact(netns: Netns, messages: readonly Message[]): Refusal | undefined {
-  let socket: NetlinkSocket;
+function openNetfilter(netns: Netns): NetlinkSocket {
   try {
-    socket = NetlinkSocket.open(netns, NETLINK_NETFILTER);
+    return NetlinkSocket.open(netns, NETLINK_NETFILTER);
   } catch (error) {
     if (errnoOf(error) === 'EPROTONOSUPPORT') throw lacksNftables();
     throw error;
   }
-  try {
-    return socket.executeTransaction([border(NFNL_MSG_BATCH_BEGIN), ...messages, border(NFNL_MSG_BATCH_END)]);
-  } finally {
-    socket[Symbol.dispose]();
-  }
 }
+
+/** All of it or nothing. */
+const transaction = (...messages: readonly Message[]): Message[] => [border(NFNL_MSG_BATCH_BEGIN), ...messages, border(NFNL_MSG_BATCH_END)];
 
 const lacksNftables = (): CnmError => new CnmError('kernel_lacks', 'the kernel has no nf_tables with NAT (nf_tables, nft_chain_nat, nft_nat, nft_limit)');
 
@@ -167,35 +165,47 @@ export interface ResolverRedirect {
 
 /**
  * Sends what the sandbox asks of 127.0.0.11:53 to the resolver's own ports, and drops what exceeds the rate before it
- * costs anything. Replaces an earlier table of the name in the same transaction. Throws kernel_lacks without nf_tables.
+ * costs anything. Replaces an earlier table of the name in one transaction. Throws kernel_lacks without nf_tables.
  */
 export function installResolverRedirect(netns: Netns, redirect: ResolverRedirect): void {
-  const { table, udp, tcp } = redirect;
-  const to = (port: number): Buffer[] => [immediate(REGISTER.first, RESOLVER), immediate(REGISTER.second, u16be(port)), destinationNat()];
-  const refused = transact(netns, [
-    // Making the table first is what lets the removal succeed when there was none.
-    addTable(table),
-    deleteTable(table),
-    addTable(table),
-    addChain(table, 'rate', 'filter', PRIORITY.raw),
-    addChain(table, 'redirect', 'nat', PRIORITY.dstnat),
-    addRule(table, 'rate', ...toResolver(UDP), over(redirect.ratePerSecond ?? DEFAULT_RATE), drop()),
-    addRule(table, 'redirect', ...toResolver(UDP), ...to(udp)),
-    addRule(table, 'redirect', ...toResolver(TCP), ...to(tcp)),
-  ]);
+  const { table } = redirect;
+  using socket = openNetfilter(netns);
+  // A removal makes the kernel wait some 12 ms for readers of the old rules, hence only where there are any.
+  let refused = socket.executeTransaction(transaction(addTable(table, NLM_F_EXCL), ...contents(redirect)));
+  if (refused?.errno === 'EEXIST') {
+    refused = socket.executeTransaction(transaction(addTable(table), deleteTable(table), addTable(table), ...contents(redirect)));
+  }
   if (refused === undefined) return;
   if (LACKING.includes(refused.errno)) throw lacksNftables();
   throw new KernelError('nft', `table ${table}`, refused.errno, refused.text);
 }
 
-/** Accepts what is gone already, and a kernel without nf_tables. */
-export function removeResolverRedirect(netns: Netns, table: string): void {
-  let refused: Refusal | undefined;
-  try {
-    refused = transact(netns, [deleteTable(table)]);
-  } catch (error) {
-    if (error instanceof CnmError && error.code === 'kernel_lacks') return;
-    throw error;
-  }
+function contents({ table, udp, tcp, ratePerSecond }: ResolverRedirect): Message[] {
+  const to = (port: number): Buffer[] => [immediate(REGISTER.first, RESOLVER), immediate(REGISTER.second, u16be(port)), destinationNat()];
+  return [
+    addChain(table, 'rate', 'filter', PRIORITY.raw),
+    addChain(table, 'redirect', 'nat', PRIORITY.dstnat),
+    addRule(table, 'rate', ...toResolver(UDP), over(ratePerSecond ?? DEFAULT_RATE), drop()),
+    addRule(table, 'redirect', ...toResolver(UDP), ...to(udp)),
+    addRule(table, 'redirect', ...toResolver(TCP), ...to(tcp)),
+  ];
+}
+
+/** Accepts what is gone already, and a kernel without nf_tables. Works off this thread: the kernel takes some 12 ms. */
+export async function removeResolverRedirect(netns: Netns, table: string): Promise<void> {
+  const refused = await offThread.pass(async () => {
+    let socket: NetlinkSocket;
+    try {
+      socket = openNetfilter(netns);
+    } catch (error) {
+      if (codeOf(error) === 'kernel_lacks') return undefined;
+      throw error;
+    }
+    try {
+      return await socket.executeTransactionOffThread(transaction(deleteTable(table)));
+    } finally {
+      socket[Symbol.dispose]();
+    }
+  });
   if (refused !== undefined && !LACKING.includes(refused.errno)) throw new KernelError('nft', `table ${table}`, refused.errno, refused.text);
 }

@@ -3,7 +3,7 @@
 import type { LinkAt, RtnlOp } from './contract.ts';
 import { encodeLinkAdd, encodeLinkChange, encodeLinkRemove } from './link.ts';
 import { encodeFdbRemove, encodeFdbReplace, encodeNeighbourRemove, encodeNeighbourReplace } from './neighbour.ts';
-import type { Message } from './netlink.ts';
+import type { Message } from './messages.ts';
 import * as route from './route.ts';
 
 /** One operation may need several messages, in order. A renaming must be by index. */

@@ -20,7 +20,8 @@ import {
 import { Attributes } from './attributes.ts';
 import type { AddressSpec, RouteSpec, RuleSpec } from './contract.ts';
 import { formatted } from './link.ts';
-import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, type Message } from './netlink.ts';
+import type { Message } from './messages.ts';
+import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './netlink.ts';
 
 const { NEWADDR, DELADDR, GETADDR, NEWROUTE, DELROUTE, GETROUTE, NEWRULE, DELRULE, GETRULE } = rt.MessageType;
 

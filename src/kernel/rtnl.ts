@@ -17,16 +17,11 @@ import type {
 } from './contract.ts';
 import { encodeGroupRemove, encodeLinkGet, encodeLinkMove, parseLink } from './link.ts';
 import { encodeFdbList, encodeNeighbourList, parseFdb, parseNeighbour } from './neighbour.ts';
-import { isRefusal, NetlinkSocket, NETLINK_ROUTE, type Message, type Refusal } from './netlink.ts';
+import type { Message, Refusal } from './messages.ts';
+import { isRefusal, NetlinkSocket, NETLINK_ROUTE } from './netlink.ts';
 import { describeLink, describeOperation, encodeOperation } from './operations.ts';
 import * as route from './route.ts';
-import { Turnstile } from './turnstile.ts';
-
-/**
- * Batches of all namespaces that may be on pool threads at once. The pool has four, and the file system and the store
- * need some.
- */
-const offThread = new Turnstile(2);
+import { offThread } from './turnstile.ts';
 
 function matches<S extends object>(entry: S, filter: Partial<S>): boolean {
   return (Object.keys(filter) as (keyof S)[]).every((key) => filter[key] === undefined || entry[key] === filter[key]);

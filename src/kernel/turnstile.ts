@@ -22,3 +22,9 @@ export class Turnstile {
     }
   }
 }
+
+/**
+ * Kernel work of this process that may be on pool threads at once. The pool has four, and the file system and the store
+ * need some.
+ */
+export const offThread = new Turnstile(2);

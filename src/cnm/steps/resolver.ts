@@ -33,7 +33,7 @@ export const resolverStep: JoinStep = {
   async undo(a) {
     if (a.startedResolver !== true) return;
     writeLegacyResolvConf(a.cnm, a.sandbox);
-    if (a.netns !== undefined) removeResolverRedirect(a.netns, resolverTable(a.cnm.mark.tag));
+    if (a.netns !== undefined) await removeResolverRedirect(a.netns, resolverTable(a.cnm.mark.tag));
     await a.cnm.keeper.sandbox(a.sandbox.id, null);
     const { resolver: _gone, ...rest } = a.sandbox;
     a.sandbox = rest;
