@@ -40,6 +40,7 @@ const bridge = (rest: Partial<BridgeIntent> = {}): BridgeIntent => ({
   trustedInterfaces: [],
   ...rest,
 });
+const ipv4Alone = ({ v6: _, ...rest }: BridgeIntent): BridgeIntent => rest;
 const withoutGateway = ({ gateway: _, ...rest }: BridgeFamily): BridgeFamily => rest;
 
 describe('iptables rules over the option matrix', () => {
@@ -57,7 +58,7 @@ describe('iptables rules over the option matrix', () => {
       'firewall-bridge',
       document({
         'nat, both families': bridge(),
-        'IPv4 alone, an address with host bits': bridge({ v4: { ...v4, subnet: '10.1.0.1/16' as Prefix }, v6: undefined as never }),
+        'IPv4 alone, an address with host bits': ipv4Alone(bridge({ v4: { ...v4, subnet: '10.1.0.1/16' as Prefix } })),
         'endpoints kept apart': bridge({ icc: false }),
         'not masqueraded': bridge({ v4: { ...v4, masquerade: false }, v6: { ...v6, masquerade: false } }),
         'a fixed source address': bridge({

@@ -62,7 +62,8 @@ function jumps(names: ChainNames): Readonly<Record<TableName, readonly Jump[]>> 
   };
 }
 
-export const targetOf = (rule: string): string | undefined => / -[jg] (\S+)/.exec(` ${rule}`)?.[1];
+/** Where a rule leads; what stands in quotes is somebody's comment. */
+const targetOf = (rule: string): string | undefined => / -[jg] (\S+)/.exec(` ${rule.replaceAll(/"(?:\\.|[^"\\])*"/g, '""')}`)?.[1];
 
 /** True when FORWARD begins with the administrator's chain, then chains of ours and of other instances, each once. */
 function isForwardInOrder(rules: readonly string[], names: ChainNames): boolean {
