@@ -6,17 +6,7 @@ import { addRunCommands } from './commands/run.ts';
 import { addSandboxCommands } from './commands/sandbox.ts';
 import { addSystemCommands } from './commands/system.ts';
 import { Client } from './client.ts';
-
-/** What commands get from outside; a test hands in its own. */
-export interface CliContext {
-  readonly client: () => Client;
-  readonly out: (text: string) => void;
-  readonly err: (text: string) => void;
-  /** Long boolean flags given as `--flag=false`, without the dashes. */
-  readonly no: ReadonlySet<string>;
-  /** The command's exit code when it is not 0. */
-  exitCode: number;
-}
+import type { CliContext } from './context.ts';
 
 export const DEFAULT_HOST = 'unix:///run/patchbay/patchbay.sock';
 

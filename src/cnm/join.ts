@@ -23,7 +23,8 @@ export async function joinEndpoint(cnm: Cnm, id: EndpointId, sandboxId: SandboxI
   }
   using netns = openSandboxNetns(sandbox);
   const a = attachment(cnm, ctx, { ...ep, sandbox: sandboxId, phase: 'joining' }, sandbox, netns);
-  return undoable(async (undo) => {
+  // Awaited here: the namespace must stay open until the last undo.
+  return await undoable(async (undo) => {
     await cnm.state.commit({ endpoints: [a.ep] });
     undo.add('forget join', () => cnm.state.commit({ endpoints: [ep], sandboxes: [withoutProcessLoss(cnm, a.sandbox)] }));
     for (const step of joinSteps) {

@@ -33,9 +33,10 @@ export class State {
 
   static async open(store: Store): Promise<State> {
     const state = new State(store);
-    for (const record of await state.#networks.all()) state.#networkById.set(record.id, record);
-    for (const record of await state.#sandboxes.all()) state.#sandboxById.set(record.id, record);
-    for (const record of await state.#endpoints.all()) state.#index(record);
+    // In the order of their making, as they stood in memory: what is derived from lists, such as rules, comes out the same.
+    for (const record of inOrder(await state.#networks.all())) state.#networkById.set(record.id, record);
+    for (const record of inOrder(await state.#sandboxes.all())) state.#sandboxById.set(record.id, record);
+    for (const record of inOrder(await state.#endpoints.all())) state.#index(record);
     return state;
   }
 
@@ -135,6 +136,8 @@ export class State {
     return lookup(this.sandboxes(), term, 'sandbox', () => new CnmError('no_sandbox', `No such sandbox: ${term}`));
   }
 }
+
+const inOrder = <T extends { readonly created: number }>(records: readonly T[]): T[] => [...records].sort((a, b) => a.created - b.created);
 
 function grow<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
   const set = index.get(key);

@@ -2,48 +2,15 @@
 
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { CnmError, type Logger, messageOf } from '../base/index.ts';
-import type { NetworkController } from '../cnm/index.ts';
 import { containerRoutes } from './containers.ts';
 import { errorAnswer } from './errors.ts';
 import { networkRoutes } from './networks.ts';
 import { sandboxRoutes } from './sandboxes.ts';
+import type { Answer, DaemonParts, Route } from './route.ts';
 import { API_VERSION, MIN_API_VERSION, PRODUCT_VERSION, systemRoutes } from './system.ts';
 
 /** Largest request body, octets. */
 const BODY_LIMIT = 4 * 1024 * 1024;
-
-export interface Request {
-  /** Captured by the route's pattern, decoded. */
-  readonly term: string;
-  readonly query: Readonly<Record<string, string | undefined>>;
-  /** Parsed JSON, undefined when there was no body. */
-  readonly body: unknown;
-  /** Aborts when the client goes away. */
-  readonly signal: AbortSignal;
-  /** Asked-for API version, `1.56` without a prefix. */
-  readonly version: string;
-}
-
-export interface Answer {
-  readonly status: number;
-  /** JSON, or text as it is; absent: empty. */
-  readonly json?: unknown;
-  readonly text?: string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-export interface Route {
-  readonly method: 'GET' | 'HEAD' | 'POST' | 'DELETE' | 'OPTIONS';
-  /** Path without the version. `:term` captures one or more segments, since network names may hold slashes. */
-  readonly path: string;
-  readonly handle: (request: Request) => Promise<Answer> | Answer;
-}
-
-export interface DaemonParts {
-  readonly controller: NetworkController;
-  readonly log: Logger;
-  now(): number;
-}
 
 /** Builds the application. Listening and closing are server.ts. */
 export function createApp(parts: DaemonParts): FastifyInstance {

@@ -1,7 +1,7 @@
 /** `/containers…`: a read-only view of sandboxes for engine clients. */
 
 import { CnmError, codeOf } from '../base/index.ts';
-import type { DaemonParts, Route } from './app.ts';
+import type { DaemonParts, Route } from './route.ts';
 import { SANDBOX_FILTERS, parseFilters, sandboxMatches } from './filters.ts';
 import { containerJson, containerRow } from './inspect.ts';
 

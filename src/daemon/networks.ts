@@ -3,7 +3,7 @@
 import { connectSchema, disconnectSchema, networkCreateSchema } from '../base/api.ts';
 import { CnmError, type EndpointSettingsJson, type NetworkCreateJson, parseWith } from '../base/index.ts';
 import type { EndpointSpec, NetworkSpec } from '../cnm/index.ts';
-import type { Answer, DaemonParts, Request, Route } from './app.ts';
+import type { Answer, DaemonParts, Request, Route } from './route.ts';
 import { NETWORK_FILTERS, PRUNE_FILTERS, checkNetworkFilters, networkMatches, parseFilters, pruneMatcher } from './filters.ts';
 import { networkJson, statusJson } from './inspect.ts';
 import { foldCase } from './fold.ts';

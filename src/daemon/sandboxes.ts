@@ -3,7 +3,7 @@
 import { processSchema, sandboxCreateSchema } from '../base/api.ts';
 import { parseWith, type SandboxCreateJson } from '../base/index.ts';
 import type { SandboxSpec } from '../cnm/index.ts';
-import type { Answer, DaemonParts, Request, Route } from './app.ts';
+import type { Answer, DaemonParts, Request, Route } from './route.ts';
 import { SANDBOX_FILTERS, parseFilters, sandboxMatches } from './filters.ts';
 import { foldCase } from './fold.ts';
 import { sandboxJson } from './inspect.ts';

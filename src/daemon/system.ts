@@ -1,7 +1,7 @@
 /** Ping, version and information: what stock clients ask before anything else (spec 02 §2). */
 
 import { arch, hostname, release, totalmem, cpus } from 'node:os';
-import type { DaemonParts, Route } from './app.ts';
+import type { DaemonParts, Route } from './route.ts';
 
 export const PRODUCT_VERSION = '0.1.0';
 /** Newest Engine API version that is served. */

@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import type { NetworkCreateAnswer, NetworkCreateJson, NetworkJson, PruneAnswer } from '../../base/index.ts';
 import { filterQuery, segment } from '../client.ts';
 import { type EndpointFlags, type IpamFlags, collect, endpointSettings, ipamConfig, keyValues } from '../flags.ts';
-import type { CliContext } from '../program.ts';
+import type { CliContext } from '../context.ts';
 import { naturalCompare, renderList } from '../render.ts';
 import { inspectAll, removeAll } from './shared.ts';
 

@@ -3,7 +3,7 @@
 import type { Command } from 'commander';
 import type { SandboxAnswer } from '../../base/index.ts';
 import { DaemonError, UsageError, segment } from '../client.ts';
-import type { CliContext } from '../program.ts';
+import type { CliContext } from '../context.ts';
 import { type SandboxFlags, createSandbox, sandboxBody, withSandboxOptions } from './sandbox.ts';
 
 interface RunFlags extends SandboxFlags {
@@ -23,14 +23,15 @@ export function addRunCommands(program: Command, context: CliContext): void {
       .option('--rm', 'remove the sandbox when the process ends'),
   )
     .passThroughOptions()
-    .action((command: string[], flags: RunFlags) => run(context, command, flags));
+    .action((words: string[], flags: RunFlags) => run(context, commandOf(words), flags));
   program
     .command('exec')
     .description('Run a process in an existing sandbox')
     .argument('<sandbox>')
     .argument('<command...>')
     .passThroughOptions()
-    .action(async (name: string, command: string[]) => {
+    .action(async (name: string, words: string[]) => {
+      const command = commandOf(words);
       const sandbox = await context.client().get<SandboxAnswer>(`/sandboxes/${segment(name)}`);
       const { execInSandbox } = await import('../../launch/index.ts');
       context.exitCode = await execInSandbox(placeOf(sandbox), command);
@@ -54,6 +55,13 @@ export function addRunCommands(program: Command, context: CliContext): void {
       };
       await printLog(Files.OutputLog, follow === true ? isRunning : undefined);
     });
+}
+
+/** Options end at the first argument, so a `--` before the command arrives with it. */
+function commandOf(words: readonly string[]): readonly string[] {
+  const command = words[0] === '--' ? words.slice(1) : words;
+  if (command.length === 0) throw new UsageError('the command is missing');
+  return command;
 }
 
 const placeOf = (sandbox: SandboxAnswer) => ({

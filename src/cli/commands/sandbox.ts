@@ -10,7 +10,7 @@ import {
 } from '../../base/index.ts';
 import { UsageError, filterQuery, segment } from '../client.ts';
 import { type EndpointFlags, collect, endpointSettings, keyValues, networkFlag } from '../flags.ts';
-import type { CliContext } from '../program.ts';
+import type { CliContext } from '../context.ts';
 import { naturalCompare, renderList } from '../render.ts';
 import { inspectAll, removeAll } from './shared.ts';
 

@@ -1,7 +1,7 @@
 /** What `inspect` and `rm` of networks and sandboxes have in common. */
 
 import { DaemonError } from '../client.ts';
-import type { CliContext } from '../program.ts';
+import type { CliContext } from '../context.ts';
 import { executeTemplate } from '../template.ts';
 
 /** Prints what was found, then the errors of what was not; any error makes the exit code 1. */

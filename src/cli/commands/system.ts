@@ -1,7 +1,7 @@
 /** `version`. */
 
 import type { Command } from 'commander';
-import type { CliContext } from '../program.ts';
+import type { CliContext } from '../context.ts';
 import { executeTemplate } from '../template.ts';
 
 const CLI_VERSION = '0.1.0';

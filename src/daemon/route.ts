@@ -1,0 +1,38 @@
+/** What a route is: a method, a path and what answers it. */
+
+import type { Logger } from '../base/index.ts';
+import type { NetworkController } from '../cnm/index.ts';
+
+export interface Request {
+  /** Captured by the route's pattern, decoded. */
+  readonly term: string;
+  readonly query: Readonly<Record<string, string | undefined>>;
+  /** Parsed JSON, undefined when there was no body. */
+  readonly body: unknown;
+  /** Aborts when the client goes away. */
+  readonly signal: AbortSignal;
+  /** Asked-for API version, `1.56` without a prefix. */
+  readonly version: string;
+}
+
+export interface Answer {
+  readonly status: number;
+  /** JSON, or text as it is; absent: empty. */
+  readonly json?: unknown;
+  readonly text?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+export interface Route {
+  readonly method: 'GET' | 'HEAD' | 'POST' | 'DELETE' | 'OPTIONS';
+  /** Path without the version. `:term` captures one or more segments, since network names may hold slashes. */
+  readonly path: string;
+  readonly handle: (request: Request) => Promise<Answer> | Answer;
+}
+
+export interface DaemonParts {
+  readonly controller: NetworkController;
+  readonly log: Logger;
+  now(): number;
+}
+

@@ -1,0 +1,227 @@
+/**
+ * A machine in a namespace: a daemon on its own folders, the CLI against it, and a second namespace as the outside world.
+ * Everything carries the run's prefix and is removed, also on failure.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { execa } from 'execa';
+
+const UPSTREAM = new URL('upstream.mjs', import.meta.url).pathname;
+export const DIST = new URL('../../dist/', import.meta.url).pathname;
+
+/** Address of the machine and of the outside world on the wire between them (RFC 5737, RFC 3849). */
+export const WIRE = { host: '198.51.100.1', outside: '198.51.100.2', host6: '2001:db8:100::1', outside6: '2001:db8:100::2' } as const;
+
+export interface Outcome {
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly exitCode: number;
+}
+
+const outcome = (result: { stdout?: unknown; stderr?: unknown; exitCode?: number | undefined }): Outcome => ({
+  stdout: String(result.stdout ?? ''),
+  stderr: String(result.stderr ?? ''),
+  exitCode: result.exitCode ?? -1,
+});
+
+export interface LabOptions {
+  /** Further flags of the daemon. */
+  readonly flags?: readonly string[];
+  /** Node binary for daemon and CLI. */
+  readonly node?: string;
+}
+
+export class Lab {
+  readonly folder = mkdtempSync(join(tmpdir(), 'pbt-'));
+  readonly prefix = `pbt-${randomBytes(3).toString('hex')}`;
+  readonly host = `${this.prefix}-host`;
+  readonly outside = `${this.prefix}-out`;
+  readonly socket = join(this.folder, 'pb.sock');
+  readonly stateDir = join(this.folder, 'state');
+  readonly runDir = join(this.folder, 'run');
+  readonly node: string;
+  readonly #flags: readonly string[];
+  #upstream: ChildProcess | undefined;
+  daemon: ChildProcess | undefined;
+  /** What the daemon wrote to stderr so far. */
+  log = '';
+
+  private constructor(options: LabOptions) {
+    this.#flags = options.flags ?? [];
+    this.node = options.node ?? process.execPath;
+  }
+
+  /** Namespaces, wire and a serving daemon. Call close(). */
+  static async open(options: LabOptions = {}): Promise<Lab> {
+    const lab = new Lab(options);
+    try {
+      await lab.#wire();
+      await lab.#serveNames();
+      await lab.start();
+      return lab;
+    } catch (error) {
+      await lab.close();
+      throw error;
+    }
+  }
+
+  async #wire(): Promise<void> {
+    const { host, outside } = this;
+    for (const name of [host, outside]) {
+      await execa('ip', ['netns', 'add', name]);
+      await execa('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
+    }
+    await execa('ip', ['-n', host, 'link', 'add', 'wire0', 'type', 'veth', 'peer', 'name', 'wire0', 'netns', outside]);
+    for (const [name, v4, v6] of [
+      [host, WIRE.host, WIRE.host6],
+      [outside, WIRE.outside, WIRE.outside6],
+    ] as const) {
+      await execa('ip', ['-n', name, 'addr', 'add', `${v4}/24`, 'dev', 'wire0']);
+      await execa('ip', ['-n', name, 'addr', 'add', `${v6}/64`, 'dev', 'wire0', 'nodad']);
+      await execa('ip', ['-n', name, 'link', 'set', 'wire0', 'up']);
+    }
+    await execa('ip', ['-n', host, 'route', 'add', 'default', 'via', WIRE.outside]);
+  }
+
+  /** A name server of the outside world: host.example is 203.0.113.7, all else does not exist. */
+  async #serveNames(): Promise<void> {
+    const child = spawn('nsenter', [`--net=/run/netns/${this.outside}`, process.execPath, UPSTREAM, WIRE.outside], { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.#upstream = child;
+    await new Promise<void>((resolve, reject) => {
+      child.stdout.once('data', () => resolve());
+      child.once('exit', (code) => reject(new Error(`the name server ended with ${code}`)));
+    });
+  }
+
+  /** Starts the daemon and waits for its ready line. */
+  async start(extra: readonly string[] = []): Promise<void> {
+    const folders = ['--host', `unix://${this.socket}`, '--state-dir', this.stateDir, '--run-dir', this.runDir, '--plugin-dir', join(this.folder, 'plugins')];
+    const flags = [...folders, '--dns', WIRE.outside, ...this.#flags, ...extra];
+    const args = [`--net=/run/netns/${this.host}`, this.node, join(DIST, 'patchbayd.js'), ...flags];
+    const child = spawn('nsenter', args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.daemon = child;
+    child.stderr.on('data', (chunk: Buffer) => (this.log += chunk.toString()));
+    await new Promise<void>((resolve, reject) => {
+      let text = '';
+      child.stdout.on('data', (chunk: Buffer) => {
+        text += chunk.toString();
+        if (text.includes('ready unix://')) resolve();
+      });
+      child.once('exit', (code) => reject(new Error(`the daemon ended with ${code} before it was ready:\n${this.log}`)));
+      child.once('error', reject);
+    });
+  }
+
+  /** Ends the daemon; SIGTERM must end it with 0. */
+  async stop(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
+    const child = this.daemon;
+    this.daemon = undefined;
+    if (child === undefined || child.exitCode !== null) return;
+    const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
+    child.kill(signal);
+    const code = await ended;
+    if (signal === 'SIGTERM' && code !== 0) throw new Error(`the daemon ended with ${code}:\n${this.log}`);
+  }
+
+  /** `network ARGS`; never rejects. */
+  async cli(...args: string[]): Promise<Outcome> {
+    return outcome(await execa(this.node, [join(DIST, 'network.js'), '--host', `unix://${this.socket}`, ...args], { reject: false, stdin: 'ignore' }));
+  }
+
+  /** `network ARGS`, which must succeed; answers stdout without the last newline. */
+  async ok(...args: string[]): Promise<string> {
+    const { stdout, stderr, exitCode } = await this.cli(...args);
+    if (exitCode !== 0) throw new Error(`network ${args.join(' ')} ended with ${exitCode}: ${stderr}`);
+    return stdout;
+  }
+
+  /** A program in one of the two namespaces. */
+  async in(where: 'host' | 'outside', command: string, ...args: string[]): Promise<Outcome> {
+    return outcome(await execa('nsenter', [`--net=/run/netns/${this[where]}`, command, ...args], { reject: false, stdin: 'ignore' }));
+  }
+
+  /** One request to the daemon. */
+  async api<T = unknown>(method: string, path: string, body?: unknown): Promise<{ status: number; json: T }> {
+    const data = body === undefined ? [] : ['-H', 'Content-Type: application/json', '-d', JSON.stringify(body)];
+    const { stdout } = await execa('curl', ['-s', '-X', method, '--unix-socket', this.socket, '-w', '\n%{http_code}', ...data, `http://x${path}`]);
+    const at = stdout.lastIndexOf('\n');
+    const text = stdout.slice(0, at).trim();
+    return { status: Number(stdout.slice(at + 1)), json: (text === '' ? undefined : JSON.parse(text)) as T };
+  }
+
+  /** What is ours in the kernel and on disk; empty when all is taken back. */
+  async leftovers(): Promise<string[]> {
+    const left: string[] = [];
+    await waitUntil(async () => !/veth|dead|br-/.test((await this.in('host', 'ip', '-o', 'link')).stdout), 5000).catch(() => {});
+    const links = (await this.in('host', 'ip', '-o', 'link')).stdout.split('\n').filter((line) => /veth|dead|br-/.test(line));
+    left.push(...links.map((line) => `link: ${line}`));
+    for (const tool of ['iptables-save', 'ip6tables-save']) {
+      const rules = (await this.in('host', tool)).stdout.split('\n').filter((line) => /veth|br-|dport/.test(line));
+      left.push(...rules.map((rule) => `${tool}: ${rule}`));
+    }
+    for (const folder of ['netns', 'sandboxes', 'keeper/sandboxes', 'keeper/names', 'keeper/holds']) {
+      const path = join(this.runDir, folder);
+      if (existsSync(path)) left.push(...readdirSync(path).map((name) => `file: ${folder}/${name}`));
+    }
+    left.push(...mountsUnder(this.folder).map((mount) => `mount: ${mount}`));
+    return left;
+  }
+
+  /** Ends everything that the run made. */
+  async close(): Promise<void> {
+    try {
+      if (this.daemon !== undefined) {
+        for (const sandbox of (await this.cli('sandbox', 'ls', '-q')).stdout.split('\n').filter(Boolean)) await this.cli('sandbox', 'rm', '-f', sandbox);
+        await this.stop('SIGTERM').catch(() => {});
+      }
+    } finally {
+      await this.#sweep();
+    }
+  }
+
+  async #sweep(): Promise<void> {
+    this.#upstream?.kill('SIGKILL');
+    for (const pid of this.#keeperPids()) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // Ended by itself.
+      }
+    }
+    for (const mount of mountsUnder(this.folder)) await execa('umount', ['-l', mount], { reject: false });
+    for (const name of [this.host, this.outside]) await execa('ip', ['netns', 'del', name], { reject: false });
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** Supervisor and keeper of this run, found by the run directory on their command line. */
+  #keeperPids(): number[] {
+    return readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .filter((pid) => {
+        try {
+          return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').some((word) => word.includes(this.runDir));
+        } catch {
+          return false;
+        }
+      })
+      .map(Number)
+      .filter((pid) => pid !== process.pid);
+  }
+}
+
+export const mountsUnder = (folder: string): string[] =>
+  readFileSync('/proc/self/mounts', 'utf8').split('\n').map((line) => line.split(' ')[1] ?? '').filter((target) => target.startsWith(`${folder}/`));
+
+/** Looks every 20 ms; throws after `limitMs`. */
+export async function waitUntil(isTrue: () => Promise<boolean> | boolean, limitMs: number): Promise<void> {
+  const end = Date.now() + limitMs;
+  while (!(await isTrue())) {
+    if (Date.now() > end) throw new Error(`not true within ${limitMs} ms`);
+    await sleep(20);
+  }
+}

@@ -1,0 +1,63 @@
+/**
+ * Sets up what building, running and testing need, on a fresh Debian or Ubuntu machine: Debian packages (when root), node
+ * packages, the build. Loads nothing but Node's own modules. `--for run|test` says how much is needed.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+
+const root = new URL('../..', import.meta.url).pathname;
+const purpose = process.argv.includes('test') ? 'test' : 'run';
+
+/** Program that shows a package to be there → Debian package. */
+const RUN = { 'iptables-restore': 'iptables', ip: 'iproute2', nsenter: 'util-linux', dig: 'bind9-dnsutils', curl: 'curl' };
+const TEST = { ...RUN, nft: 'nftables', conntrack: 'conntrack', ping: 'iputils-ping', busybox: 'busybox-static', dnsperf: 'dnsperf', script: 'bsdutils', tcpdump: 'tcpdump', ncat: 'ncat' };
+
+function fail(sentence) {
+  process.stderr.write(`${sentence}\n`);
+  process.exit(1);
+}
+
+function run(command, args, env = {}) {
+  const result = spawnSync(command, args, { cwd: root, stdio: ['ignore', 2, 2], env: { ...process.env, ...env } });
+  if (result.error) fail(`${command} cannot be run: ${result.error.message}`);
+  if (result.status !== 0) fail(`${command} ${args.join(' ')} failed with exit code ${result.status ?? result.signal}.`);
+}
+
+const has = (program) => (process.env.PATH ?? '').split(':').concat('/usr/sbin', '/sbin').some((folder) => existsSync(join(folder, program)));
+
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+if (process.platform !== 'linux') fail('Patchbay needs Linux: it makes network namespaces, links and firewall rules.');
+if (major < 20 || (major === 20 && minor < 20)) fail(`Patchbay needs Node 20.20 or newer, this is ${process.versions.node}.`);
+if (process.getuid() !== 0) fail('Patchbay needs root, since it makes network namespaces, links and firewall rules: run this again as root (sudo).');
+
+const wanted = purpose === 'test' ? TEST : RUN;
+const missing = [...new Set(Object.entries(wanted).filter(([program]) => !has(program)).map(([, name]) => name))];
+if (missing.length > 0) {
+  if (!has('apt-get')) fail(`These programs are missing and there is no apt-get to install them: ${missing.join(', ')}.`);
+  process.stderr.write(`installing ${missing.join(', ')}\n`);
+  run('apt-get', ['update', '-qq']);
+  run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { DEBIAN_FRONTEND: 'noninteractive' });
+}
+
+/** Newest change below a folder, milliseconds. */
+function newest(folder) {
+  let latest = 0;
+  for (const entry of readdirSync(join(root, folder), { recursive: true, withFileTypes: true })) {
+    if (entry.isFile()) latest = Math.max(latest, statSync(join(entry.parentPath ?? entry.path, entry.name)).mtimeMs);
+  }
+  return latest;
+}
+
+const installed = join(root, 'node_modules/.package-lock.json');
+if (!existsSync(installed) || statSync(installed).mtimeMs < statSync(join(root, 'package-lock.json')).mtimeMs) {
+  process.stderr.write('installing node packages\n');
+  run('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
+}
+
+const built = join(root, 'dist/package.json');
+const sources = Math.max(...['src', 'drivers', 'test/tools', 'test/contract'].filter((f) => existsSync(join(root, f))).map(newest));
+if (!existsSync(built) || statSync(built).mtimeMs < sources) {
+  process.stderr.write('building\n');
+  run(process.execPath, [join(root, 'test/tools/build.mjs')]);
+}
