@@ -242,11 +242,14 @@ export function localReply(query: Query, records: AnswerRecords, limit: number):
   return reply.subarray(0, answerInPlace(reply, 0, question, records, limit));
 }
 
+// Not slice(): a Buffer's slice shares its memory.
+const copyOf = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes);
+
 /** An error reply with the question when it can be read, else with the header only. `query` has at least a header. */
 export function errorReply(query: Uint8Array, rcode: number): Uint8Array {
   const question = newQuestion();
   const readable = u16(query, 4) >= 1 && readQuestion(query, 0, query.length, question);
-  const reply = query.slice(0, readable ? question.end : HEADER_OCTETS);
+  const reply = copyOf(query.subarray(0, readable ? question.end : HEADER_OCTETS));
   reply[2] = 0x80 | ((reply[2] ?? 0) & 0x79);
   reply[3] = 0x80 | ((reply[3] ?? 0) & 0x10) | rcode;
   putU16(reply, 4, readable ? 1 : 0);
@@ -256,7 +259,7 @@ export function errorReply(query: Uint8Array, rcode: number): Uint8Array {
 
 /** A copy of the message under another id. */
 export function withId(message: Uint8Array, id: number): Uint8Array {
-  const copy = message.slice();
+  const copy = copyOf(message);
   putU16(copy, 0, id);
   return copy;
 }

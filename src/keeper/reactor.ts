@@ -170,8 +170,8 @@ export class Reactor {
       }
     }
     if (Atomics.add(served.pending, 0, 1) < MAX_PENDING) {
-      const message = Uint8Array.prototype.slice.call(packet, 0, length);
-      this.#questions.push({ fd: served.fd, source: Uint8Array.prototype.slice.call(this.#row.source(i)), message });
+      const message = new Uint8Array(packet.subarray(0, length));
+      this.#questions.push({ fd: served.fd, source: new Uint8Array(this.#row.source(i)), message });
       return;
     }
     Atomics.sub(served.pending, 0, 1);
@@ -189,7 +189,7 @@ export class Reactor {
     if (records === undefined) return undefined;
     if (this.#cached >= MAX_CACHED) this.#forgetAnswers();
     if (!served.cache.has(question.hash)) this.#cached++;
-    served.cache.set(question.hash, { question: Uint8Array.prototype.slice.call(packet, 12, question.end), records });
+    served.cache.set(question.hash, { question: new Uint8Array(packet.subarray(12, question.end)), records });
     return records;
   }
 

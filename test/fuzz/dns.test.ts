@@ -1,0 +1,144 @@
+import packet from 'dns-packet';
+import { randomInt } from 'node:crypto';
+import { expect, test } from 'vitest';
+import type { Address, EndpointId, NetworkId } from '../../src/base/index.ts';
+import { answerLocally } from '../../src/dns/local.ts';
+import { NameTable, type NameView } from '../../src/dns/names.ts';
+import {
+  answerInPlace,
+  decodeQuery,
+  errorReply,
+  judgeReply,
+  localReply,
+  MAX_UDP_ANSWER_OCTETS,
+  newQuestion,
+  questionName,
+  RCODE,
+  readCommonQuestion,
+} from '../../src/dns/wire.ts';
+
+/** PBT_SEED repeats a run. */
+const seed = Number(process.env.PBT_SEED ?? randomInt(2 ** 31));
+console.info(`seed ${seed}`);
+
+/** mulberry32: small, and the same everywhere. */
+function generator(start: number): (below: number) => number {
+  let state = start >>> 0;
+  return (below) => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) % below;
+  };
+}
+
+const table = new NameTable();
+const view: NameView = { networks: [{ id: 'n' as NetworkId, name: 'mynet' }], forwardsFromHost: true };
+for (let i = 0; i < 40; i++) {
+  const names = i % 2 === 0 ? [`c${i}`, 'web'] : [`c${i}`];
+  const addresses = [`10.0.0.${i + 1}`, ...(i % 3 === 0 ? [`fd00::${(i + 1).toString(16)}`] : [])] as Address[];
+  table.set(`e${i}` as EndpointId, { network: 'n' as NetworkId, networkName: 'mynet', names, addresses });
+}
+
+const SIZES = [100, 512, 1232, 4096, 65_000];
+const TYPES = ['A', 'AAAA', 'PTR', 'MX', 'TXT', 'SRV'];
+const NAMES = ['c1', 'C2.mynet', 'web', 'web.MyNet', '1.0.0.10.in-addr.arpa', 'example.com', '.', `1.${'0.'.repeat(27)}0.0.d.f.ip6.arpa`];
+const OPT = { type: 'OPT', name: '.', extendedRcode: 0, ednsVersion: 0, flags: 0 };
+
+function sample(random: (below: number) => number): Buffer {
+  const pick = <T>(list: readonly T[]): T => list[random(list.length)]!;
+  const options = random(2) ? [] : [{ code: 10, data: Buffer.alloc(random(20), 5) }];
+  return packet.encode({
+    type: random(10) === 0 ? 'response' : 'query',
+    id: random(65_536),
+    flags: random(2) ? packet.RECURSION_DESIRED : 0,
+    questions: Array.from({ length: random(12) === 0 ? random(3) : 1 }, () => ({ type: pick(TYPES), name: pick(NAMES) })),
+    answers: random(10) === 0 ? [{ type: 'A', name: pick(NAMES), ttl: 1, data: '1.2.3.4' }] : [],
+    additionals: random(2) ? [{ ...OPT, udpPayloadSize: pick(SIZES), options }] : [],
+  });
+}
+
+function mutated(bytes: Buffer, random: (below: number) => number): Buffer {
+  let copy = Buffer.from(bytes);
+  for (let n = random(5); n > 0; n--) {
+    const at = copy.length === 0 ? 0 : random(copy.length);
+    switch (random(6)) {
+      case 0: copy[at] = random(256); break;
+      case 1: copy[at] = (copy[at] ?? 0) ^ (1 << random(8)); break;
+      case 2: copy = copy.subarray(0, at); break;
+      case 3: copy = Buffer.concat([copy.subarray(0, at), Buffer.alloc(random(64), random(256)), copy.subarray(at)]); break;
+      case 4: if (at + 1 < copy.length) copy.writeUInt16BE(0xc000 | random(64), at); break;
+      default: copy = Buffer.concat([copy, copy.subarray(at)]);
+    }
+  }
+  return copy;
+}
+
+/** What an independent parser makes of the bytes. */
+function otherParser(bytes: Uint8Array) {
+  try {
+    return packet.decode(Buffer.from(bytes));
+  } catch {
+    return undefined;
+  }
+}
+
+test('100,000 mutated messages neither crash, nor get an unsound reply, nor make the process grow', () => {
+  const random = generator(seed);
+  const heapBefore = process.memoryUsage().heapUsed;
+  const question = newQuestion();
+  let local = 0;
+  let refused = 0;
+  for (let i = 0; i < 100_000; i++) {
+    const bytes = mutated(sample(random), random);
+    const original = Buffer.from(bytes);
+    const decoded = decodeQuery(bytes);
+    if (decoded.kind === 'refused') {
+      refused++;
+      expect(otherParser(decoded.reply)).toMatchObject({ flag_qr: true });
+    } else if (decoded.kind === 'query') {
+      const records = answerLocally(table, view, bytes, 0, decoded.query.question);
+      const reply = records === undefined ? errorReply(bytes, RCODE.SERVFAIL) : localReply(decoded.query, records, decoded.query.question.udpLimit);
+      if (records !== undefined) local++;
+      expect(reply.length).toBeLessThanOrEqual(MAX_UDP_ANSWER_OCTETS);
+      expect(otherParser(reply)?.id).toBe(bytes.readUInt16BE(0));
+      expect(judgeReply(reply, bytes, decoded.query.question)).toBe('answer');
+    }
+    expect(bytes.equals(original)).toBe(true);
+    // The fast path must agree with the general one wherever it dares to speak.
+    if (readCommonQuestion(bytes, 0, bytes.length, question)) expect(decoded).toMatchObject({ kind: 'query', query: { question } });
+    judgeReply(bytes, original, question);
+  }
+  expect(local).toBeGreaterThan(5000);
+  expect(refused).toBeGreaterThan(5000);
+  globalThis.gc?.();
+  expect(process.memoryUsage().heapUsed - heapBefore).toBeLessThan(256 * 1024 * 1024);
+}, 120_000);
+
+test('questions and answers mean the same to an independent parser', () => {
+  const random = generator(seed + 1);
+  let compared = 0;
+  for (let i = 0; i < 20_000; i++) {
+    const bytes = sample(random);
+    const question = newQuestion();
+    if (!readCommonQuestion(bytes, 0, bytes.length, question)) continue;
+    const theirs = packet.decode(bytes);
+    const asked = theirs.questions[0]!;
+    expect(questionName(bytes, 0, question)).toBe(asked.name === '.' ? '' : asked.name);
+    const records = answerLocally(table, view, bytes, 0, question);
+    if (records === undefined) continue;
+    compared++;
+    const slot = Buffer.concat([bytes, Buffer.alloc(2048 - bytes.length, 0xaa)]);
+    const length = answerInPlace(slot, 0, question, records, question.udpLimit);
+    const reply = packet.decode(slot.subarray(0, length));
+    const offered = theirs.additionals[0]?.udpPayloadSize ?? 512;
+    expect(length).toBeLessThanOrEqual(Math.min(Math.max(offered, 512), 1232));
+    expect(reply).toMatchObject({ id: theirs.id, flag_qr: true, flag_rd: theirs.flag_rd, flag_ra: true, flag_aa: false, rcode: 'NOERROR', questions: [asked] });
+    expect(reply.flag_tc).toBe(reply.answers.length < records.count);
+    for (const answer of reply.answers) {
+      expect(answer).toMatchObject({ name: asked.name, type: asked.type, ttl: 600, class: 'IN' });
+      if (asked.type === 'A') expect(answer.data).toMatch(/^10\.0\.0\.\d+$/);
+    }
+  }
+  expect(compared).toBeGreaterThan(3000);
+});
