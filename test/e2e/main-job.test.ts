@@ -27,7 +27,7 @@ describe('two networks and three sandboxes with processes', () => {
   beforeAll(async () => {
     await lab.ok('create', 'front');
     await lab.ok('create', '--ipv6', 'back');
-    await lab.ok('run', '-d', '--name', 'web', '--network', 'front', '--alias', 'www', '-p', '8080:80', '--', process.execPath, '-e', SERVER);
+    await lab.ok('run', '-d', '--name', 'web', '--network', 'front', '--alias', 'www', '-p', '8080:80', '-p', '7002:7002', '--', process.execPath, '-e', SERVER);
     await lab.ok('run', '-d', '--name', 'client', '--network', 'front', '--', 'sleep', '1000');
     await lab.ok('run', '-d', '--name', 'db', '--network', 'back', '--', process.execPath, '-e', SERVER);
     await waitUntil(async () => (await lab.in('outside', 'curl', '-sf', '-m', '1', `http://${WIRE.host}:8080/`)).exitCode === 0, 10_000);
@@ -154,10 +154,11 @@ async function stream(at: Lab, from: 'inside' | 'outside', address: string): Pro
   const [web] = JSON.parse(await at.ok('sandbox', 'inspect', 'web')) as [SandboxAnswer];
   const server = spawn('nsenter', [`--net=${web.Netns}`, process.execPath, '-e', echo]);
   await new Promise((resolve) => createInterface({ input: server.stdout }).once('line', resolve));
-  // From outside the stream goes through a published port of its own sandbox: the HTTP server kept open would end by itself.
   const [client] = JSON.parse(await at.ok('sandbox', 'inspect', 'client')) as [SandboxAnswer];
-  const where = from === 'inside' ? client.Netns : `/run/netns/${at.host}`;
-  const socket = spawn('nsenter', [`--net=${where}`, 'ncat', address, String(port)]);
+  const where = from === 'inside' ? client.Netns : `/run/netns/${at.outside}`;
+  // From outside the stream goes through the published port.
+  const target = from === 'inside' ? address : WIRE.host;
+  const socket = spawn('nsenter', [`--net=${where}`, 'ncat', target, String(port)]);
   const lines = createInterface({ input: socket.stdout });
   const alive = async (): Promise<boolean> => {
     const answer = new Promise<boolean>((resolve) => {
