@@ -48,11 +48,14 @@ function sorted(row: Row): Row {
   return Object.fromEntries(Object.entries(row).filter(([, value]) => typeof value !== 'function').sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
+/** Least width of a column with its padding, as the reference has it. */
+const MIN_WIDTH = 10;
+
 /** Columns padded to the widest cell and three spaces; the last one is not padded. */
 function tabulated(cells: readonly (readonly string[])[]): string {
   const widths: number[] = [];
   for (const row of cells) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)));
-  return lines(cells.map((row) => row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd((widths[i] ?? 0) + 3))).join('')));
+  return lines(cells.map((row) => row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(Math.max((widths[i] ?? 0) + 3, MIN_WIDTH)))).join('')));
 }
 
 /** Natural order: digit runs compare as numbers, of any length. */

