@@ -10,7 +10,7 @@ const NEEDED = { CAP_NET_ADMIN: 12, CAP_NET_RAW: 13, CAP_SYS_ADMIN: 21 } as cons
 export function missingCapabilities(): string[] {
   const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
   const bits = BigInt(`0x${effective}`);
-  return Object.entries(NEEDED).flatMap(([name, bit]) => ((bits >> BigInt(bit)) & 1n) === 1n ? [] : [name]);
+  return Object.entries(NEEDED).flatMap(([name, bit]) => (((bits >> BigInt(bit)) & 1n) === 1n ? [] : [name]));
 }
 
 /** Throws bad_config, naming what is missing. */

@@ -30,7 +30,8 @@ type Predicate = (flow: Attributes) => boolean;
 
 /** Compares octets, since a busy host has hundreds of thousands of flows to look at. */
 function predicate(match: ConntrackMatch): Predicate {
-  const octets = (address: Address | undefined): Buffer | undefined => (address === undefined ? undefined : Buffer.from(addressBytes(address)));
+  const octets = (address: Address | undefined): Buffer | undefined =>
+    address === undefined ? undefined : Buffer.from(addressBytes(address));
   const address = octets(match.address);
   const destination = octets(match.originalDestination);
   const { protocol, originalDestinationPort: port } = match;
@@ -105,7 +106,8 @@ export async function deleteFlows(netns: Netns, match: ConntrackMatch): Promise<
       const refused = socket.execute([message]);
       if (refused === undefined) deleted++;
       // Otherwise gone by itself meanwhile.
-      else if (refused.errno !== 'ENOENT') throw new KernelError('delete flow', `IPv${match.family}`, refused.errno, refused.text);
+      else if (refused.errno !== 'ENOENT')
+        throw new KernelError('delete flow', `IPv${match.family}`, refused.errno, refused.text);
     }
     return deleted;
   } finally {

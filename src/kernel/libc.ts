@@ -110,7 +110,8 @@ export function unmount(target: string, flags: number): void {
 }
 
 /** ioctl that takes no argument and answers a number. */
-export const ioctlNumber = (fd: number, request: number): number => checked(fn.ioctl(fd, request, 0), 'ioctl', `descriptor ${fd}`);
+export const ioctlNumber = (fd: number, request: number): number =>
+  checked(fn.ioctl(fd, request, 0), 'ioctl', `descriptor ${fd}`);
 
 // Sockets
 
@@ -132,7 +133,8 @@ export const bind = (fd: number, address: Uint8Array, subject: string): void =>
 export const connect = (fd: number, address: Uint8Array, subject: string): void =>
   void checked(fn.connect(fd, address, address.length), 'connect', subject);
 
-export const listen = (fd: number, backlog: number, subject: string): void => void checked(fn.listen(fd, backlog), 'listen', subject);
+export const listen = (fd: number, backlog: number, subject: string): void =>
+  void checked(fn.listen(fd, backlog), 'listen', subject);
 
 /** The local address as a raw sockaddr. */
 export function socketName(fd: number): Buffer {
@@ -248,12 +250,14 @@ export function tryLockDescriptor(fd: number): boolean {
 const SYS_PIDFD_SEND_SIGNAL = 424;
 const SYS_PIDFD_OPEN = 434;
 
-export const pidfdOpen = (pid: number): number => checked(fn.syscall(SYS_PIDFD_OPEN, pid, 0, 0, 0), 'pidfd_open', `process ${pid}`);
+export const pidfdOpen = (pid: number): number =>
+  checked(fn.syscall(SYS_PIDFD_OPEN, pid, 0, 0, 0), 'pidfd_open', `process ${pid}`);
 
 export const pidfdSendSignal = (pidfd: number, signal: number, pid: number): void =>
   void checked(fn.syscall(SYS_PIDFD_SEND_SIGNAL, pidfd, signal, 0, 0), 'pidfd_send_signal', `process ${pid}`);
 
-export const prctl = (option: number, a = 0, b = 0, c = 0, d = 0): number => checked(fn.prctl(option, a, b, c, d), 'prctl', `option ${option}`);
+export const prctl = (option: number, a = 0, b = 0, c = 0, d = 0): number =>
+  checked(fn.prctl(option, a, b, c, d), 'prctl', `option ${option}`);
 
 /** Lets children keep the descriptor over exec, or not. */
 export const setInheritable = (fd: number, inheritable: boolean): void =>

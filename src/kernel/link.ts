@@ -56,6 +56,13 @@ function checkedName(name: string): string {
   return name;
 }
 
+/** struct ifinfomsg; `up` undefined leaves the link's state alone. */
+const header = (index: number | undefined, up?: boolean): Buffer =>
+  rt.formatLink({
+    ...(index === undefined ? {} : { index }),
+    ...(up === undefined ? {} : { flags: up ? { up: true } : {}, change: { up: true } }),
+  });
+
 interface CommonSpec {
   readonly name: string;
   readonly index?: number;
@@ -101,7 +108,7 @@ function bridgeData({ bridge }: LinkSpec): StreamData {
 
 function vethData({ peer }: LinkSpec): StreamData {
   if (peer === undefined) return [];
-  const body = formatted(rt.formatLink({ ...(peer.index === undefined ? {} : { index: peer.index }) }), ifla.formatLinkAttrs(commonAttributes(peer)));
+  const body = formatted(header(peer.index), ifla.formatLinkAttrs(commonAttributes(peer)));
   return ifla.formatVethInfo({ peer: body });
 }
 
@@ -138,24 +145,25 @@ export function encodeLinkAdd(spec: LinkSpec): Message {
     ...(spec.master === undefined ? {} : { master: spec.master }),
     linkinfo: asBuffer(ifla.formatInfo({ kind: spec.kind, ...(data.length === 0 ? {} : { data }) })),
   };
-  const header = rt.formatLink({
-    ...(spec.index === undefined ? {} : { index: spec.index }),
-    ...(spec.up === true ? { flags: { up: true }, change: { up: true } } : {}),
-  });
-  return { type: NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, body: formatted(header, ifla.formatLinkAttrs(attributes)) };
+  const head = header(spec.index, spec.up === true ? true : undefined);
+  return { type: NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, body: formatted(head, ifla.formatLinkAttrs(attributes)) };
 }
 
-/** Header and attributes that point at an existing link. */
-const pointed = (at: LinkAt): { index?: number; attributes: ifla.LinkAttrs } =>
+/** What in header and attributes points at an existing link. */
+interface Pointed {
+  readonly index?: number;
+  readonly attributes: ifla.LinkAttrs;
+}
+
+const pointed = (at: LinkAt): Pointed =>
   'index' in at ? { index: at.index, attributes: {} } : { attributes: { ifname: checkedName(at.name) } };
 
 function change(at: LinkAt, attributes: ifla.LinkAttrs, up?: boolean): Message {
   const target = pointed(at);
-  const header = rt.formatLink({
-    ...(target.index === undefined ? {} : { index: target.index }),
-    ...(up === undefined ? {} : { flags: up ? { up: true } : {}, change: { up: true } }),
-  });
-  return { type: SETLINK, body: formatted(header, ifla.formatLinkAttrs({ ...target.attributes, ...attributes })) };
+  return {
+    type: SETLINK,
+    body: formatted(header(target.index, up), ifla.formatLinkAttrs({ ...target.attributes, ...attributes })),
+  };
 }
 
 function portChange(at: LinkAt, { hairpin, isolated }: LinkChange): Message {
@@ -167,8 +175,7 @@ function portChange(at: LinkAt, { hairpin, isolated }: LinkChange): Message {
     }),
   );
   const linkinfo = asBuffer(ifla.formatInfo({ slaveKind: 'bridge', slaveData }));
-  const header = rt.formatLink({ ...(target.index === undefined ? {} : { index: target.index }) });
-  return { type: NEWLINK, body: formatted(header, ifla.formatLinkAttrs({ ...target.attributes, linkinfo })) };
+  return { type: NEWLINK, body: formatted(header(target.index), ifla.formatLinkAttrs({ ...target.attributes, linkinfo })) };
 }
 
 /**
@@ -199,8 +206,7 @@ export const encodeLinkMove = (index: number, to: Netns, name?: string): Message
 
 export function encodeLinkRemove(at: LinkAt): Message {
   const target = pointed(at);
-  const header = rt.formatLink({ ...(target.index === undefined ? {} : { index: target.index }) });
-  return { type: DELLINK, body: formatted(header, ifla.formatLinkAttrs(target.attributes)) };
+  return { type: DELLINK, body: formatted(header(target.index), ifla.formatLinkAttrs(target.attributes)) };
 }
 
 /** Removes every link of a group; the kernel answers ENODEV when there is none. */
@@ -211,9 +217,11 @@ export const encodeGroupRemove = (group: number): Message => ({
 
 /** Asks for one link; without `at` for all of them, as a dump. */
 export function encodeLinkGet(at?: LinkAt): Message {
-  const target = at === undefined ? { attributes: {} } : pointed(at);
-  const header = rt.formatLink({ ...('index' in target ? { index: target.index } : {}) });
-  return { type: GETLINK, body: formatted(header, ifla.formatLinkAttrs({ ...target.attributes, extMask: SKIP_STATS })) };
+  const target: Pointed = at === undefined ? { attributes: {} } : pointed(at);
+  return {
+    type: GETLINK,
+    body: formatted(header(target.index), ifla.formatLinkAttrs({ ...target.attributes, extMask: SKIP_STATS })),
+  };
 }
 
 /** Reads RTM_NEWLINK. Only what is needed is looked at, so that odd hardware cannot spoil a list. */

@@ -40,7 +40,7 @@ const aligned = (length: number): number => (length + 3) & ~3;
 
 /** Messages in one datagram. Throws on a length that does not fit. */
 export function* splitMessages(raw: Buffer): Generator<Received> {
-  for (let at = 0; at + HEADER <= raw.length; ) {
+  for (let at = 0; at + HEADER <= raw.length;) {
     const length = raw.readUInt32LE(at);
     if (length < HEADER || at + length > raw.length) throw new KernelError('netlink', 'message', 'EBADMSG');
     yield {

@@ -264,6 +264,8 @@ export class NetlinkSocket implements Disposable {
   }
 }
 
-const tooBusy = (what: string): KernelError => new KernelError('list', what, 'EINTR', `interrupted by changes ${MAX_DUMP_TRIES} times`);
+const tooBusy = (what: string): KernelError =>
+  new KernelError('list', what, 'EINTR', `interrupted by changes ${MAX_DUMP_TRIES} times`);
 
-export const isRefusal = (value: unknown): value is Refusal => typeof value === 'object' && value !== null && 'errno' in value && 'at' in value;
+export const isRefusal = (value: unknown): value is Refusal =>
+  typeof value === 'object' && value !== null && 'errno' in value && 'at' in value;

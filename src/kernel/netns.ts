@@ -67,7 +67,10 @@ class OpenNetns implements Netns {
       if (libc.setns(before, libc.CLONE_NEWNET) !== 0) process.abort();
     }
     if (isThenable(value)) {
-      value.then(() => {}, () => {});
+      value.then(
+        () => {},
+        () => {},
+      );
       throw new CnmError('internal', 'work inside a namespace must be synchronous: it returned a promise');
     }
     return value;

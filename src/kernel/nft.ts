@@ -59,7 +59,8 @@ const loadPayload = (base: number, offset: number, length: number): Buffer =>
 
 const loadProtocol = (): Buffer => expression('meta', number(1, REGISTER.first), number(2, META_L4PROTO));
 
-const equals = (value: Buffer): Buffer => expression('cmp', number(1, REGISTER.first), number(2, 0), nest(3, attribute(DATA.value, value)));
+const equals = (value: Buffer): Buffer =>
+  expression('cmp', number(1, REGISTER.first), number(2, 0), nest(3, attribute(DATA.value, value)));
 
 const immediate = (register: number, value: Buffer): Buffer =>
   expression('immediate', number(1, register), nest(2, attribute(DATA.value, value)));
@@ -146,9 +147,14 @@ function openNetfilter(netns: Netns): NetlinkSocket {
 }
 
 /** All of it or nothing. */
-const transaction = (...messages: readonly Message[]): Message[] => [border(NFNL_MSG_BATCH_BEGIN), ...messages, border(NFNL_MSG_BATCH_END)];
+const transaction = (...messages: readonly Message[]): Message[] => [
+  border(NFNL_MSG_BATCH_BEGIN),
+  ...messages,
+  border(NFNL_MSG_BATCH_END),
+];
 
-const lacksNftables = (): CnmError => new CnmError('kernel_lacks', 'the kernel has no nf_tables with NAT (nf_tables, nft_chain_nat, nft_nat, nft_limit)');
+const lacksNftables = (): CnmError =>
+  new CnmError('kernel_lacks', 'the kernel has no nf_tables with NAT (nf_tables, nft_chain_nat, nft_nat, nft_limit)');
 
 /** nfnetlink answers so when nobody handles the subsystem, a chain type or an expression. */
 const LACKING = ['EOPNOTSUPP', 'ENOENT', 'EAFNOSUPPORT'];
@@ -181,7 +187,11 @@ export function installResolverRedirect(netns: Netns, redirect: ResolverRedirect
 }
 
 function contents({ table, udp, tcp, ratePerSecond }: ResolverRedirect): Message[] {
-  const to = (port: number): Buffer[] => [immediate(REGISTER.first, RESOLVER), immediate(REGISTER.second, u16be(port)), destinationNat()];
+  const to = (port: number): Buffer[] => [
+    immediate(REGISTER.first, RESOLVER),
+    immediate(REGISTER.second, u16be(port)),
+    destinationNat(),
+  ];
   return [
     addChain(table, 'rate', 'filter', PRIORITY.raw),
     addChain(table, 'redirect', 'nat', PRIORITY.dstnat),
@@ -207,5 +217,6 @@ export async function removeResolverRedirect(netns: Netns, table: string): Promi
       socket[Symbol.dispose]();
     }
   });
-  if (refused !== undefined && !LACKING.includes(refused.errno)) throw new KernelError('nft', `table ${table}`, refused.errno, refused.text);
+  if (refused !== undefined && !LACKING.includes(refused.errno))
+    throw new KernelError('nft', `table ${table}`, refused.errno, refused.text);
 }

@@ -8,7 +8,17 @@ import { isRefusal, NETLINK_NETFILTER, NetlinkSocket } from './netlink.ts';
 import { temporaryNetns } from './netns.ts';
 import { installResolverRedirect } from './nft.ts';
 
-export type KernelFeature = 'veth' | 'bridge' | 'macvlan' | 'ipvlan' | 'vxlan' | 'vlan' | 'dummy' | 'nf_tables' | 'conntrack' | 'xt';
+export type KernelFeature =
+  | 'veth'
+  | 'bridge'
+  | 'macvlan'
+  | 'ipvlan'
+  | 'vxlan'
+  | 'vlan'
+  | 'dummy'
+  | 'nf_tables'
+  | 'conntrack'
+  | 'xt';
 
 const MODULES: Readonly<Record<KernelFeature, string>> = {
   veth: 'veth',
@@ -93,7 +103,11 @@ const IPPROTO_RAW = 255;
 
 /** Extensions of iptables, through nf_tables or in the older tables. */
 function xtWorks(netns: Netns): boolean {
-  const target = [text(NFTA_COMPAT.name, 'DNAT'), attribute(NFTA_COMPAT.revision, u32be(0)), attribute(NFTA_COMPAT.type, u32be(COMPAT_TARGET))];
+  const target = [
+    text(NFTA_COMPAT.name, 'DNAT'),
+    attribute(NFTA_COMPAT.revision, u32be(0)),
+    attribute(NFTA_COMPAT.type, u32be(COMPAT_TARGET)),
+  ];
   if (netfilterAnswers(netns, NFNL_MSG_COMPAT_GET, ...target)) return true;
   return orLacking(() => {
     const fd = netns.run(() => libc.socket(libc.AF.inet, libc.SOCK.raw, IPPROTO_RAW));

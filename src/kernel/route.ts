@@ -27,13 +27,10 @@ const { NEWADDR, DELADDR, GETADDR, NEWROUTE, DELROUTE, GETROUTE, NEWRULE, DELRUL
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
-const RT_SCOPE = { global: 0, link: 253, host: 254, nowhere: 255 } as const;
+const SCOPE = { global: rt.RouteScope.UNIVERSE, link: rt.RouteScope.LINK, host: rt.RouteScope.HOST } as const;
 const RT_TABLE_MAIN = 254;
-const RTN_UNICAST = 1;
 const RTNH_F_ONLINK = 4;
-const RTM_F_CLONED = 0x200;
 const IFA_F_NODAD = 2;
-const FR_ACT_TO_TABLE = 1;
 const IFA = { address: 1, local: 2, flags: 8 } as const;
 const RTA = { destination: 1, oif: 4, gateway: 5, priority: 6, multipath: 9, table: 15, via: 18 } as const;
 const FRA = { destination: 1, source: 2, priority: 6, mark: 10, table: 15 } as const;
@@ -61,7 +58,7 @@ function addressBody({ link, prefix, noDad }: AddressSpec): Buffer {
     rt.formatAddress({
       family: familyNumber(family),
       prefixlen: length,
-      scope: family === 4 && isLoopback(address) ? RT_SCOPE.host : RT_SCOPE.global,
+      scope: family === 4 && isLoopback(address) ? SCOPE.host : SCOPE.global,
       index: link,
       ...(noDad === true ? { flags: { nodad: true } } : {}),
     }),
@@ -104,7 +101,7 @@ export function parseAddressMessage(body: Buffer): AddressSpec | undefined {
 
 function routeBody(spec: RouteSpec, removal: boolean): Buffer {
   const table = spec.table ?? RT_TABLE_MAIN;
-  const scope = RT_SCOPE[spec.scope ?? (spec.gateway === undefined && spec.family === 4 ? 'link' : 'global')];
+  const scope = SCOPE[spec.scope ?? (spec.gateway === undefined && spec.family === 4 ? 'link' : 'global')];
   return formatted(
     rt.formatRoute({
       family: familyNumber(spec.family),
@@ -112,8 +109,8 @@ function routeBody(spec: RouteSpec, removal: boolean): Buffer {
       table: table < 256 ? table : 0,
       // A removal without protocol, and with this scope, takes a route of any.
       ...(removal ? {} : { protocol: rt.RouteProtocol.STATIC }),
-      scope: removal && spec.scope === undefined ? RT_SCOPE.nowhere : scope,
-      type: RTN_UNICAST,
+      scope: removal && spec.scope === undefined ? rt.RouteScope.NOWHERE : scope,
+      type: rt.RouteType.UNICAST,
       ...(spec.onLink === true ? { flags: { __unknown: RTNH_F_ONLINK } } : {}),
     }),
     rt.formatRouteAttrs({
@@ -167,7 +164,7 @@ function hops(attributes: Attributes, flags: number): Hop[] {
   const raw = attributes.bytes(RTA.multipath);
   if (raw === undefined) return [hop(attributes, attributes.u32(RTA.oif), flags)];
   const found: Hop[] = [];
-  for (let at = 0; at + NEXT_HOP_SIZE <= raw.length; ) {
+  for (let at = 0; at + NEXT_HOP_SIZE <= raw.length;) {
     const length = raw.readUInt16LE(at);
     if (length < NEXT_HOP_SIZE || at + length > raw.length) break;
     found.push(hop(new Attributes(raw.subarray(at, at + length), NEXT_HOP_SIZE), raw.readInt32LE(at + 4), raw.readUInt8(at + 2)));
@@ -178,23 +175,22 @@ function hops(attributes: Attributes, flags: number): Hop[] {
 
 /** Unicast routes, one entry a next hop; undefined for other types and for cached ones. */
 export function parseRoute(body: Buffer): RouteSpec[] | undefined {
-  const flags = body.readUInt32LE(8);
-  if (body.readUInt8(7) !== RTN_UNICAST || (flags & RTM_F_CLONED) !== 0) return undefined;
+  const head = rt.parseRoute(body.subarray(0, RTMSG_SIZE));
+  if (head.type !== 'UNICAST' || head.flags?.cloned === true) return undefined;
   const family: IpFamily = body.readUInt8(0) === AF_INET ? 4 : 6;
   const attributes = new Attributes(body, RTMSG_SIZE);
   const destination = addressIn(attributes.bytes(RTA.destination));
-  const length = body.readUInt8(1);
-  const scope = body.readUInt8(6);
+  const length = head.dstLen ?? 0;
   const metric = attributes.u32(RTA.priority);
   const common = {
     family,
     ...(length === 0 ? {} : { destination: makePrefix(destination ?? addressFromBigInt(0n, family), length) }),
-    scope: scope === RT_SCOPE.link ? 'link' : scope === RT_SCOPE.host ? 'host' : 'global',
+    scope: head.scope === 'LINK' ? 'link' : head.scope === 'HOST' ? 'host' : 'global',
     table: attributes.u32(RTA.table) ?? body.readUInt8(4),
     protocol: body.readUInt8(5),
     ...(metric === undefined ? {} : { metric }),
   } as const;
-  return hops(attributes, flags).map((each) => ({ ...common, ...each }));
+  return hops(attributes, body.readUInt32LE(8)).map((each) => ({ ...common, ...each }));
 }
 
 // Rules
@@ -210,7 +206,7 @@ function ruleBody(spec: RuleSpec): Buffer {
       srcLen: spec.source === undefined ? 0 : prefixLength(spec.source),
       dstLen: spec.destination === undefined ? 0 : prefixLength(spec.destination),
       table: spec.table < 256 ? spec.table : 0,
-      action: FR_ACT_TO_TABLE,
+      action: rt.RuleAction.toTbl,
     }),
     rt.formatRuleAttrs({
       priority: spec.priority,
@@ -231,11 +227,14 @@ export const encodeRuleAdd = (spec: RuleSpec): Message => ({
 
 export const encodeRuleRemove = (spec: RuleSpec): Message => ({ type: DELRULE, body: ruleBody(spec) });
 
-export const encodeRuleList = (family: IpFamily): Message => ({ type: GETRULE, body: rt.formatRule({ family: familyNumber(family) }) });
+export const encodeRuleList = (family: IpFamily): Message => ({
+  type: GETRULE,
+  body: rt.formatRule({ family: familyNumber(family) }),
+});
 
 /** Rules that look up a table; undefined for other actions. */
 export function parseRule(body: Buffer): RuleSpec | undefined {
-  if (body.readUInt8(7) !== FR_ACT_TO_TABLE) return undefined;
+  if (rt.parseRule(body.subarray(0, RTMSG_SIZE)).action !== 'toTbl') return undefined;
   const family: IpFamily = body.readUInt8(0) === AF_INET ? 4 : 6;
   const attributes = new Attributes(body, RTMSG_SIZE);
   const prefix = (type: number, length: number): Prefix | undefined => {

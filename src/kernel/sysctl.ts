@@ -9,7 +9,10 @@ export type SysctlKey = string | readonly string[];
 
 function pathOf(key: SysctlKey): string {
   const segments = typeof key === 'string' ? key.split(key.includes('/') ? '/' : '.') : key;
-  if (segments.length === 0 || segments.some((segment) => segment === '' || segment === '.' || segment === '..' || /[/\0]/.test(segment))) {
+  if (
+    segments.length === 0 ||
+    segments.some((segment) => segment === '' || segment === '.' || segment === '..' || /[/\0]/.test(segment))
+  ) {
     throw new CnmError('internal', `invalid sysctl key ${JSON.stringify(key)}`);
   }
   return `/proc/sys/${segments.join('/')}`;

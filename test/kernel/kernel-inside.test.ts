@@ -24,10 +24,19 @@ async function pair(): Promise<[TestHost, TestHost]> {
   await a.host.rtnl().batch([
     {
       op: 'link.add',
-      spec: { kind: 'veth', name: 'left', index: 10, mac: parseMac('02:00:00:00:00:01'), peer: { name: 'right', index: 20, mac: parseMac('02:00:00:00:00:02'), netns: b.host } },
+      spec: {
+        kind: 'veth',
+        name: 'left',
+        index: 10,
+        mac: parseMac('02:00:00:00:00:01'),
+        peer: { name: 'right', index: 20, mac: parseMac('02:00:00:00:00:02'), netns: b.host },
+      },
     },
   ]);
-  for (const [host, link, end] of [[a.host, 10, 1], [b.host, 20, 2]] as const) {
+  for (const [host, link, end] of [
+    [a.host, 10, 1],
+    [b.host, 20, 2],
+  ] as const) {
     await host.rtnl().batch([
       { op: 'address.add', spec: { link, prefix: parsePrefix(`10.7.0.${end}/24`) } },
       { op: 'address.add', spec: { link, prefix: parsePrefix(`fd07::${end}/64`), noDad: true } },
@@ -47,7 +56,7 @@ async function until<T>(what: string, look: () => Promise<T | undefined>): Promi
 }
 
 describe('a kernel setting', () => {
-  test('is the namespace\'s own, by dots, slashes or segments', async () => {
+  test("is the namespace's own, by dots, slashes or segments", async () => {
     const hosts = await testHosts(2);
     const [a, b] = [hostAt(hosts, 0).host, hostAt(hosts, 1).host];
     writeSysctl(a, 'net.ipv4.ip_forward', '1');
@@ -111,13 +120,18 @@ describe('tracked flows', () => {
     });
     await a.host.rtnl().batch([{ op: 'route.add', spec: { family: 4, gateway: parseAddress('10.7.0.2') } }]);
     for (const port of ['5353', '99']) await a.exec('bash', ['-c', `echo x > /dev/udp/192.0.2.1/${port}`]);
-    await until('both flows', async () => ((await a.exec('conntrack', ['-L', '-p', 'udp'])).stdout.split('\n').length >= 2 ? true : undefined));
+    await until('both flows', async () =>
+      (await a.exec('conntrack', ['-L', '-p', 'udp'])).stdout.split('\n').length >= 2 ? true : undefined,
+    );
     return a;
   }
 
   const flows = async (host: TestHost): Promise<string[]> => {
     const { stdout } = await host.exec('conntrack', ['-L', '-f', 'ipv4', '-p', 'udp']);
-    return stdout.split('\n').filter((line) => line !== '').map((line) => /dport=(\d+)/.exec(line)?.[1] ?? '');
+    return stdout
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => /dport=(\d+)/.exec(line)?.[1] ?? '');
   };
 
   test('are deleted by the address they were translated to, others stay', async () => {
@@ -143,7 +157,9 @@ describe('tracked flows', () => {
 
   test('of the other family stay, of IPv6 go by their own address, and all at once is refused', async () => {
     const [a] = await pair();
-    await a.exec('nft', ['-f', '-'], { input: `table ip6 t { chain o { type nat hook output priority -100; udp dport 5353 dnat to [fd07::2]:53; }; }` });
+    await a.exec('nft', ['-f', '-'], {
+      input: `table ip6 t { chain o { type nat hook output priority -100; udp dport 5353 dnat to [fd07::2]:53; }; }`,
+    });
     await a.exec('bash', ['-c', 'echo x > /dev/udp/fd07::2/99']);
     expect(await deleteFlows(a.host, { family: 6, address: parseAddress('fd07::7') })).toBe(0);
     expect(await deleteFlows(a.host, { family: 6, address: parseAddress('fd07::2') })).toBe(1);
@@ -151,19 +167,26 @@ describe('tracked flows', () => {
   });
 });
 
-describe('the resolver\'s redirect', () => {
+describe("the resolver's redirect", () => {
   const resolver = parseAddress('127.0.0.11');
 
   /** A DNS server on two ports of 127.0.0.11 that answers everything with `address`. */
   async function serve(netns: Netns, address: Address): Promise<{ udp: number; tcp: number; close: () => void }> {
     const answer = (query: Buffer): Buffer => {
-      const reply = Buffer.concat([query.subarray(0, query.indexOf(0, 12) + 5), Buffer.from('c00c00010001000000000004', 'hex'), Buffer.from(address.split('.').map(Number))]);
+      const reply = Buffer.concat([
+        query.subarray(0, query.indexOf(0, 12) + 5),
+        Buffer.from('c00c00010001000000000004', 'hex'),
+        Buffer.from(address.split('.').map(Number)),
+      ]);
       reply.writeUInt16BE(0x8180, 2);
       reply.writeUInt16BE(1, 6);
       reply.writeUInt32BE(0, 8);
       return reply;
     };
-    const fds = netns.run(() => ({ udp: openUdpSocket({ address: resolver, port: 0 }), tcp: openTcpListener({ address: resolver, port: 0 }) }));
+    const fds = netns.run(() => ({
+      udp: openUdpSocket({ address: resolver, port: 0 }),
+      tcp: openTcpListener({ address: resolver, port: 0 }),
+    }));
     const udp: Socket = createSocket('udp4').on('message', (query, from) => udp.send(answer(query), from.port, from.address));
     udp.bind({ fd: fds.udp });
     const tcp: Server = createServer((client) =>

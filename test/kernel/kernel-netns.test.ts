@@ -13,7 +13,10 @@ describe('a network namespace', () => {
     const home = here();
     const ns = createNetns(pin);
     expect(here()).toBe(home);
-    const inside = ns.run(() => ({ link: here(), devices: readFileSync('/proc/thread-self/net/dev', 'utf8').split('\n').slice(2, -1) }));
+    const inside = ns.run(() => ({
+      link: here(),
+      devices: readFileSync('/proc/thread-self/net/dev', 'utf8').split('\n').slice(2, -1),
+    }));
     expect(inside.link).not.toBe(home);
     expect(inside.devices.map((line) => line.split(':')[0]?.trim())).toEqual(['lo']);
     expect(here()).toBe(home);
@@ -84,7 +87,6 @@ describe('a network namespace', () => {
     expect(() => host.run((): PromiseLike<number> => Promise.resolve(1))).toThrow('synchronous');
     const untyped: () => unknown = () => Promise.reject(new Error('nobody waits for this'));
     expect(() => host.run(untyped as () => number)).toThrow('synchronous');
-    expect(() => host.run((() => ({ then: () => {} })) as () => unknown as () => number)).toThrow('synchronous');
     expect(here()).toBe(home);
   });
 

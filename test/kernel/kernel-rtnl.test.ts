@@ -27,9 +27,11 @@ async function attach(host: Netns, sandbox: Netns, number: number): Promise<void
     { op: 'address.add', spec: { link: inner, prefix: parsePrefix(`10.99.0.1${number}/24`) } },
     { op: 'address.add', spec: { link: inner, prefix: parsePrefix(`fd99::1${number}/64`), noDad: true } },
   ]);
-  await host.rtnl().batch([
-    { op: 'link.set', at: { index: 100 + number }, change: { master: BRIDGE, up: true, hairpin: true, isolated: false } },
-  ]);
+  await host
+    .rtnl()
+    .batch([
+      { op: 'link.set', at: { index: 100 + number }, change: { master: BRIDGE, up: true, hairpin: true, isolated: false } },
+    ]);
   await sandbox.rtnl().batch([
     { op: 'link.set', at: { index: inner }, change: { up: true } },
     { op: 'route.replace', spec: { family: 4, gateway: parseAddress('10.99.0.1') } },
@@ -38,7 +40,10 @@ async function attach(host: Netns, sandbox: Netns, number: number): Promise<void
 
 async function bridge(host: Netns): Promise<void> {
   await host.rtnl().batch([
-    { op: 'link.add', spec: { kind: 'bridge', name: 'pb-br0', index: BRIDGE, group: GROUP, bridge: { multicastSnooping: false, stp: false } } },
+    {
+      op: 'link.add',
+      spec: { kind: 'bridge', name: 'pb-br0', index: BRIDGE, group: GROUP, bridge: { multicastSnooping: false, stp: false } },
+    },
     { op: 'address.add', spec: { link: BRIDGE, prefix: gateway } },
     { op: 'address.add', spec: { link: BRIDGE, prefix: parsePrefix('fd99::1/64'), noDad: true } },
     { op: 'link.set', at: { name: 'pb-br0' }, change: { up: true, alias: 'patchbay test' } },
@@ -47,7 +52,10 @@ async function bridge(host: Netns): Promise<void> {
 
 describe('a bridge with two sandboxes', () => {
   test('carries real packets between them, and to its own address', async () => {
-    const [host, a, b] = (await testHosts(3)) as [Awaited<ReturnType<typeof testHosts>>[0], ...Awaited<ReturnType<typeof testHosts>>];
+    const [host, a, b] = (await testHosts(3)) as [
+      Awaited<ReturnType<typeof testHosts>>[0],
+      ...Awaited<ReturnType<typeof testHosts>>,
+    ];
     if (a === undefined || b === undefined) throw new Error('no hosts');
     await bridge(host.host);
     await attach(host.host, a.host, 1);
@@ -59,11 +67,31 @@ describe('a bridge with two sandboxes', () => {
     ]);
     const rtnl = host.host.rtnl();
     expect(await rtnl.link.list({ master: BRIDGE })).toEqual([
-      expect.objectContaining({ name: 'pbv1', index: 101, kind: 'veth', group: GROUP, mtu: 1400, up: true, running: true, master: BRIDGE, parent: 20 }),
+      expect.objectContaining({
+        name: 'pbv1',
+        index: 101,
+        kind: 'veth',
+        group: GROUP,
+        mtu: 1400,
+        up: true,
+        running: true,
+        master: BRIDGE,
+        parent: 20,
+      }),
       expect.objectContaining({ name: 'pbv2', index: 102 }),
     ]);
-    expect(await rtnl.link.get({ name: 'pb-br0' })).toMatchObject({ index: BRIDGE, kind: 'bridge', alias: 'patchbay test', group: GROUP });
-    expect(await a.host.rtnl().link.get({ index: 20 })).toMatchObject({ name: 'eth0', mac: '02:00:00:00:00:01', group: GROUP, running: true });
+    expect(await rtnl.link.get({ name: 'pb-br0' })).toMatchObject({
+      index: BRIDGE,
+      kind: 'bridge',
+      alias: 'patchbay test',
+      group: GROUP,
+    });
+    expect(await a.host.rtnl().link.get({ index: 20 })).toMatchObject({
+      name: 'eth0',
+      mac: '02:00:00:00:00:01',
+      group: GROUP,
+      running: true,
+    });
     expect((await rtnl.link.list({ kind: 'bridge' })).map((link) => link.name)).toEqual(['pb-br0']);
     expect((await rtnl.link.list({ group: GROUP })).map((link) => link.name).sort()).toEqual(['pb-br0', 'pbv1', 'pbv2']);
     expect(await rtnl.link.find({ name: 'nothing' })).toBeUndefined();
@@ -88,9 +116,9 @@ describe('a bridge with two sandboxes', () => {
     const sandbox = hostAt(hosts, 1).host;
     await bridge(host);
     await attach(host, sandbox, 1);
-    await sandbox.rtnl().batch([
-      { op: 'link.set', at: { name: 'eth0' }, change: { name: 'pbdead', up: false, group: GROUP + 1 } },
-    ]);
+    await sandbox
+      .rtnl()
+      .batch([{ op: 'link.set', at: { name: 'eth0' }, change: { name: 'pbdead', up: false, group: GROUP + 1 } }]);
     await host.rtnl().batch([{ op: 'link.set', at: { index: 101 }, change: { master: 0, up: false, group: GROUP + 1 } }]);
     expect(await sandbox.rtnl().link.find({ name: 'eth0' })).toBeUndefined();
     const left = await host.rtnl().link.get({ index: 101 });
@@ -104,7 +132,7 @@ describe('a bridge with two sandboxes', () => {
 });
 
 describe('a batch', () => {
-  test('that fails says which operation, why in the kernel\'s words, and keeps what was before', async () => {
+  test("that fails says which operation, why in the kernel's words, and keeps what was before", async () => {
     const { host } = hostAt(await testHosts(1), 0);
     const ops: RtnlOp[] = [
       { op: 'link.add', spec: { kind: 'bridge', name: 'pb-a', index: 50 } },
@@ -129,21 +157,32 @@ describe('a batch', () => {
 
   test('longer than what may be in flight is sent in parts, and its failure keeps its number', async () => {
     const { host } = hostAt(await testHosts(1), 0);
-    await host.rtnl().batch([{ op: 'link.add', spec: { kind: 'bridge', name: 'pb-a', index: 50 } }, { op: 'link.set', at: { index: 50 }, change: { up: true } }]);
+    await host.rtnl().batch([
+      { op: 'link.add', spec: { kind: 'bridge', name: 'pb-a', index: 50 } },
+      { op: 'link.set', at: { index: 50 }, change: { up: true } },
+    ]);
     const routes: RtnlOp[] = Array.from({ length: 1000 }, (_, i) => ({
       op: 'route.add',
       spec: { family: 4, destination: parsePrefix(`10.${i >> 8}.${i & 255}.0/24`), link: 50 },
     }));
     await host.rtnl().batch(routes);
     expect((await host.rtnl().route.list({ table: 254, family: 4 })).length).toBe(1000);
-    const again = host.rtnl().batch([...routes.slice(0, 0), { op: 'route.replace', spec: { family: 4, destination: parsePrefix('10.3.231.0/24'), link: 50 } }, ...routes]);
+    const again = host
+      .rtnl()
+      .batch([
+        ...routes.slice(0, 0),
+        { op: 'route.replace', spec: { family: 4, destination: parsePrefix('10.3.231.0/24'), link: 50 } },
+        ...routes,
+      ]);
     await expect(again).rejects.toThrow('operation 2 of 1001): EEXIST');
   });
 
   test('refuses names that are none', async () => {
     const { host } = hostAt(await testHosts(1), 0);
     for (const name of ['', 'a/b', 'has space', 'sixteen-letters!', '..']) {
-      await expect(host.rtnl().batch([{ op: 'link.add', spec: { kind: 'bridge', name } }])).rejects.toMatchObject({ code: 'bad_name' });
+      await expect(host.rtnl().batch([{ op: 'link.add', spec: { kind: 'bridge', name } }])).rejects.toMatchObject({
+        code: 'bad_name',
+      });
     }
   });
 });
@@ -156,15 +195,39 @@ describe('tables', () => {
       { op: 'link.add', spec: { kind: 'bridge', name: 'pb-a', index: 50 } },
       { op: 'address.add', spec: { link: 50, prefix: parsePrefix('10.1.0.1/24') } },
       { op: 'link.set', at: { index: 50 }, change: { up: true } },
-      { op: 'route.add', spec: { family: 4, destination: parsePrefix('10.2.0.0/16'), gateway: parseAddress('192.0.2.9'), link: 50, onLink: true, table: 1000, metric: 7 } },
+      {
+        op: 'route.add',
+        spec: {
+          family: 4,
+          destination: parsePrefix('10.2.0.0/16'),
+          gateway: parseAddress('192.0.2.9'),
+          link: 50,
+          onLink: true,
+          table: 1000,
+          metric: 7,
+        },
+      },
       { op: 'route.add', spec: { family: 6, destination: parsePrefix('fd01::/64'), link: 50, metric: 9 } },
     ]);
     expect(await rtnl.route.list({ table: 1000 })).toEqual([
-      { family: 4, destination: '10.2.0.0/16', scope: 'global', table: 1000, protocol: 4, metric: 7, gateway: '192.0.2.9', link: 50, onLink: true },
+      {
+        family: 4,
+        destination: '10.2.0.0/16',
+        scope: 'global',
+        table: 1000,
+        protocol: 4,
+        metric: 7,
+        gateway: '192.0.2.9',
+        link: 50,
+        onLink: true,
+      },
     ]);
     expect(await rtnl.route.list({ family: 6, metric: 9 })).toMatchObject([{ destination: 'fd01::/64', link: 50 }]);
     await exec('ip', ['route', 'add', '10.5.0.0/16', 'nexthop', 'via', '10.1.0.2', 'nexthop', 'via', '10.1.0.3']);
-    expect((await rtnl.route.list({ destination: parsePrefix('10.5.0.0/16') })).map((each) => each.gateway)).toEqual(['10.1.0.2', '10.1.0.3']);
+    expect((await rtnl.route.list({ destination: parsePrefix('10.5.0.0/16') })).map((each) => each.gateway)).toEqual([
+      '10.1.0.2',
+      '10.1.0.3',
+    ]);
     await exec('ip', ['route', 'add', '10.6.0.0/16', 'via', 'inet6', 'fe80::1', 'dev', 'pb-a']);
     expect(await rtnl.route.list({ destination: parsePrefix('10.6.0.0/16') })).toMatchObject([{ gateway: 'fe80::1' }]);
     await rtnl.batch([
@@ -219,7 +282,13 @@ describe('other kinds of links', () => {
     await rtnl.batch([
       {
         op: 'link.add',
-        spec: { kind: 'vxlan', name: 'pb-vx', index: 60, up: true, vxlan: { vni: 4097, learning: false, proxy: true, l2miss: true, local: parseAddress('127.0.0.1') } },
+        spec: {
+          kind: 'vxlan',
+          name: 'pb-vx',
+          index: 60,
+          up: true,
+          vxlan: { vni: 4097, learning: false, proxy: true, l2miss: true, local: parseAddress('127.0.0.1') },
+        },
       },
       { op: 'fdb.replace', spec: entry },
     ]);
@@ -238,9 +307,25 @@ describe('other kinds of links', () => {
     const sandbox = hostAt(hosts, 1);
     await host.host.rtnl().batch([
       { op: 'link.add', spec: { kind: 'veth', name: 'parent0', index: 60, up: false, peer: { name: 'parent1' } } },
-      { op: 'link.add', spec: { kind: 'macvlan', name: 'eth0', index: 33, parent: 60, netns: sandbox.host, group: GROUP, macvlan: { mode: 'private' } } },
+      {
+        op: 'link.add',
+        spec: {
+          kind: 'macvlan',
+          name: 'eth0',
+          index: 33,
+          parent: 60,
+          netns: sandbox.host,
+          group: GROUP,
+          macvlan: { mode: 'private' },
+        },
+      },
     ]);
-    expect(await sandbox.host.rtnl().link.get({ name: 'eth0' })).toMatchObject({ index: 33, kind: 'macvlan', parent: 60, group: GROUP });
+    expect(await sandbox.host.rtnl().link.get({ name: 'eth0' })).toMatchObject({
+      index: 33,
+      kind: 'macvlan',
+      parent: 60,
+      group: GROUP,
+    });
     expect((await sandbox.exec('ip', ['-d', 'link', 'show', 'eth0'])).stdout).toContain('macvlan mode private');
   });
 
@@ -248,7 +333,9 @@ describe('other kinds of links', () => {
     const hosts = await testHosts(2);
     const host = hostAt(hosts, 0).host;
     const sandbox = hostAt(hosts, 1).host;
-    await host.rtnl().batch([{ op: 'link.add', spec: { kind: 'veth', name: 'foreign0', group: GROUP, peer: { name: 'foreign1' } } }]);
+    await host
+      .rtnl()
+      .batch([{ op: 'link.add', spec: { kind: 'veth', name: 'foreign0', group: GROUP, peer: { name: 'foreign1' } } }]);
     await host.rtnl().link.move({ name: 'foreign0' }, sandbox, 'eth5');
     expect(await sandbox.rtnl().link.get({ name: 'eth5' })).toMatchObject({ kind: 'veth', group: GROUP });
     await expect(host.rtnl().link.move({ name: 'foreign0' }, sandbox)).rejects.toMatchObject({ errno: 'ENODEV' });

@@ -29,7 +29,11 @@ const peers: readonly [string, LinkSpec, string][] = [
     { kind: 'ipvlan', name: 'iv0', parent: 7, ipvlan: { mode: 'l3s', flag: 'private' } },
     '0800050007000000 0800030069763000 24001200 0a0001006970766c616e0000 14000200 0600010002000000 0600020001000000',
   ],
-  ['vlan', { kind: 'vlan', name: 'v7', parent: 7, vlan: { id: 7 } }, '0800050007000000 0700030076370000 18001200 08000100766c616e 0c000200 0600010007000000'],
+  [
+    'vlan',
+    { kind: 'vlan', name: 'v7', parent: 7, vlan: { id: 7 } },
+    '0800050007000000 0700030076370000 18001200 08000100766c616e 0c000200 0600010007000000',
+  ],
   [
     'macvlan',
     { kind: 'macvlan', name: 'mv0', parent: 7, macvlan: { mode: 'vepa' } },
@@ -76,11 +80,21 @@ describe('making a link', () => {
     expect([inner.text(3), inner.u32(27), inner.u32(4)]).toEqual(['x1', 9, 1400]);
   });
 
-  test('an IPv6 VXLAN end and its lower link lie in the kind\'s own data', () => {
-    const { body } = encodeLinkAdd({ kind: 'vxlan', name: 'vx', parent: 3, vxlan: { vni: 1, local: parseAddress('fd00::1'), port: 8472 } });
+  test("an IPv6 VXLAN end and its lower link lie in the kind's own data", () => {
+    const { body } = encodeLinkAdd({
+      kind: 'vxlan',
+      name: 'vx',
+      parent: 3,
+      vxlan: { vni: 1, local: parseAddress('fd00::1'), port: 8472 },
+    });
     const outer = new Attributes(Buffer.from(body), 16);
     const data = outer.nested(18).nested(2);
-    expect([outer.u32(5), data.u32(3), data.bytes(17)?.toString('hex'), data.u16be(15)]).toEqual([undefined, 3, 'fd000000000000000000000000000001', 8472]);
+    expect([outer.u32(5), data.u32(3), data.bytes(17)?.toString('hex'), data.u16be(15)]).toEqual([
+      undefined,
+      3,
+      'fd000000000000000000000000000001',
+      8472,
+    ]);
   });
 });
 
@@ -90,7 +104,13 @@ describe('changing a link', () => {
     const shown = messages.map((message) => {
       const raw = Buffer.from(message.body);
       const attributes = new Attributes(raw, 16);
-      return { type: message.type, change: raw.readUInt32LE(12), name: attributes.text(3), master: attributes.u32(10), port: attributes.bytes(18) !== undefined };
+      return {
+        type: message.type,
+        change: raw.readUInt32LE(12),
+        name: attributes.text(3),
+        master: attributes.u32(10),
+        port: attributes.bytes(18) !== undefined,
+      };
     });
     expect(shown).toEqual([
       { type: 19, change: 1, name: undefined, master: undefined, port: false },
@@ -105,6 +125,9 @@ describe('changing a link', () => {
 });
 
 test('a link with attributes nobody has seen, cut short, is read as far as it goes', () => {
-  const body = Buffer.concat([bytes('00000100 03000000 43000100 00000000'), bytes('0700030065306f00 08007f00ffffffff 0800040078050000 0c0001')]);
+  const body = Buffer.concat([
+    bytes('00000100 03000000 43000100 00000000'),
+    bytes('0700030065306f00 08007f00ffffffff 0800040078050000 0c0001'),
+  ]);
   expect(parseLink(body)).toEqual({ index: 3, name: 'e0o', kind: '', mtu: 1400, up: true, running: true, group: 0 });
 });

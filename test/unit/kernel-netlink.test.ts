@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { errnoOf } from '../../src/base/index.ts';
 import { Attributes } from '../../src/kernel/attributes.ts';
 import { errnoName } from '../../src/kernel/errno.ts';
 import { frame, splitMessages } from '../../src/kernel/messages.ts';
@@ -66,7 +67,12 @@ const refused = (skew: number, errno: number, words?: string): Answer => {
   attribute.writeUInt16LE(4 + raw.length, 0);
   attribute.writeUInt16LE(1, 2);
   attribute.set(raw, 4);
-  return { type: ERROR, skew, flags: words === undefined ? 0 : 0x200, body: Buffer.concat([number(-errno), header, ...(words === undefined ? [] : [attribute])]) };
+  return {
+    type: ERROR,
+    skew,
+    flags: words === undefined ? 0 : 0x200,
+    body: Buffer.concat([number(-errno), header, ...(words === undefined ? [] : [attribute])]),
+  };
 };
 
 describe('a list', () => {
@@ -116,9 +122,16 @@ describe('a list', () => {
 });
 
 describe('a batch', () => {
-  test('tells the first refusal with its place and the kernel\'s words, whatever else waits', () => {
-    const channel = new Scripted([[acknowledged(-7), acknowledged(0)], [refused(1, 17, 'there already'), refused(2, 19)]]);
-    expect(new NetlinkSocket(channel).execute([message, message, message])).toEqual({ at: 1, errno: 'EEXIST', text: 'there already' });
+  test("tells the first refusal with its place and the kernel's words, whatever else waits", () => {
+    const channel = new Scripted([
+      [acknowledged(-7), acknowledged(0)],
+      [refused(1, 17, 'there already'), refused(2, 19)],
+    ]);
+    expect(new NetlinkSocket(channel).execute([message, message, message])).toEqual({
+      at: 1,
+      errno: 'EEXIST',
+      text: 'there already',
+    });
   });
 
   test('never has more than a hundred messages in flight, and stops at the hundred that failed', () => {
@@ -129,7 +142,10 @@ describe('a batch', () => {
   });
 
   test('of which the kernel acknowledges too little has failed', () => {
-    expect(new NetlinkSocket(new Scripted([[acknowledged(0)]])).execute([message, message])).toMatchObject({ at: 1, errno: 'ENOMSG' });
+    expect(new NetlinkSocket(new Scripted([[acknowledged(0)]])).execute([message, message])).toMatchObject({
+      at: 1,
+      errno: 'ENOMSG',
+    });
   });
 });
 
@@ -161,17 +177,26 @@ test('no bytes make the attribute reader fail or leave its buffer', () => {
 });
 
 test('no datagram makes the splitter do anything but yield or refuse', () => {
+  const outcome = (raw: Buffer): unknown => {
+    try {
+      return [...splitMessages(raw)].every((each) => each.body.length <= raw.length) ? 'fine' : 'too long';
+    } catch (error) {
+      return errnoOf(error);
+    }
+  };
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 300 }), (raw) => {
-      try {
-        for (const each of splitMessages(Buffer.from(raw))) expect(each.body.length).toBeLessThanOrEqual(raw.length);
-      } catch (error) {
-        expect(error).toMatchObject({ errno: 'EBADMSG' });
-      }
-    }),
+    fc.property(fc.uint8Array({ maxLength: 300 }), (raw) => ['fine', 'EBADMSG'].includes(String(outcome(Buffer.from(raw))))),
   );
 });
 
-test('error numbers have the names that the kernel\'s headers give', () => {
-  expect([11, 17, 54, 95, 105, 524, 4000].map(errnoName)).toEqual(['EAGAIN', 'EEXIST', 'EXFULL', 'EOPNOTSUPP', 'ENOBUFS', 'ENOTSUPP', 'E4000']);
+test("error numbers have the names that the kernel's headers give", () => {
+  expect([11, 17, 54, 95, 105, 524, 4000].map(errnoName)).toEqual([
+    'EAGAIN',
+    'EEXIST',
+    'EXFULL',
+    'EOPNOTSUPP',
+    'ENOBUFS',
+    'ENOTSUPP',
+    'E4000',
+  ]);
 });
