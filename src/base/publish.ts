@@ -57,10 +57,15 @@ function splitLong(text: string, add: Add, report: Report): void {
     fields.set(key, value);
   }
   const mode = fields.get('mode') ?? 'ingress';
-  if (mode !== 'ingress' && mode !== 'host') return report(`invalid publish mode ${JSON.stringify(mode)}, expected ingress or host`);
+  if (mode !== 'ingress' && mode !== 'host')
+    return report(`invalid publish mode ${JSON.stringify(mode)}, expected ingress or host`);
   const ports = fields.get('target') ?? '';
   if (ports === '') return report(`no port specified: ${text} has no target`);
-  splitRanges({ address: '', host: fields.get('published') ?? '', ports, protocol: fields.get('protocol') ?? 'tcp' }, add, report);
+  splitRanges(
+    { address: '', host: fields.get('published') ?? '', ports, protocol: fields.get('protocol') ?? 'tcp' },
+    add,
+    report,
+  );
 }
 
 interface Pieces {

@@ -147,14 +147,20 @@ function count<A>(map: Map<string, { readonly at: A; count: number }>, key: stri
   }
 }
 
-function planOwn<T extends string>(old: readonly OwnChain<T>[], wish: readonly OwnChain<T>[], edit: (table: T) => MutableEdit): void {
+function planOwn<T extends string>(
+  old: readonly OwnChain<T>[],
+  wish: readonly OwnChain<T>[],
+  edit: (table: T) => MutableEdit,
+): void {
   const before = new Map(old.map((own) => [chainKey(own), own]));
   for (const own of wish) {
     const present = before.get(chainKey(own));
     before.delete(chainKey(own));
-    if (present === undefined || !sameRules(present.rules, own.rules)) edit(own.table).write.push({ chain: own.chain, rules: own.rules });
+    if (present === undefined || !sameRules(present.rules, own.rules))
+      edit(own.table).write.push({ chain: own.chain, rules: own.rules });
   }
   for (const own of before.values()) edit(own.table).drop.push(own.chain);
 }
 
-const sameRules = (a: readonly string[], b: readonly string[]): boolean => a.length === b.length && a.every((rule, i) => rule === b[i]);
+const sameRules = (a: readonly string[], b: readonly string[]): boolean =>
+  a.length === b.length && a.every((rule, i) => rule === b[i]);

@@ -152,7 +152,10 @@ class DefaultIpam implements IpamDriver {
   #lease(pool: PoolId): PoolLease {
     const lease = this.#space(spaceName(pool)).leases.get(pool);
     if (lease === undefined) {
-      throw new CnmError('unknown_address_space', `address space ${spaceName(pool)} does not contain the pool ${JSON.stringify(pool)}`);
+      throw new CnmError(
+        'unknown_address_space',
+        `address space ${spaceName(pool)} does not contain the pool ${JSON.stringify(pool)}`,
+      );
     }
     return lease;
   }

@@ -16,7 +16,8 @@ export function createNullIpam(): IpamDriver {
         throw new CnmError('unknown_address_space', `cannot find address space ${JSON.stringify(request.space)}`);
       }
       const prefix = POOLS[request.family];
-      if ((request.subnet ?? prefix) !== prefix) throw new CnmError('bad_subnet', `the null IPAM driver has no subnet ${request.subnet}`);
+      if ((request.subnet ?? prefix) !== prefix)
+        throw new CnmError('bad_subnet', `the null IPAM driver has no subnet ${request.subnet}`);
       if (request.range !== undefined) throw new CnmError('bad_ip_range', `the null IPAM driver has no range ${request.range}`);
       return { id: `${SPACE}/${prefix}`, prefix };
     },

@@ -84,7 +84,8 @@ function parsePool(text: string, report: (problem: string) => void): AddressPool
   const base = tryPrefix(fields.get('base') ?? '');
   const sizeText = fields.get('size') ?? '';
   const size = /^\d{1,3}$/.test(sizeText) ? Number(sizeText) : undefined;
-  if (base === undefined) report(fields.has('base') ? `base ${JSON.stringify(fields.get('base'))} is not a prefix` : 'base is missing');
+  if (base === undefined)
+    report(fields.has('base') ? `base ${JSON.stringify(fields.get('base'))} is not a prefix` : 'base is missing');
   if (size === undefined) report(fields.has('size') ? `size ${JSON.stringify(sizeText)} is not a length` : 'size is missing');
   if (base === undefined || size === undefined) return undefined;
   const bits = BITS[familyOf(base)];

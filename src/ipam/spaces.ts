@@ -1,6 +1,15 @@
 /** Cuts the next free subnet from address pools, and says why there is none. Pure. */
 
-import { addressFromBigInt, familyOf, makePrefix, prefixBounds, prefixLength, prefixesOverlap, type IpFamily, type Prefix } from '../base/index.ts';
+import {
+  addressFromBigInt,
+  familyOf,
+  makePrefix,
+  prefixBounds,
+  prefixLength,
+  prefixesOverlap,
+  type IpFamily,
+  type Prefix,
+} from '../base/index.ts';
 import type { AddressPool } from './pools.ts';
 
 /** What a subnet may not overlap, with words for the error. */
@@ -25,7 +34,10 @@ function candidates(pools: readonly AddressPool[], family: IpFamily, size: numbe
 }
 
 /** Disjoint ranges in rising order that cover all of `blockers`. */
-function mergedBounds(blockers: readonly Blocker[], family: IpFamily): readonly { readonly first: bigint; readonly last: bigint }[] {
+function mergedBounds(
+  blockers: readonly Blocker[],
+  family: IpFamily,
+): readonly { readonly first: bigint; readonly last: bigint }[] {
   const sorted = blockers
     .filter((blocker) => familyOf(blocker.prefix) === family)
     .map((blocker) => prefixBounds(blocker.prefix))
@@ -68,7 +80,8 @@ export function explainExhaustion(
   size: number | undefined,
   blockers: readonly Blocker[],
 ): string {
-  const remedy = 'give --subnet, remove unused networks, or start the daemon with a further --default-address-pool base=PREFIX,size=LENGTH';
+  const remedy =
+    'give --subnet, remove unused networks, or start the daemon with a further --default-address-pool base=PREFIX,size=LENGTH';
   const ofFamily = pools.filter((pool) => familyOf(pool.base) === family);
   if (ofFamily.length === 0) return `no IPv${family} address pool is configured; ${remedy}`;
   const fitting = candidates(pools, family, size);
@@ -76,7 +89,9 @@ export function explainExhaustion(
     return `no IPv${family} address pool is large enough for a /${size} (${ofFamily.map((pool) => pool.base).join(', ')}); ${remedy}`;
   }
   const tried = fitting.map(({ base, size: length }) => {
-    const hits = blockers.filter((blocker) => prefixesOverlap(blocker.prefix, base)).map(({ prefix, reason }) => `${prefix} (${reason})`);
+    const hits = blockers
+      .filter((blocker) => prefixesOverlap(blocker.prefix, base))
+      .map(({ prefix, reason }) => `${prefix} (${reason})`);
     const more = hits.length > NAMED_COLLISIONS ? ` and ${hits.length - NAMED_COLLISIONS} more` : '';
     return `${base} in /${length}s is taken by ${hits.slice(0, NAMED_COLLISIONS).join(', ')}${more}`;
   });

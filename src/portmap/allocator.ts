@@ -3,7 +3,16 @@
  * known only to whoever binds it, so each choice is tried through a callback and the next port taken when it is refused.
  */
 
-import { CnmError, KernelError, familyOf, shortId, undoable, type Address, type PortRange, type SandboxId } from '../base/index.ts';
+import {
+  CnmError,
+  KernelError,
+  familyOf,
+  shortId,
+  undoable,
+  type Address,
+  type PortRange,
+  type SandboxId,
+} from '../base/index.ts';
 import type { HoldAnswer, HoldRequest, PortHold } from '../keeper/index.ts';
 import { groupPorts, isExact, type HostSide, type PortGroup, type WantedPort } from './spec.ts';
 import { PortTable } from './table.ts';
@@ -53,7 +62,12 @@ export class PortAllocator {
    * ports are tried in one call of `tryHold`, and in one more for each round of refusals. Throws port_taken,
    * ports_exhausted, bad_address (not an address of this host), syscall_failed; the owner has then what it had before.
    */
-  async allocate(owner: SandboxId, wanted: readonly WantedPort[], host: HostSide, tryHold: TryHold): Promise<readonly AllocatedPort[]> {
+  async allocate(
+    owner: SandboxId,
+    wanted: readonly WantedPort[],
+    host: HostSide,
+    tryHold: TryHold,
+  ): Promise<readonly AllocatedPort[]> {
     const before = this.#owned.get(owner) ?? [];
     for (const { hold } of before) this.#table.give(owner, hold.protocol, hold.addresses, hold.port);
     const choices: Choice[] = [];
@@ -97,7 +111,9 @@ export class PortAllocator {
 
   async #hold(owner: SandboxId, choices: readonly Choice[], tryHold: TryHold): Promise<void> {
     for (let round = 0; round <= ATTEMPTS; round++) {
-      const answers = await tryHold(choices.map(({ group, hostPort }) => ({ protocol: group.protocol, addresses: group.addresses, port: hostPort })));
+      const answers = await tryHold(
+        choices.map(({ group, hostPort }) => ({ protocol: group.protocol, addresses: group.addresses, port: hostPort })),
+      );
       if (answers.length !== choices.length) {
         throw new CnmError('internal', `asked for ${choices.length} port groups, ${answers.length} were answered`);
       }
@@ -154,7 +170,10 @@ export class PortAllocator {
   #occupied(group: PortGroup, { from, to }: PortRange): CnmError {
     const first = group.addresses[0] as Address;
     if (!isExact(group)) {
-      return new CnmError('ports_exhausted', `all ports are allocated: no ${group.protocol} port of ${from}-${to} is free on ${group.addresses.join(' and ')}`);
+      return new CnmError(
+        'ports_exhausted',
+        `all ports are allocated: no ${group.protocol} port of ${from}-${to} is free on ${group.addresses.join(' and ')}`,
+      );
     }
     const seat = this.#table.holder(group.protocol, group.addresses, from);
     const name = seat === undefined ? undefined : (this.#options.nameOf?.(seat.owner) ?? shortId(seat.owner));
@@ -179,17 +198,22 @@ function fits(hold: PortHold, group: PortGroup): boolean {
   );
 }
 
-const endpoint = (address: Address, port: number): string => (familyOf(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`);
+const endpoint = (address: Address, port: number): string =>
+  familyOf(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`;
 
 function refusal({ group, hostPort, attempts }: Choice, answer: { readonly address: Address; readonly errno: string }): CnmError {
   const where = `${endpoint(answer.address, hostPort)}/${group.protocol}`;
   if (answer.errno === 'EADDRINUSE') {
     const tried = attempts > 1 ? ` (and so for the ${attempts - 1} ports tried before)` : '';
-    return new CnmError('port_taken', `failed to bind host port ${where}: address already in use by a process outside our sandboxes${tried}`);
+    return new CnmError(
+      'port_taken',
+      `failed to bind host port ${where}: address already in use by a process outside our sandboxes${tried}`,
+    );
   }
   if (answer.errno === 'EADDRNOTAVAIL') {
     return new CnmError('bad_address', `failed to bind host port ${where}: ${answer.address} is not an address of this host`);
   }
-  const hint = answer.errno === 'EACCES' ? 'ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE' : undefined;
+  const hint =
+    answer.errno === 'EACCES' ? 'ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE' : undefined;
   return new KernelError('bind', `host port ${where}`, answer.errno, hint);
 }

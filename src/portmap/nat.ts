@@ -66,5 +66,8 @@ export function describeNat(input: NatInput): { readonly rules: readonly NatRule
     }
   }
   const all = [...rules.values()];
-  return { rules: all, bindings: all.map(({ protocol, port, hostAddress, hostPort }) => ({ protocol, port, hostAddress, hostPort })) };
+  return {
+    rules: all,
+    bindings: all.map(({ protocol, port, hostAddress, hostPort }) => ({ protocol, port, hostAddress, hostPort })),
+  };
 }

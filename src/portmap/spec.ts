@@ -100,7 +100,12 @@ export function groupPorts(wanted: readonly WantedPort[], host: HostSide): reado
       if (fitting !== undefined) fitting.addresses.push(address);
       else {
         const { hostPorts } = want;
-        alike.push({ protocol: want.protocol, port: want.port, addresses: [address], ...(hostPorts === undefined ? {} : { hostPorts }) });
+        alike.push({
+          protocol: want.protocol,
+          port: want.port,
+          addresses: [address],
+          ...(hostPorts === undefined ? {} : { hostPorts }),
+        });
       }
     }
   }

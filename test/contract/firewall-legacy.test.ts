@@ -24,4 +24,6 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-firewallContract('iptables-legacy', { open: (host, mark) => openFirewall({ backend: 'iptables', host, mark, log: silentLogger }) });
+firewallContract('iptables-legacy', {
+  open: (host, mark) => openFirewall({ backend: 'iptables', host, mark, log: silentLogger }),
+});

@@ -27,8 +27,26 @@ type Start = () => Promise<{ lab: Lab; firewall: Firewall }>;
 
 /** Host address, endpoint address of `a`, `b` and `c`, client, per family. */
 const FAMILIES = [
-  { family: 4, host: '192.0.2.1', client: '192.0.2.2', a: '10.1.0.2', b: '10.2.0.2', c: '10.1.0.3', gateway: '10.1.0.1', other: '10.2.0.1' },
-  { family: 6, host: '2001:db8::1', client: '2001:db8::2', a: 'fd01::2', b: 'fd02::2', c: 'fd01::3', gateway: 'fd01::1', other: 'fd02::1' },
+  {
+    family: 4,
+    host: '192.0.2.1',
+    client: '192.0.2.2',
+    a: '10.1.0.2',
+    b: '10.2.0.2',
+    c: '10.1.0.3',
+    gateway: '10.1.0.1',
+    other: '10.2.0.1',
+  },
+  {
+    family: 6,
+    host: '2001:db8::1',
+    client: '2001:db8::2',
+    a: 'fd01::2',
+    b: 'fd02::2',
+    c: 'fd01::3',
+    gateway: 'fd01::1',
+    other: 'fd02::1',
+  },
 ] as const;
 
 export function firewallContract(name: string, manifest: FirewallManifest): void {
@@ -65,7 +83,11 @@ function publishing({ family, host, client, a, c, gateway, other }: At, start: S
     const { lab, firewall } = await start();
     serve(lab.a, 'a', 81);
     await firewall.apply([network('a'), publish('a', 8080)]);
-    expect(await Promise.all([probe(lab.client, a, 80), probe(lab.client, a, 81), probe(lab.client, c, 80)])).toEqual(['nothing', 'nothing', 'nothing']);
+    expect(await Promise.all([probe(lab.client, a, 80), probe(lab.client, a, 81), probe(lab.client, c, 80)])).toEqual([
+      'nothing',
+      'nothing',
+      'nothing',
+    ]);
     expect(await ask(lab.client, host, 80)).toBe(`host ${client}`);
   });
 
@@ -102,7 +124,13 @@ function separation({ family, host, client, a, b, c, gateway }: At, start: Start
     const { lab, firewall } = await start();
     await firewall.apply([network('a', { internal: true }), network('b'), publish('b', 8080)]);
     expect(await ask(lab.a, c, 80)).toBe(`c ${a}`);
-    const tries = [probe(lab.a, client, 80), probe(lab.client, a, 80), probe(lab.b, a, 80), probe(lab.a, b, 80), probe(lab.a, host, 8080)];
+    const tries = [
+      probe(lab.a, client, 80),
+      probe(lab.client, a, 80),
+      probe(lab.b, a, 80),
+      probe(lab.a, b, 80),
+      probe(lab.a, host, 8080),
+    ];
     expect(await Promise.all(tries)).toEqual(['nothing', 'nothing', 'nothing', 'nothing', 'nothing']);
   });
 
@@ -129,7 +157,14 @@ function modes({ family, host, client, a, c, b }: At, start: Start): void {
   test(`IPv${family}: a fixed source address is used instead of the route's`, async () => {
     const { lab, firewall } = await start();
     const fixed = family === 4 ? '192.0.2.9' : '2001:db8::9';
-    await lab.host.exec('ip', ['addr', 'add', `${fixed}/${family === 4 ? 24 : 64}`, 'dev', 'eth0', ...(family === 6 ? ['nodad'] : [])]);
+    await lab.host.exec('ip', [
+      'addr',
+      'add',
+      `${fixed}/${family === 4 ? 24 : 64}`,
+      'dev',
+      'eth0',
+      ...(family === 6 ? ['nodad'] : []),
+    ]);
     await firewall.apply([network('a', { [`v${family}`]: { snatTo: fixed as Address } })]);
     expect(await ask(lab.a, client, 80)).toBe(`client ${fixed}`);
   });
@@ -189,6 +224,13 @@ function loopback(start: Start): void {
     expect(await ask(lab.host, '127.1.2.3', 8080)).toBe('a 10.1.0.1');
   });
 
+  test('the IPv6 loopback address, which cannot lead to an endpoint, refuses at once', async () => {
+    const { lab, firewall } = await start();
+    await firewall.apply([network('a'), publish('a', 8080)]);
+    expect(await ask(lab.host, '::1', 8080)).toBe('refused');
+    expect(await ask(lab.host, 'fd01::1', 8080)).toBe('a fd01::1');
+  });
+
   test('endpoints cannot reach what the host serves on its loopback', async () => {
     const { lab, firewall } = await start();
     await hostileTo(lab, 'a', '10.1.0.1');
@@ -223,13 +265,23 @@ function desiredState(start: Start, manifest: FirewallManifest): void {
     await firewall.apply([withdraw({ owner: 'f'.repeat(64) })]);
     expect(await ask(lab.client, '192.0.2.1', 8080)).toBe('a 192.0.2.2');
     await firewall.apply([withdraw(publish('a', 0)), publish('a', 8081)]);
-    expect([await ask(lab.client, '192.0.2.1', 8080), await ask(lab.client, '192.0.2.1', 8081)]).toEqual(['refused', 'a 192.0.2.2']);
+    expect([await ask(lab.client, '192.0.2.1', 8080), await ask(lab.client, '192.0.2.1', 8081)]).toEqual([
+      'refused',
+      'a 192.0.2.2',
+    ]);
   });
 
   test('changes made at the same time are all there in the end', async () => {
     const { lab, firewall } = await start();
-    await Promise.all([firewall.apply([network('a')]), firewall.apply([publish('a', 8080)]), firewall.apply([publish('c', 8081)])]);
-    expect([await ask(lab.client, '192.0.2.1', 8080), await ask(lab.client, '192.0.2.1', 8081)]).toEqual(['a 192.0.2.2', 'c 192.0.2.2']);
+    await Promise.all([
+      firewall.apply([network('a')]),
+      firewall.apply([publish('a', 8080)]),
+      firewall.apply([publish('c', 8081)]),
+    ]);
+    expect([await ask(lab.client, '192.0.2.1', 8080), await ask(lab.client, '192.0.2.1', 8081)]).toEqual([
+      'a 192.0.2.2',
+      'c 192.0.2.2',
+    ]);
   });
 
   test('a start makes the rules exactly what is wished, whatever a predecessor left', async () => {
@@ -237,7 +289,10 @@ function desiredState(start: Start, manifest: FirewallManifest): void {
     await firewall.apply([network('a'), network('b', { internal: true }), publish('a', 8080)]);
     const successor = await manifest.open(lab.host.host, markOf('c0ffee00'));
     await successor.sync([network('a'), network('b'), publish('c', 8081)]);
-    expect([await ask(lab.client, '192.0.2.1', 8080), await ask(lab.client, '192.0.2.1', 8081)]).toEqual(['refused', 'c 192.0.2.2']);
+    expect([await ask(lab.client, '192.0.2.1', 8080), await ask(lab.client, '192.0.2.1', 8081)]).toEqual([
+      'refused',
+      'c 192.0.2.2',
+    ]);
     expect(await ask(lab.b, '192.0.2.2', 80)).toBe('client 192.0.2.1');
   });
 
@@ -247,19 +302,28 @@ function desiredState(start: Start, manifest: FirewallManifest): void {
     const bad = network('b', { v4: { snatTo: '2001:db8::1' as Address } });
     const failure = await firewall.apply([publish('c', 8081), withdraw(publish('a', 0)), bad]).catch((error: unknown) => error);
     expect(codeOf(failure)).toBe('firewall_failed');
-    expect([await ask(lab.client, '192.0.2.1', 8080), await ask(lab.client, '192.0.2.1', 8081)]).toEqual(['a 192.0.2.2', 'refused']);
+    expect([await ask(lab.client, '192.0.2.1', 8080), await ask(lab.client, '192.0.2.1', 8081)]).toEqual([
+      'a 192.0.2.2',
+      'refused',
+    ]);
     await firewall.apply([network('b'), publish('c', 8081)]);
     expect(await ask(lab.client, '192.0.2.1', 8081)).toBe('c 192.0.2.2');
   });
 
   test('a thousand ports come and go in one change each', async () => {
     const { lab, firewall } = await start();
-    const many = publishRules('a', Array.from({ length: 1000 }, (_, i) => ({ hostPort: 20000 + i, port: i === 777 ? 80 : 30000 + 2 * i })));
+    const many = publishRules(
+      'a',
+      Array.from({ length: 1000 }, (_, i) => ({ hostPort: 20000 + i, port: i === 777 ? 80 : 30000 + 2 * i })),
+    );
     await firewall.apply([network('a'), many, publish('c', 8081)]);
     expect(await ask(lab.client, '192.0.2.1', 20777)).toBe('a 192.0.2.2');
     expect(await ask(lab.client, '192.0.2.1', 8081)).toBe('c 192.0.2.2');
     await firewall.apply([withdraw(many)]);
-    expect([await ask(lab.client, '192.0.2.1', 20777), await ask(lab.client, '192.0.2.1', 8081)]).toEqual(['refused', 'c 192.0.2.2']);
+    expect([await ask(lab.client, '192.0.2.1', 20777), await ask(lab.client, '192.0.2.1', 8081)]).toEqual([
+      'refused',
+      'c 192.0.2.2',
+    ]);
   });
 
   test('two instances work side by side, and one can go without the other', async () => {

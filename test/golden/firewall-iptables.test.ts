@@ -40,8 +40,14 @@ const bridge = (rest: Partial<BridgeIntent> = {}): BridgeIntent => ({
   trustedInterfaces: [],
   ...rest,
 });
-const ipv4Alone = ({ v6: _, ...rest }: BridgeIntent): BridgeIntent => rest;
-const withoutGateway = ({ gateway: _, ...rest }: BridgeFamily): BridgeFamily => rest;
+function ipv4Alone(intent: BridgeIntent): BridgeIntent {
+  const { v6: _v6, ...rest } = intent;
+  return rest;
+}
+function withoutGateway(side: BridgeFamily): BridgeFamily {
+  const { gateway: _gateway, ...rest } = side;
+  return rest;
+}
 
 describe('iptables rules over the option matrix', () => {
   test('of the instance itself', () => {
@@ -139,6 +145,6 @@ describe('iptables rules over the option matrix', () => {
     }
     expect(() => compilePorts(OWNER, ports(rule({ address: '10.0.0.1 -j ACCEPT' as Address })), 4, names)).toThrow('invalid address');
     expect(() => compilePorts(OWNER, ports(rule({ hostPort: 70000 })), 4, names)).toThrow('invalid port');
-    expect(() => compileBridge(bridge({ v4: { ...v4, subnet: '10.0.0.0/8 -j DROP' as Prefix } }), 4, names)).toThrow();
+    expect(() => compileBridge(bridge({ v4: { ...v4, subnet: '10.0.0.0/8 -j DROP' as Prefix } }), 4, names)).toThrow('invalid prefix in a firewall rule');
   });
 });

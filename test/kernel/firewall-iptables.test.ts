@@ -11,14 +11,20 @@ afterEach(() => void (process.env['PATH'] = PATH));
 
 const TAG = 'c0ffee00';
 const open = (at: TestHost, tag = TAG, lockFd?: number): Promise<Firewall> =>
-  openFirewall({ backend: 'iptables', host: at.host, mark: markOf(tag), log: silentLogger, ...(lockFd === undefined ? {} : { lockFd }) });
+  openFirewall({
+    backend: 'iptables',
+    host: at.host,
+    mark: markOf(tag),
+    log: silentLogger,
+    ...(lockFd === undefined ? {} : { lockFd }),
+  });
 
 const oneHost = async (): Promise<TestHost> => hostAt(await testHosts(1), 0);
 
 /** What iptables-save prints, without dates and counters. */
 async function saved(at: TestHost, family: 4 | 6 = 4): Promise<string[]> {
   const { stdout } = await at.exec(family === 4 ? 'iptables-save' : 'ip6tables-save', []);
-  return String(stdout)
+  return stdout
     .split('\n')
     .filter((line) => !line.startsWith('#'))
     .map((line) => line.replace(/ \[\d+:\d+\]$/, ''));
@@ -168,7 +174,11 @@ describe('what is in the kernel', () => {
     await firewall.apply([publish('a', 8080), network('b', { internal: true, icc: false })]);
     await firewall.apply([network('a', { trustedInterfaces: ['wg0'] }), withdraw(publish('c', 0))]);
     const byChanges = [...(await saved(host, 4)), ...(await saved(host, 6))].sort();
-    await firewall.sync([network('a', { trustedInterfaces: ['wg0'] }), network('b', { internal: true, icc: false }), publish('a', 8080)]);
+    await firewall.sync([
+      network('a', { trustedInterfaces: ['wg0'] }),
+      network('b', { internal: true, icc: false }),
+      publish('a', 8080),
+    ]);
     expect([...(await saved(host, 4)), ...(await saved(host, 6))].sort()).toEqual(byChanges);
   });
 
@@ -195,7 +205,10 @@ describe('what is in the kernel', () => {
     expect(await ask(lab.client, '192.0.2.1', 8080)).toBe('a 192.0.2.2');
     await flush();
     await firewall.apply([publish('c', 8081)]);
-    expect([await ask(lab.client, '192.0.2.1', 8080), await ask(lab.client, '192.0.2.1', 8081)]).toEqual(['a 192.0.2.2', 'c 192.0.2.2']);
+    expect([await ask(lab.client, '192.0.2.1', 8080), await ask(lab.client, '192.0.2.1', 8081)]).toEqual([
+      'a 192.0.2.2',
+      'c 192.0.2.2',
+    ]);
   });
 });
 
@@ -208,7 +221,13 @@ describe('the tool', () => {
     await firewall.apply([network('a'), { owner: 'e'.repeat(64), intent: { kind: 'ports', bridge: 'bra', rules: [] } }]);
     expect(tools.calls().length).toBe(started);
     await firewall.apply([publish('a', 8080), publish('c', 8081)]);
-    expect(tools.calls().slice(started).map((line) => line.split(' ')[0]).sort()).toEqual(['ip6tables-restore', 'iptables-restore']);
+    expect(
+      tools
+        .calls()
+        .slice(started)
+        .map((line) => line.split(' ')[0])
+        .sort(),
+    ).toEqual(['ip6tables-restore', 'iptables-restore']);
   });
 
   test("inherits the daemon's lock", async () => {
@@ -240,7 +259,9 @@ describe('the tool', () => {
     const firewall = await open(host);
     await firewall.sync([network('a')]);
     const before = [await saved(host, 4), await saved(host, 6)];
-    const failure = await firewall.apply([publish('a', 8080), network('b', { v6: { snatTo: '192.0.2.1' as Address } })]).catch((error: unknown) => error);
+    const failure = await firewall
+      .apply([publish('a', 8080), network('b', { v6: { snatTo: '192.0.2.1' as Address } })])
+      .catch((error: unknown) => error);
     expect(codeOf(failure)).toBe('firewall_failed');
     expect(messageOf(failure)).toMatch(/^ip6tables-restore failed: .*SNAT --to-source 192\.0\.2\.1\)$/s);
     expect([await saved(host, 4), await saved(host, 6)]).toEqual(before);

@@ -158,10 +158,13 @@ export interface NetworkWish extends Partial<Omit<BridgeIntent, 'kind' | 'bridge
 }
 
 /** Network `a` or `b` of the lab. */
-export function network(letter: 'a' | 'b', { both = {}, v4 = {}, v6 = {}, ...rest }: NetworkWish = {}): { owner: string; intent: Intent } {
+export function network(
+  letter: 'a' | 'b',
+  { both = {}, v4 = {}, v6 = {}, ...rest }: NetworkWish = {},
+): { owner: string; intent: Intent } {
   const n = letter === 'a' ? 1 : 2;
   return {
-    owner: `${letter}`.repeat(64),
+    owner: letter.repeat(64),
     intent: {
       kind: 'bridge',
       bridge: `br${letter}`,
@@ -178,7 +181,11 @@ export function network(letter: 'a' | 'b', { both = {}, v4 = {}, v6 = {}, ...res
 const ADDRESSES = { a: ['10.1.0.2', 'fd01::2'], c: ['10.1.0.3', 'fd01::3'], b: ['10.2.0.2', 'fd02::2'] } as const;
 
 /** Host port → port 80 of the endpoint, on all addresses of both families. */
-export function publish(place: 'a' | 'b' | 'c', hostPort: number, rest: Partial<PortRule> = {}): { owner: string; intent: Intent } {
+export function publish(
+  place: 'a' | 'b' | 'c',
+  hostPort: number,
+  rest: Partial<PortRule> = {},
+): { owner: string; intent: Intent } {
   const [v4, v6] = ADDRESSES[place];
   const rule = (address: string, hostAddress: string): PortRule => ({
     protocol: 'tcp',
@@ -197,7 +204,14 @@ export function publish(place: 'a' | 'b' | 'c', hostPort: number, rest: Partial<
 
 /** IPv4 rules of one endpoint as given. */
 export function publishRules(place: 'a' | 'b' | 'c', rules: readonly Partial<PortRule>[]): { owner: string; intent: Intent } {
-  const base = { protocol: 'tcp', hostAddress: '0.0.0.0' as Address, hostPort: 8080, address: ADDRESSES[place][0] as Address, port: 80, mode: 'nat' } as const;
+  const base = {
+    protocol: 'tcp',
+    hostAddress: '0.0.0.0' as Address,
+    hostPort: 8080,
+    address: ADDRESSES[place][0] as Address,
+    port: 80,
+    mode: 'nat',
+  } as const;
   return {
     owner: `e${place}`.repeat(32),
     intent: { kind: 'ports', bridge: place === 'b' ? 'brb' : 'bra', rules: rules.map((rule) => ({ ...base, ...rule })) },

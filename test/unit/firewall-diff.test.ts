@@ -27,7 +27,8 @@ function applyEdit(kernel: Kernel, edit: Edit<Table>): void {
     }
     for (const chain of drop) at(chain).length = 0;
     for (const chain of drop) {
-      for (const [key, rules] of kernel) if (key.startsWith(table) && rules.includes(`-j ${chain}`)) throw new Error(`${chain} is in use`);
+      for (const [key, rules] of kernel)
+        if (key.startsWith(table) && rules.includes(`-j ${chain}`)) throw new Error(`${chain} is in use`);
       kernel.delete(`${table} ${chain}`);
     }
   }
@@ -38,7 +39,8 @@ const asWhole = (book: RuleBook<Table>): Record<string, string[]> =>
     [...book.whole()].flatMap(([table, chains]) => [...chains].map(([chain, rules]) => [`${table} ${chain}`, [...rules].sort()])),
   );
 
-const asKernel = (kernel: Kernel): Record<string, string[]> => Object.fromEntries([...kernel].map(([key, rules]) => [key, [...rules].sort()]));
+const asKernel = (kernel: Kernel): Record<string, string[]> =>
+  Object.fromEntries([...kernel].map(([key, rules]) => [key, [...rules].sort()]));
 
 const wishOf = (owner: string): fc.Arbitrary<RuleSet<Table> | undefined> =>
   fc.option(

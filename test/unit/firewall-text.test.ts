@@ -33,7 +33,12 @@ test('a withdrawn host port leads nowhere before the filter lets go of it', () =
 test('when ports move, the old ones go first and the new ones come last', () => {
   const book = new RuleBook<TableName>();
   book.set([['old', wish(1)]]);
-  const text = editText(book.plan([['old', undefined], ['new', wish(2)]]));
+  const text = editText(
+    book.plan([
+      ['old', undefined],
+      ['new', wish(2)],
+    ]),
+  );
   expect(tables(text)).toEqual(['nat', 'filter', 'raw', 'nat']);
   expect(text.indexOf('-X E1')).toBeLessThan(text.indexOf(':E2'));
 });

@@ -11,14 +11,22 @@ test('pools of the flag are parsed and host bits of the base masked', () => {
 });
 
 test('every problem of every pool is named in one error', () => {
-  const texts = ['base=10.0.0.0/16,size=8', 'base=10.0.0.0/16', 'size=x,base=10.0.0.0', 'base=10.0.0.0/8,size=33,colour=red,size=24'];
-  let message = '';
-  try {
-    parseAddressPools(texts);
-  } catch (error) {
-    expect(codeOf(error)).toBe('bad_config');
-    message = messageOf(error);
-  }
+  const texts = [
+    'base=10.0.0.0/16,size=8',
+    'base=10.0.0.0/16',
+    'size=x,base=10.0.0.0',
+    'base=10.0.0.0/8,size=33,colour=red,size=24',
+  ];
+  const refuse = (): unknown => {
+    try {
+      return parseAddressPools(texts);
+    } catch (error) {
+      return error;
+    }
+  };
+  const failure = refuse();
+  expect(codeOf(failure)).toBe('bad_config');
+  const message = messageOf(failure);
   for (const part of [
     'base 10.0.0.0/16 has a smaller prefix than the target size 8',
     'size is missing',

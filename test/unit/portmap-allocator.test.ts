@@ -49,14 +49,17 @@ describe('choice', () => {
   test('an exact port is taken on both families in one call', async () => {
     const host = new Host();
     const held = await make().allocate(sandbox('a'), wanted('8080:80'), both, host.hold);
-    expect(held).toEqual([{ hold: { owner: sandbox('a'), protocol: 'tcp', addresses: ['0.0.0.0', '::'], port: 8080 }, port: 80 }]);
+    expect(held).toEqual([
+      { hold: { owner: sandbox('a'), protocol: 'tcp', addresses: ['0.0.0.0', '::'], port: 8080 }, port: 80 },
+    ]);
     expect(host.calls).toEqual([[{ protocol: 'tcp', addresses: ['0.0.0.0', '::'], port: 8080 }]]);
   });
 
   test('chosen ports rise from the start of the range and come round before a released one is used again', async () => {
     const host = new Host();
     const allocator = make({ ephemeral: { from: 40000, to: 40002 } });
-    const next = async (letter: string): Promise<string[]> => ports(await allocator.allocate(sandbox(letter), wanted('80'), both, host.hold));
+    const next = async (letter: string): Promise<string[]> =>
+      ports(await allocator.allocate(sandbox(letter), wanted('80'), both, host.hold));
     expect([await next('a'), await next('b')]).toEqual([['40000:80/tcp'], ['40001:80/tcp']]);
     allocator.release(sandbox('a'));
     expect([await next('c'), await next('d')]).toEqual([['40002:80/tcp'], ['40000:80/tcp']]);
@@ -66,7 +69,10 @@ describe('choice', () => {
   test('reserved ports are skipped when we choose and used when named', async () => {
     const host = new Host();
     const allocator = make({ reserved: new Set([32768, 32769, 8080]) });
-    expect(ports(await allocator.allocate(sandbox('a'), wanted('80', '8080:81'), both, host.hold))).toEqual(['8080:81/tcp', '32770:80/tcp']);
+    expect(ports(await allocator.allocate(sandbox('a'), wanted('80', '8080:81'), both, host.hold))).toEqual([
+      '8080:81/tcp',
+      '32770:80/tcp',
+    ]);
   });
 
   test('a range gives its first free port to a single container port', async () => {
@@ -74,7 +80,9 @@ describe('choice', () => {
     host.taken.set('0.0.0.0 8080', 'EADDRINUSE');
     const allocator = make();
     expect(ports(await allocator.allocate(sandbox('a'), wanted('8080-8081:80'), both, host.hold))).toEqual(['8081:80/tcp']);
-    expect(await failure(allocator.allocate(sandbox('b'), wanted('8080-8081:80'), both, host.hold))).toMatch(/^port_taken.*outside our sandboxes/);
+    expect(await failure(allocator.allocate(sandbox('b'), wanted('8080-8081:80'), both, host.hold))).toMatch(
+      /^port_taken.*outside our sandboxes/,
+    );
   });
 
   test('both families move on when only one of them is refused', async () => {
@@ -114,7 +122,9 @@ describe('refusal', () => {
     expect(host.calls.length).toBe(calls);
     expect(ports(await allocator.allocate(sandbox('c'), wanted('192.0.2.1:8080:80'), both, host.hold))).toEqual(['8080:80/tcp']);
     expect(ports(await allocator.allocate(sandbox('d'), wanted('[::]:8080:80'), both, host.hold))).toEqual(['8080:80/tcp']);
-    expect(await failure(allocator.allocate(sandbox('e'), wanted('[::1]:8080:80'), both, host.hold))).toContain('[::]:8080/tcp is published by sandbox dddddddddddd');
+    expect(await failure(allocator.allocate(sandbox('e'), wanted('[::1]:8080:80'), both, host.hold))).toContain(
+      '[::]:8080/tcp is published by sandbox dddddddddddd',
+    );
   });
 
   test('identical duplicates collide', async () => {
@@ -137,21 +147,27 @@ describe('refusal', () => {
   test('a range gives up after ten refused ports', async () => {
     const host = new Host();
     for (let port = 32768; port <= 32779; port++) host.taken.set(`0.0.0.0 ${port}`, 'EADDRINUSE');
-    expect(await failure(make().allocate(sandbox('a'), wanted('80'), both, host.hold))).toMatch(/^port_taken: .*0.0.0.0:32777\/tcp.*9 ports tried before/);
+    expect(await failure(make().allocate(sandbox('a'), wanted('80'), both, host.hold))).toMatch(
+      /^port_taken: .*0.0.0.0:32777\/tcp.*9 ports tried before/,
+    );
     expect(host.calls.length).toBe(11);
   });
 
   test('an address that the host does not have is named and not retried', async () => {
     const host = new Host();
     host.taken.set('192.0.2.9 32768', 'EADDRNOTAVAIL');
-    expect(await failure(make().allocate(sandbox('a'), wanted('192.0.2.9::80'), both, host.hold))).toMatch(/^bad_address: .*192.0.2.9 is not an address of this host/);
+    expect(await failure(make().allocate(sandbox('a'), wanted('192.0.2.9::80'), both, host.hold))).toMatch(
+      /^bad_address: .*192.0.2.9 is not an address of this host/,
+    );
     expect(host.calls.length).toBe(2);
   });
 
   test('a missing privilege names the setting that grants it', async () => {
     const host = new Host();
     host.taken.set('0.0.0.0 80', 'EACCES');
-    expect(await failure(make().allocate(sandbox('a'), wanted('80:80'), both, host.hold))).toContain('net.ipv4.ip_unprivileged_port_start');
+    expect(await failure(make().allocate(sandbox('a'), wanted('80:80'), both, host.hold))).toContain(
+      'net.ipv4.ip_unprivileged_port_start',
+    );
   });
 
   test('a keeper that does not answer leaves the ports free', async () => {
@@ -182,7 +198,9 @@ describe('change and restart', () => {
     host.taken.set('0.0.0.0 9090', 'EADDRINUSE');
     expect(await failure(allocator.allocate(sandbox('a'), wanted('9090:80'), both, host.hold))).toMatch(/^port_taken/);
     expect(host.calls.at(-1)).toEqual([{ protocol: 'tcp', addresses: ['0.0.0.0', '::'], port: 8080 }]);
-    expect(await failure(allocator.allocate(sandbox('b'), wanted('8080:80'), both, host.hold))).toContain('published by sandbox aaaaaaaaaaaa');
+    expect(await failure(allocator.allocate(sandbox('b'), wanted('8080:80'), both, host.hold))).toContain(
+      'published by sandbox aaaaaaaaaaaa',
+    );
     expect(await allocator.allocate(sandbox('a'), wanted('8080:80'), both, host.hold)).toEqual(before);
   });
 
@@ -201,7 +219,9 @@ describe('change and restart', () => {
   test('two sandboxes that ask at the same time get different ports', async () => {
     const host = new Host();
     const allocator = make();
-    const both2 = await Promise.all(['a', 'b'].map((letter) => allocator.allocate(sandbox(letter), wanted('80'), both, host.hold)));
+    const both2 = await Promise.all(
+      ['a', 'b'].map((letter) => allocator.allocate(sandbox(letter), wanted('80'), both, host.hold)),
+    );
     expect(both2.map(ports)).toEqual([['32768:80/tcp'], ['32769:80/tcp']]);
   });
 });
@@ -209,7 +229,8 @@ describe('change and restart', () => {
 describe('limits of the host', () => {
   test('the ephemeral range is read, with a fallback for nonsense', () => {
     expect(parseEphemeralRange('32768\t60999\n')).toEqual({ from: 32768, to: 60999 });
-    for (const text of [undefined, '', '60999 32768', '1 2 3', '0 100', '1 70000']) expect(parseEphemeralRange(text)).toEqual({ from: 49153, to: 65535 });
+    for (const text of [undefined, '', '60999 32768', '1 2 3', '0 100', '1 70000'])
+      expect(parseEphemeralRange(text)).toEqual({ from: 49153, to: 65535 });
   });
 
   test('reserved ports are read as numbers and ranges', () => {

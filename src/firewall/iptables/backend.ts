@@ -120,11 +120,13 @@ class IptablesFirewall implements Firewall {
   }
 
   async #restoreAll(texts: readonly string[]): Promise<void> {
-    const results = await Promise.allSettled(
-      FAMILIES.map((family, i) => (texts[i] === '' ? undefined : restoreRules(this.#options, family, texts[i] ?? ''))),
-    );
+    const results = await Promise.allSettled(FAMILIES.map((family, i) => this.#restore(family, texts[i] ?? '')));
     const failed = results.find((result) => result.status === 'rejected');
     if (failed !== undefined) throw failed.reason;
+  }
+
+  async #restore(family: IpFamily, text: string): Promise<void> {
+    if (text !== '') await restoreRules(this.#options, family, text);
   }
 
   #inverse(changes: Changes): Changes {
@@ -189,7 +191,10 @@ class IptablesFirewall implements Firewall {
       if (lastError === undefined && areJumpsRight) return;
     }
     if (lastError !== undefined) throw lastError;
-    throw new CnmError('firewall_failed', `the jumps from FORWARD to our chains do not stay in place in ${REWRITE_ATTEMPTS} attempts`);
+    throw new CnmError(
+      'firewall_failed',
+      `the jumps from FORWARD to our chains do not stay in place in ${REWRITE_ATTEMPTS} attempts`,
+    );
   }
 
   async #purge(family: IpFamily): Promise<void> {
@@ -199,6 +204,6 @@ class IptablesFirewall implements Firewall {
       .filter(({ lines }) => lines.length > 0)
       .map(({ table, lines }) => ['*' + table, ...lines, 'COMMIT', ''].join('\n'))
       .join('');
-    if (text !== '') await restoreRules(this.#options, family, text);
+    await this.#restore(family, text);
   }
 }

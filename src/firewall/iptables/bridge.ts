@@ -1,6 +1,6 @@
 /** Rules of one bridge network and of the instance itself, per family (spec 04 §6). Pure. */
 
-import { isLinkLocal, networkOf, prefixAddress, type IpFamily } from '../../base/index.ts';
+import { isLinkLocal, prefixAddress, type IpFamily } from '../../base/index.ts';
 import type { BridgeFamily, BridgeIntent } from '../contract.ts';
 import type { RuleSet, SharedRule } from '../diff.ts';
 import { addressText, linkText, prefixText, type ChainNames, type TableName } from './names.ts';
@@ -9,8 +9,13 @@ import { addressText, linkText, prefixText, type ChainNames, type TableName } fr
 export function compileBase(family: IpFamily, names: ChainNames): RuleSet<TableName> {
   const shared: SharedRule<TableName>[] = [];
   if (family === 4) shared.push({ table: 'raw', chain: names.raw, rule: `-d 127.0.0.0/8 ! -i lo -j ${names.loopback}` });
-  // A link-local client's answer could not find its way back through the translation.
-  else shared.push({ table: 'nat', chain: names.dnat, rule: '-s fe80::/10 -j RETURN' });
+  else {
+    // A link-local client's answer could not find its way back through the translation.
+    shared.push({ table: 'nat', chain: names.dnat, rule: '-s fe80::/10 -j RETURN' });
+    // Nor could an answer to ::1: IPv6 has no route_localnet, its input routing takes ::1 from lo alone. Untranslated, the
+    // connection is refused at once and the caller goes on to 127.0.0.1.
+    shared.push({ table: 'nat', chain: names.dnat, rule: '-d ::1/128 -j RETURN' });
+  }
   return {
     own: [
       {
@@ -51,7 +56,7 @@ export function compileBridge(intent: BridgeIntent, family: IpFamily, names: Cha
       intent.internal
         ? { table: 'filter', chain: names.internal, rule: `-i ${link} ! -o ${link} -j DROP` }
         : { table: 'filter', chain: names.outgoing, rule: `-i ${link} -j ACCEPT` },
-      ...(closed === undefined ? [] : [rawRule(names, `-d ${prefixText(networkOf(side.subnet))} -j ${raw.chain}`)]),
+      ...(closed === undefined ? [] : [rawRule(names, `-d ${prefixText(side.subnet)} -j ${raw.chain}`)]),
       // route_localnet, by which the host's 127.0.0.1 leads to published ports, must not lead endpoints to the host's own.
       ...(family === 4 ? [rawRule(names, `-d 127.0.0.0/8 -i ${link} -j DROP`)] : []),
       ...(intent.internal ? [] : sourceRules(link, side, names)),
@@ -67,12 +72,7 @@ function internalRules({ bridge, icc }: BridgeIntent): readonly string[] {
 }
 
 /** What reaches the bridge: answers, its own endpoints, published ports; the last rule also keeps networks apart. */
-function incomingRules(
-  intent: BridgeIntent,
-  side: BridgeFamily,
-  family: IpFamily,
-  names: ChainNames,
-): readonly string[] {
+function incomingRules(intent: BridgeIntent, side: BridgeFamily, family: IpFamily, names: ChainNames): readonly string[] {
   const link = linkText(intent.bridge);
   const published = `-j ${names.published(link)}`;
   // Only what came to a host port: an endpoint's published port is not open under the endpoint's own address.
@@ -81,7 +81,12 @@ function incomingRules(
   const rules = ['-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT', ...own];
   switch (side.mode) {
     case 'nat':
-      return [...rules, throughHostPort, ...intent.trustedInterfaces.map((name) => `-i ${linkText(name)} ${published}`), '-j DROP'];
+      return [
+        ...rules,
+        throughHostPort,
+        ...intent.trustedInterfaces.map((name) => `-i ${linkText(name)} ${published}`),
+        '-j DROP',
+      ];
     case 'nat-unprotected':
       return [...rules, '-j ACCEPT'];
     case 'routed':
@@ -96,7 +101,11 @@ function incomingRules(
  * stays reachable. Undefined where nobody is kept out, or where answers come back to the endpoints' own addresses because
  * nothing is masqueraded.
  */
-function rawRules({ bridge, internal, trustedInterfaces }: BridgeIntent, side: BridgeFamily, family: IpFamily): readonly string[] | undefined {
+function rawRules(
+  { bridge, internal, trustedInterfaces }: BridgeIntent,
+  side: BridgeFamily,
+  family: IpFamily,
+): readonly string[] | undefined {
   const isClosed = internal || (side.mode === 'nat' && side.masquerade);
   // Every link has link-local addresses; they are the bridge's alone nowhere.
   if (!isClosed || isLinkLocal(prefixAddress(side.subnet))) return undefined;
@@ -110,7 +119,7 @@ function rawRules({ bridge, internal, trustedInterfaces }: BridgeIntent, side: B
 
 function sourceRules(link: string, side: BridgeFamily, names: ChainNames): readonly SharedRule<TableName>[] {
   if (side.mode === 'routed' || side.mode === 'isolated') return [];
-  const subnet = prefixText(networkOf(side.subnet));
+  const subnet = prefixText(side.subnet);
   const rules: string[] = [];
   if (side.masquerade) {
     const target = side.snatTo === undefined ? 'MASQUERADE' : `SNAT --to-source ${addressText(side.snatTo)}`;

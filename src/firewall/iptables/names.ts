@@ -4,7 +4,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import { CnmError, prefixAddress, prefixLength, tryAddress, tryPrefix, type Address, type Prefix } from '../../base/index.ts';
+import { CnmError, networkOf, tryAddress, tryPrefix, type Address, type Prefix } from '../../base/index.ts';
 
 export type TableName = 'filter' | 'nat' | 'raw';
 export const TABLES: readonly TableName[] = ['filter', 'raw', 'nat'];
@@ -83,17 +83,18 @@ export function addressText(address: Address): string {
   return text;
 }
 
-/** A prefix as rule text. Throws bad_subnet. */
+/** A prefix as rule text, without host bits. Throws bad_subnet. */
 export function prefixText(prefix: Prefix): string {
   const text = tryPrefix(prefix);
   if (text === undefined) throw new CnmError('bad_subnet', `invalid prefix in a firewall rule: ${JSON.stringify(prefix)}`);
-  return `${prefixAddress(text)}/${prefixLength(text)}`;
+  return networkOf(text);
 }
 
 /** First and last port as rule text. Throws bad_port. */
 export function portText(from: number, to: number): string {
   for (const port of [from, to]) {
-    if (!Number.isInteger(port) || port < 1 || port > 65535) throw new CnmError('bad_port', `invalid port in a firewall rule: ${port}`);
+    if (!Number.isInteger(port) || port < 1 || port > 65535)
+      throw new CnmError('bad_port', `invalid port in a firewall rule: ${port}`);
   }
   return from === to ? String(from) : `${from}:${to}`;
 }

@@ -9,7 +9,12 @@ import type { RuleSet, SharedRule } from '../diff.ts';
 import { addressText, portText, type ChainNames, type TableName } from './names.ts';
 
 /** An endpoint's wish in one family; undefined where it has none. */
-export function compilePorts(owner: string, intent: PortsIntent, family: IpFamily, names: ChainNames): RuleSet<TableName> | undefined {
+export function compilePorts(
+  owner: string,
+  intent: PortsIntent,
+  family: IpFamily,
+  names: ChainNames,
+): RuleSet<TableName> | undefined {
   const rules = intent.rules.filter((rule) => familyOf(rule.address) === family && rule.mode !== 'isolated');
   if (rules.length === 0) return undefined;
   const chain = names.endpoint(owner);
@@ -21,7 +26,9 @@ export function compilePorts(owner: string, intent: PortsIntent, family: IpFamil
       ...(translations.length > 0 ? [{ table: 'nat' as const, chain, rules: translations }] : []),
     ],
     shared: [
-      ...(accepts.length > 0 ? destinations(rules).map((to) => sharedFilter(names.published(intent.bridge), `-d ${to} -j ${chain}`)) : []),
+      ...(accepts.length > 0
+        ? destinations(rules).map((to) => sharedFilter(names.published(intent.bridge), `-d ${to} -j ${chain}`))
+        : []),
       ...blockRules(rules, chain, names),
       ...loopbackRules(rules, names),
     ],
@@ -61,10 +68,15 @@ function runs<T>(items: readonly T[], port: (item: T) => number, key: (item: T) 
   return all;
 }
 
-const portMatch = (protocol: 'tcp' | 'udp', from: number, to: number): string => `-p ${protocol} -m ${protocol} --dport ${portText(from, to)}`;
+const portMatch = (protocol: 'tcp' | 'udp', from: number, to: number): string =>
+  `-p ${protocol} -m ${protocol} --dport ${portText(from, to)}`;
 
 function acceptRules(rules: readonly PortRule[]): readonly string[] {
-  const found = runs(rules.filter(isFiltered), (rule) => rule.port, (rule) => `${rule.protocol} ${rule.address}`);
+  const found = runs(
+    rules.filter(isFiltered),
+    (rule) => rule.port,
+    (rule) => `${rule.protocol} ${rule.address}`,
+  );
   return found.map(({ item, from, to }) => `-d ${hostText(item.address)} ${portMatch(item.protocol, from, to)} -j ACCEPT`);
 }
 
@@ -72,10 +84,13 @@ function translationRules(rules: readonly PortRule[]): readonly string[] {
   const translated = rules.filter((rule) => rule.hostPort !== 0);
   // A run needs no port of its own in its target only where the numbers stay the same.
   const key = (rule: PortRule): string =>
-    [rule.protocol, rule.hostAddress, rule.address, rule.hostPort === rule.port ? 'same' : `${rule.hostPort} ${rule.port}`].join(' ');
+    [rule.protocol, rule.hostAddress, rule.address, rule.hostPort === rule.port ? 'same' : `${rule.hostPort} ${rule.port}`].join(
+      ' ',
+    );
   return runs(translated, (rule) => rule.hostPort, key).map(({ item, from, to }) => {
     const to4 = addressText(item.address);
-    const target = item.hostPort === item.port ? to4 : familyOf(item.address) === 6 ? `[${to4}]:${item.port}` : `${to4}:${item.port}`;
+    const target =
+      item.hostPort === item.port ? to4 : familyOf(item.address) === 6 ? `[${to4}]:${item.port}` : `${to4}:${item.port}`;
     const destination = isUnspecified(item.hostAddress) ? '' : `-d ${hostText(item.hostAddress)} `;
     return `${destination}${portMatch(item.protocol, from, to)} -j DNAT --to-destination ${target}`;
   });
@@ -107,7 +122,11 @@ function blockRules(rules: readonly PortRule[], chain: string, names: ChainNames
 /** A port on the host's loopback is for the host alone, also where another link has route_localnet. */
 function loopbackRules(rules: readonly PortRule[], names: ChainNames): readonly SharedRule<TableName>[] {
   const local = rules.filter((rule) => rule.hostPort !== 0 && familyOf(rule.hostAddress) === 4 && isLoopback(rule.hostAddress));
-  const found = runs(local, (rule) => rule.hostPort, (rule) => `${rule.protocol} ${rule.hostAddress}`);
+  const found = runs(
+    local,
+    (rule) => rule.hostPort,
+    (rule) => `${rule.protocol} ${rule.hostAddress}`,
+  );
   return found.map(({ item, from, to }) => ({
     table: 'raw',
     chain: names.loopback,

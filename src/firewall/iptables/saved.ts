@@ -63,7 +63,8 @@ function jumps(names: ChainNames): Readonly<Record<TableName, readonly Jump[]>> 
 }
 
 /** Where a rule leads; what stands in quotes is somebody's comment. */
-const targetOf = (rule: string): string | undefined => / -[jg] (\S+)/.exec(` ${rule.replaceAll(/"(?:\\.|[^"\\])*"/g, '""')}`)?.[1];
+const targetOf = (rule: string): string | undefined =>
+  / -[jg] (\S+)/.exec(` ${rule.replaceAll(/"(?:\\.|[^"\\])*"/g, '""')}`)?.[1];
 
 /** True when FORWARD begins with the administrator's chain, then chains of ours and of other instances, each once. */
 function isForwardInOrder(rules: readonly string[], names: ChainNames): boolean {
@@ -79,7 +80,11 @@ function isForwardInOrder(rules: readonly string[], names: ChainNames): boolean 
 }
 
 /** Lines that give each of our jumps its place once; none when all is as it should be. */
-function jumpLines(table: TableName, saved: SavedTable | undefined, names: ChainNames): { readonly before: string[]; readonly after: string[] } {
+function jumpLines(
+  table: TableName,
+  saved: SavedTable | undefined,
+  names: ChainNames,
+): { readonly before: string[]; readonly after: string[] } {
   const before: string[] = [];
   const after: string[] = [];
   for (const { chain, rule, place } of jumps(names)[table]) {
@@ -108,7 +113,12 @@ function heldFromOutside(saved: SavedTable | undefined, names: ChainNames): Read
 }
 
 /** What goes around the rewrite of `wanted` chains in one table. */
-export function surround(table: TableName, saved: SavedTable | undefined, wanted: ReadonlySet<string>, names: ChainNames): Surroundings {
+export function surround(
+  table: TableName,
+  saved: SavedTable | undefined,
+  wanted: ReadonlySet<string>,
+  names: ChainNames,
+): Surroundings {
   const { before, after } = jumpLines(table, saved, names);
   const left = (saved?.chains ?? []).filter((chain) => names.isOurs(chain) && !wanted.has(chain));
   const held = heldFromOutside(saved, names);

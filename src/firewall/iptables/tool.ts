@@ -32,7 +32,8 @@ export async function restoreRules(options: ToolOptions, family: IpFamily, text:
 
 /** Throws kernel_lacks when the family's tool is missing or does not take our kinds of rules. */
 export async function probeRules(options: ToolOptions, family: IpFamily): Promise<void> {
-  const text = '*filter\n-A FORWARD -m conntrack --ctstate DNAT -j ACCEPT\nCOMMIT\n*nat\n-A POSTROUTING -m addrtype --src-type LOCAL -j MASQUERADE\nCOMMIT\n';
+  const text =
+    '*filter\n-A FORWARD -m conntrack --ctstate DNAT -j ACCEPT\nCOMMIT\n*nat\n-A POSTROUTING -m addrtype --src-type LOCAL -j MASQUERADE\nCOMMIT\n';
   try {
     await run(options, program(family, 'restore'), ['--noflush', '--test', '-w', String(LOCK_WAIT_SECONDS)], text);
   } catch (error) {
@@ -61,11 +62,14 @@ async function run({ host, lockFd }: ToolOptions, command: string, args: readonl
   });
   const result = await child;
   if (result === undefined) throw new CnmError('internal', `${command} was not started`);
-  if (!result.failed) return String(result.stdout ?? '');
+  if (!result.failed) return result.stdout;
   if (errnoOf(result.cause) === 'ENOENT' || result.code === 'ENOENT') {
     throw new CnmError('kernel_lacks', `${command} is not installed; the packet filter needs it (package iptables)`);
   }
-  throw new CnmError('firewall_failed', `${command} failed: ${failureText(String(result.stderr ?? ''), result.shortMessage ?? 'no message', input)}`);
+  throw new CnmError(
+    'firewall_failed',
+    `${command} failed: ${failureText(result.stderr, result.shortMessage ?? 'no message', input)}`,
+  );
 }
 
 /** The tool's own words, with the line that it names. */
