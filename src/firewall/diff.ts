@@ -11,7 +11,7 @@ export interface ChainAt<Table extends string> {
   readonly chain: string;
 }
 
-export interface OwnChain<Table extends string> extends ChainAt<Table> {
+interface OwnChain<Table extends string> extends ChainAt<Table> {
   readonly rules: readonly string[];
 }
 

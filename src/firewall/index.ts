@@ -1,2 +1,2 @@
 export type * from './contract.ts';
-export { openFirewall, type FirewallOptions } from './select.ts';
+export { openFirewall } from './select.ts';

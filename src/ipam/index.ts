@@ -1,4 +1,4 @@
 export * from './contract.ts';
-export { createDefaultIpam, GLOBAL_SPACE, LOCAL_SPACE, type DefaultIpamOptions } from './default.ts';
+export { createDefaultIpam, GLOBAL_SPACE, LOCAL_SPACE } from './default.ts';
 export { createNullIpam } from './null.ts';
 export { parseAddressPools, type AddressPool } from './pools.ts';

@@ -30,7 +30,7 @@ export interface ReportedPort {
 }
 
 /** The endpoint in one family; absent where it has no address. */
-export interface NatSide {
+interface NatSide {
   readonly address: Address;
   readonly mode: NatMode;
 }

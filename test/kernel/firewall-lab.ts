@@ -14,7 +14,7 @@ import type { BridgeFamily, BridgeIntent, FirewallChange, Intent, PortRule } fro
 import { openTcpClient, openTcpListener, openUdpSocket, type Mark } from '../../src/kernel/index.ts';
 import { hostAt, testHosts, type TestHost } from './support.ts';
 
-export type Place = 'client' | 'host' | 'a' | 'b' | 'c';
+type Place = 'client' | 'host' | 'a' | 'b' | 'c';
 export type Lab = Readonly<Record<Place, TestHost>>;
 
 const PLACES: readonly Place[] = ['client', 'host', 'a', 'b', 'c'];
@@ -134,7 +134,7 @@ export function askUdp(from: TestHost, address: string, port: number): Promise<s
 /** An owner's mark of which only the tag matters here. */
 export const markOf = (tag: string): Mark => ({ instanceId: tag.repeat(4), tag, liveGroup: 1, deadGroup: 2 });
 
-export const familyOf4 = (n: number, rest: Partial<BridgeFamily> = {}): BridgeFamily => ({
+const familyOf4 = (n: number, rest: Partial<BridgeFamily> = {}): BridgeFamily => ({
   subnet: `10.${n}.0.0/24` as Prefix,
   gateway: `10.${n}.0.1` as Address,
   mode: 'nat',
@@ -142,7 +142,7 @@ export const familyOf4 = (n: number, rest: Partial<BridgeFamily> = {}): BridgeFa
   ...rest,
 });
 
-export const familyOf6 = (n: number, rest: Partial<BridgeFamily> = {}): BridgeFamily => ({
+const familyOf6 = (n: number, rest: Partial<BridgeFamily> = {}): BridgeFamily => ({
   subnet: `fd0${n}::/64` as Prefix,
   gateway: `fd0${n}::1` as Address,
   mode: 'nat',
