@@ -11,8 +11,8 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 
-const UPSTREAM = new URL('upstream.mjs', import.meta.url).pathname;
-export const DIST = new URL('../../dist/', import.meta.url).pathname;
+export const DIST = process.env['PATCHBAY_DIST'] ?? new URL('../../dist/', import.meta.url).pathname;
+const UPSTREAM = join(DIST, '../test/e2e/upstream.mjs');
 
 /** Address of the machine and of the outside world on the wire between them (RFC 5737, RFC 3849). */
 export const WIRE = { host: '198.51.100.1', outside: '198.51.100.2', host6: '2001:db8:100::1', outside6: '2001:db8:100::2' } as const;

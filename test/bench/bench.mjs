@@ -1,0 +1,20 @@
+/** Bundles bench.ts (Node 20 runs no TypeScript) and runs it. `--rounds N` sets how often each figure is taken. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { rolldown } from 'rolldown';
+
+const root = new URL('../..', import.meta.url).pathname;
+const folder = join(root, 'node_modules/.cache/patchbay');
+mkdirSync(folder, { recursive: true });
+const build = await rolldown({
+  input: join(root, 'test/bench/bench.ts'),
+  platform: 'node',
+  external: ['koffi', 'netlink', 'classic-level'],
+  transform: { target: 'node20' },
+});
+const file = join(folder, 'bench.mjs');
+await build.write({ file, format: 'esm' });
+await build.close();
+const { exitCode } = await execa(process.execPath, [file, ...process.argv.slice(2)], { stdio: 'inherit', reject: false, env: { PATCHBAY_DIST: join(root, 'dist/') } });
+process.exitCode = exitCode;
