@@ -53,6 +53,7 @@ const fn = {
   fcntl: define('fcntl', ['int', 'int', 'long']),
   prctl: define('prctl', ['int', 'ulong', 'ulong', 'ulong', 'ulong']),
   ioctl: define('ioctl', ['int', 'ulong', 'ulong']),
+  abort: define('abort', [], 'void'),
   syscall: define('syscall', ['long', 'long', 'long', 'long', 'long'], 'long'),
 } as const;
 
@@ -88,6 +89,9 @@ export function allocateForever(size: number): NativeMemory {
   bytes.fill(0);
   return { address, bytes };
 }
+
+/** Ends the whole process with SIGABRT. Unlike process.abort, from a worker thread too. */
+export const abort = (): void => void fn.abort();
 
 // Namespaces and mounts
 
@@ -230,7 +234,7 @@ export const read = (fd: number, into: Uint8Array): number => retried(() => fn.r
 /** Octets written; -1 when it would block. */
 export const write = (fd: number, data: Uint8Array): number => retried(() => fn.write(fd, data, data.length), 'write', fd);
 
-/** Calls `ready` on the event loop when `fd` is readable, until closed; does not keep the process alive. */
+/** Calls `ready` on the event loop while `fd` is readable, until closed; does not keep the process alive. For any kind of descriptor. */
 export function watchReadable(fd: number, ready: () => void): { close(): void } {
   const handle = koffi.node.poll(fd, { readable: true }, ready);
   handle.unref();

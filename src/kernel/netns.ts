@@ -64,7 +64,7 @@ class OpenNetns implements Netns {
       this.#inside--;
       current = before;
       // Whatever ran next on this thread would act on the wrong namespace.
-      if (libc.setns(before, libc.CLONE_NEWNET) !== 0) process.abort();
+      if (libc.setns(before, libc.CLONE_NEWNET) !== 0) libc.abort();
     }
     if (isThenable(value)) {
       value.then(
@@ -136,7 +136,7 @@ export function createNetns(pinPath: string): Netns {
     try {
       libc.bindMount(THREAD_NETNS, pinPath);
     } finally {
-      if (libc.setns(current, libc.CLONE_NEWNET) !== 0) process.abort();
+      if (libc.setns(current, libc.CLONE_NEWNET) !== 0) libc.abort();
     }
   });
 }
@@ -147,7 +147,7 @@ export function temporaryNetns(): Netns {
   try {
     return adopt(THREAD_NETNS, openSync(THREAD_NETNS, constants.O_RDONLY));
   } finally {
-    if (libc.setns(current, libc.CLONE_NEWNET) !== 0) process.abort();
+    if (libc.setns(current, libc.CLONE_NEWNET) !== 0) libc.abort();
   }
 }
 

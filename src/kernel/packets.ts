@@ -8,7 +8,9 @@ import * as libc from './libc.ts';
 // struct mmsghdr, iovec and sockaddr on 64-bit Linux (bits/socket.h).
 const HEADER = { size: 64, name: 0, nameLength: 8, iov: 16, iovCount: 24, messageFlags: 48, length: 56 } as const;
 const IOVEC_SIZE = 16;
+/** struct sockaddr_in6, the longer of the two. */
 const NAME_SIZE = 28;
+const WORD = 4;
 
 /**
  * A row of packet slots. After `receive`, slot i holds a packet of `length(i)` octets in `packet(i)` from `source(i)`;
@@ -19,49 +21,41 @@ export class PacketRow {
   readonly capacity: number;
   /** Octets of each slot; longer packets are cut and marked by `truncated`. */
   readonly slotSize: number;
-  readonly #headers: libc.NativeMemory;
-  readonly #vectors: libc.NativeMemory;
-  readonly #names: libc.NativeMemory;
   readonly #packets: readonly Buffer[];
   readonly #sources: readonly Buffer[];
-  readonly #out: libc.NativeMemory;
-  readonly #outVectors: libc.NativeMemory;
-  readonly #slots: libc.NativeMemory;
+  readonly #in: HeaderRow;
+  readonly #out: HeaderRow;
   #answers = 0;
 
   constructor(capacity: number, slotSize: number) {
     this.capacity = capacity;
     this.slotSize = slotSize;
-    this.#slots = libc.allocateForever(capacity * slotSize);
-    this.#names = libc.allocateForever(capacity * NAME_SIZE);
-    [this.#headers, this.#vectors] = headerRow(capacity);
-    [this.#out, this.#outVectors] = headerRow(capacity);
+    const slots = libc.allocateForever(capacity * slotSize);
+    const names = libc.allocateForever(capacity * NAME_SIZE);
+    this.#in = new HeaderRow(capacity);
+    this.#out = new HeaderRow(capacity);
     const cut = (memory: libc.NativeMemory, size: number): Buffer[] =>
       Array.from({ length: capacity }, (_, i) => memory.bytes.subarray(i * size, (i + 1) * size));
-    this.#packets = cut(this.#slots, slotSize);
-    this.#sources = cut(this.#names, NAME_SIZE);
+    this.#packets = cut(slots, slotSize);
+    this.#sources = cut(names, NAME_SIZE);
     for (let i = 0; i < capacity; i++) {
-      this.#vectors.bytes.writeBigUInt64LE(this.#slots.address + BigInt(i * slotSize), i * IOVEC_SIZE);
-      this.#headers.bytes.writeBigUInt64LE(this.#names.address + BigInt(i * NAME_SIZE), i * HEADER.size + HEADER.name);
+      this.#in.point(i, slots.address + BigInt(i * slotSize), names.address + BigInt(i * NAME_SIZE));
     }
   }
 
   /** Number of packets that waited on `fd`, at most `capacity`; 0 when none did. Forgets earlier answers. */
   receive(fd: number): number {
     this.#answers = 0;
-    for (let i = 0; i < this.capacity; i++) {
-      this.#vectors.bytes.writeUInt32LE(this.slotSize, i * IOVEC_SIZE + 8);
-      this.#headers.bytes.writeUInt32LE(NAME_SIZE, i * HEADER.size + HEADER.nameLength);
-    }
-    return Math.max(0, libc.receiveMany(fd, this.#headers.address, this.capacity, libc.MSG.dontwait));
+    for (let i = 0; i < this.capacity; i++) this.#in.setLengths(i, this.slotSize, NAME_SIZE);
+    return Math.max(0, libc.receiveMany(fd, this.#in.address, this.capacity, libc.MSG.dontwait));
   }
 
   length(i: number): number {
-    return this.#headers.bytes.readUInt32LE(i * HEADER.size + HEADER.length);
+    return this.#in.word(i, HEADER.length);
   }
 
   truncated(i: number): boolean {
-    return (this.#headers.bytes.readUInt32LE(i * HEADER.size + HEADER.messageFlags) & libc.MSG.trunc) !== 0;
+    return (this.#in.word(i, HEADER.messageFlags) & libc.MSG.trunc) !== 0;
   }
 
   /** The whole slot; only the first `length(i)` octets came from the packet, the rest is older. */
@@ -75,19 +69,17 @@ export class PacketRow {
   source(i: number): Buffer {
     const source = this.#sources[i];
     if (source === undefined) throw new RangeError(`no packet slot ${i}`);
-    return source.subarray(0, this.#headers.bytes.readUInt32LE(i * HEADER.size + HEADER.nameLength));
+    return source.subarray(0, this.#in.word(i, HEADER.nameLength));
   }
 
   /** The first `length` octets of slot i go back to its sender with the next sendAnswers. */
   answer(i: number, length: number): void {
-    if (length > this.slotSize || this.#answers >= this.capacity) throw new RangeError('answer does not fit its slot');
-    const at = this.#answers++;
-    this.#outVectors.bytes.writeBigUInt64LE(this.#slots.address + BigInt(i * this.slotSize), at * IOVEC_SIZE);
-    this.#outVectors.bytes.writeBigUInt64LE(BigInt(length), at * IOVEC_SIZE + 8);
-    const header = at * HEADER.size;
-    this.#out.bytes.writeBigUInt64LE(this.#names.address + BigInt(i * NAME_SIZE), header + HEADER.name);
-    const nameLength = this.#headers.bytes.readUInt32LE(i * HEADER.size + HEADER.nameLength);
-    this.#out.bytes.writeUInt32LE(nameLength, header + HEADER.nameLength);
+    const at = this.#answers;
+    if (i < 0 || i >= this.capacity || at >= this.capacity || length > this.slotSize)
+      throw new RangeError('answer does not fit its slot');
+    this.#out.pointLike(at, this.#in, i);
+    this.#out.setLengths(at, length, this.#in.word(i, HEADER.nameLength));
+    this.#answers = at + 1;
   }
 
   /**
@@ -114,13 +106,50 @@ export class PacketRow {
   }
 }
 
-/** mmsghdr array whose entries point at an iovec each. */
-function headerRow(capacity: number): [libc.NativeMemory, libc.NativeMemory] {
-  const headers = libc.allocateForever(capacity * HEADER.size);
-  const vectors = libc.allocateForever(capacity * IOVEC_SIZE);
-  for (let i = 0; i < capacity; i++) {
-    headers.bytes.writeBigUInt64LE(vectors.address + BigInt(i * IOVEC_SIZE), i * HEADER.size + HEADER.iov);
-    headers.bytes.writeBigUInt64LE(1n, i * HEADER.size + HEADER.iovCount);
+/** An mmsghdr array with an iovec for each entry. Written by 32-bit words: 64-bit numbers would cost a bigint each. */
+class HeaderRow {
+  readonly address: bigint;
+  readonly #headers: Uint32Array;
+  readonly #vectors: Uint32Array;
+
+  constructor(capacity: number) {
+    const headers = libc.allocateForever(capacity * HEADER.size);
+    const vectors = libc.allocateForever(capacity * IOVEC_SIZE);
+    this.address = headers.address;
+    this.#headers = new Uint32Array(headers.bytes.buffer, headers.bytes.byteOffset, headers.bytes.length / WORD);
+    this.#vectors = new Uint32Array(vectors.bytes.buffer, vectors.bytes.byteOffset, vectors.bytes.length / WORD);
+    for (let i = 0; i < capacity; i++) {
+      headers.bytes.writeBigUInt64LE(vectors.address + BigInt(i * IOVEC_SIZE), i * HEADER.size + HEADER.iov);
+      headers.bytes.writeBigUInt64LE(1n, i * HEADER.size + HEADER.iovCount);
+    }
   }
-  return [headers, vectors];
+
+  word(i: number, offset: number): number {
+    const word = this.#headers[(i * HEADER.size + offset) / WORD];
+    if (word === undefined) throw new RangeError(`no packet slot ${i}`);
+    return word;
+  }
+
+  point(i: number, data: bigint, name: bigint): void {
+    this.#setPointer(this.#vectors, i * IOVEC_SIZE, Number(data & 0xffffffffn), Number(data >> 32n));
+    this.#setPointer(this.#headers, i * HEADER.size + HEADER.name, Number(name & 0xffffffffn), Number(name >> 32n));
+  }
+
+  /** Entry i gets the pointers of entry `j` of another row. */
+  pointLike(i: number, other: HeaderRow, j: number): void {
+    const data = (j * IOVEC_SIZE) / WORD;
+    const name = (j * HEADER.size + HEADER.name) / WORD;
+    this.#setPointer(this.#vectors, i * IOVEC_SIZE, other.#vectors[data] ?? 0, other.#vectors[data + 1] ?? 0);
+    this.#setPointer(this.#headers, i * HEADER.size + HEADER.name, other.#headers[name] ?? 0, other.#headers[name + 1] ?? 0);
+  }
+
+  setLengths(i: number, data: number, name: number): void {
+    this.#vectors[(i * IOVEC_SIZE + 8) / WORD] = data;
+    this.#headers[(i * HEADER.size + HEADER.nameLength) / WORD] = name;
+  }
+
+  #setPointer(words: Uint32Array, offset: number, low: number, high: number): void {
+    words[offset / WORD] = low;
+    words[offset / WORD + 1] = high;
+  }
 }

@@ -5,8 +5,12 @@ import { messageOf, type Logger } from '../base/index.ts';
 import type { Mark, Netns, Reaper } from './contract.ts';
 import { openRtnl } from './rtnl.ts';
 
-/** Kicks within this time share a pass, milliseconds. */
-const GATHER_MS = 20;
+/**
+ * A pass holds the kernel's rtnl lock, and whoever makes a link meanwhile waits for it. It starts once nobody has kicked for
+ * this long, but after the longer time in any case, milliseconds.
+ */
+const QUIET_MS = 150;
+const LONGEST_WAIT_MS = 1000;
 /** Pause before a failed pass is tried again, milliseconds. */
 const RETRY_MS = 200;
 const MAX_TRIES = 2;
@@ -16,7 +20,9 @@ class GroupReaper implements Reaper {
   readonly #group: number;
   readonly #log: Logger;
   #wanted = false;
+  #kicks = 0;
   #closed = false;
+  readonly #closing = new AbortController();
   #passes: Promise<void> | undefined;
 
   constructor(host: Netns, mark: Mark, log: Logger) {
@@ -28,6 +34,7 @@ class GroupReaper implements Reaper {
   kick(): void {
     if (this.#closed) return;
     this.#wanted = true;
+    this.#kicks++;
     this.#passes ??= this.#run();
   }
 
@@ -38,6 +45,7 @@ class GroupReaper implements Reaper {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#closing.abort();
     await this.#passes;
     this.#rtnl[Symbol.dispose]();
   }
@@ -45,12 +53,21 @@ class GroupReaper implements Reaper {
   async #run(): Promise<void> {
     try {
       while (this.#wanted) {
-        if (!this.#closed) await delay(GATHER_MS);
+        await this.#quiet();
         this.#wanted = false;
         await this.#pass();
       }
     } finally {
       this.#passes = undefined;
+    }
+  }
+
+  async #quiet(): Promise<void> {
+    const { signal } = this.#closing;
+    let seen = -1;
+    for (let waited = 0; waited < LONGEST_WAIT_MS && seen !== this.#kicks && !signal.aborted; waited += QUIET_MS) {
+      seen = this.#kicks;
+      await delay(QUIET_MS, undefined, { signal }).catch(() => {});
     }
   }
 

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { createNetns, currentNetns, openNetns, pinNetns, removeNetnsPin } from '../../src/kernel/index.ts';
-import { hostAt, testFolder, testHosts } from './support.ts';
+import { hostAt, runProgram, testFolder, testHosts } from './support.ts';
 
 const here = (): string => readlinkSync('/proc/thread-self/ns/net');
 
@@ -88,6 +88,34 @@ describe('a network namespace', () => {
     const untyped: () => unknown = () => Promise.reject(new Error('nobody waits for this'));
     expect(() => host.run(untyped as () => number)).toThrow('synchronous');
     expect(here()).toBe(home);
+  });
+
+  test.each(['main', 'worker'])('that cannot be left ends the process at once (%s thread)', async (thread) => {
+    const work = (kernel: string): string => `
+      import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs';
+      import { Worker, isMainThread } from 'node:worker_threads';
+      import { createNetns, removeNetnsPin } from '${kernel}/netns.ts';
+      function leaveNoWay() {
+        const pin = process.argv[2] + '/pin';
+        const home = readlinkSync('/proc/thread-self/ns/net');
+        const ns = createNetns(pin);
+        ns.run(() => {
+          removeNetnsPin(pin);
+          // Every descriptor of the namespace to go back to.
+          for (const fd of readdirSync('/proc/self/fd')) {
+            try {
+              if (readlinkSync('/proc/self/fd/' + fd) === home) closeSync(Number(fd));
+            } catch {}
+          }
+          console.log('inside');
+        });
+        console.log('outside');
+      }
+      if (isMainThread && ${JSON.stringify(thread)} === 'worker') new Worker(process.argv[1], { argv: process.argv.slice(2) });
+      else leaveNoWay();`;
+    const { signal, stdout } = await runProgram(work);
+    expect(signal).toBe('SIGABRT');
+    expect(stdout).not.toContain('outside');
   });
 
   test('is inherited by children started inside', async () => {

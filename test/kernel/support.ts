@@ -1,10 +1,11 @@
 /** Fresh namespaces that stand for hosts, for every test that needs a kernel. Nothing here touches the machine's own. */
 
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { rolldown } from 'rolldown';
 import { afterEach } from 'vitest';
 import { createNetns, removeNetnsPin, type Netns } from '../../src/kernel/index.ts';
 
@@ -56,6 +57,26 @@ export function testFolder(): string {
   return folder;
 }
 
+/**
+ * Runs a program of its own that imports from the kernel room, `kernel` being the path to it. Bundled first, since this
+ * project's sources are no JavaScript.
+ */
+export async function runProgram(source: (kernel: string) => string) {
+  const folder = testFolder();
+  const entry = join(folder, 'program.mjs');
+  writeFileSync(entry, source(join(import.meta.dirname, '../../src/kernel')));
+  const build = await rolldown({
+    input: entry,
+    platform: 'node',
+    external: ['koffi'],
+    transform: { target: 'node20' },
+    logLevel: 'silent',
+  });
+  await build.write({ file: join(folder, 'program.cjs'), format: 'cjs' });
+  const env = { NODE_PATH: join(import.meta.dirname, '../../node_modules') };
+  return execa(process.execPath, [join(folder, 'program.cjs'), folder], { env, timeout: 10_000, reject: false });
+}
+
 /** Makes `count` hosts, not connected to each other. Call it in a test or in beforeEach. */
 export async function testHosts(count: number): Promise<TestHost[]> {
   const folder = testFolder();
@@ -65,7 +86,7 @@ export async function testHosts(count: number): Promise<TestHost[]> {
     const netns = createNetns(path);
     pins.push({ path, netns });
     const exec: TestHost['exec'] = (command, args, options = {}) => start(path, command, args, options);
-    await exec('ip', ['link', 'set', 'lo', 'up']);
+    await netns.rtnl().batch([{ op: 'link.set', at: { name: 'lo' }, change: { up: true } }]);
     hosts.push({ host: netns, path, exec });
   }
   return hosts;
