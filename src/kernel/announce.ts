@@ -4,7 +4,7 @@ import { addressBytes, CnmError, familyOf, macBytes, parseAddress, type Address,
 import type { Netns } from './contract.ts';
 import * as libc from './libc.ts';
 
-export interface Announcement {
+interface Announcement {
   /** Index of the link in the namespace; it must be up. */
   readonly link: number;
   readonly mac: Mac;

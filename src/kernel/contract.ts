@@ -38,13 +38,13 @@ interface LinkCommon {
   readonly netns?: Netns;
 }
 
-export interface BridgeSettings {
+interface BridgeSettings {
   readonly stp?: boolean;
   readonly multicastSnooping?: boolean;
   readonly vlanFiltering?: boolean;
 }
 
-export interface VxlanSettings {
+interface VxlanSettings {
   readonly vni: number;
   readonly port?: number;
   readonly local?: Address;

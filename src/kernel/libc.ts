@@ -13,7 +13,7 @@ if (endianness() !== 'LE' || !['x64', 'arm64', 'riscv64', 'loong64'].includes(pr
 }
 
 /** Memory as the kernel may be given it: a typed array, or an address inside NativeMemory. */
-export type Pointer = Uint8Array | bigint | null;
+type Pointer = Uint8Array | bigint | null;
 
 // The program itself links against libc, so no library name (which differs between glibc and musl) is needed.
 const library = koffi.load(null);
@@ -51,7 +51,6 @@ const fn = {
   write: define('write', ['int', 'void *', 'size_t'], 'long'),
   flock: define('flock', ['int', 'int']),
   fcntl: define('fcntl', ['int', 'int', 'long']),
-  prctl: define('prctl', ['int', 'ulong', 'ulong', 'ulong', 'ulong']),
   ioctl: define('ioctl', ['int', 'ulong', 'ulong']),
   abort: define('abort', [], 'void'),
   syscall: define('syscall', ['long', 'long', 'long', 'long', 'long'], 'long'),
@@ -96,7 +95,7 @@ export const abort = (): void => void fn.abort();
 // Namespaces and mounts
 
 export const CLONE_NEWNET = 0x40000000;
-export const MS_BIND = 0x1000;
+const MS_BIND = 0x1000;
 export const MNT_DETACH = 2;
 export const UMOUNT_NOFOLLOW = 8;
 
@@ -259,9 +258,6 @@ export const pidfdOpen = (pid: number): number =>
 
 export const pidfdSendSignal = (pidfd: number, signal: number, pid: number): void =>
   void checked(fn.syscall(SYS_PIDFD_SEND_SIGNAL, pidfd, signal, 0, 0), 'pidfd_send_signal', `process ${pid}`);
-
-export const prctl = (option: number, a = 0, b = 0, c = 0, d = 0): number =>
-  checked(fn.prctl(option, a, b, c, d), 'prctl', `option ${option}`);
 
 /** Lets children keep the descriptor over exec, or not. */
 export const setInheritable = (fd: number, inheritable: boolean): void =>

@@ -159,7 +159,7 @@ const lacksNftables = (): CnmError =>
 /** nfnetlink answers so when nobody handles the subsystem, a chain type or an expression. */
 const LACKING = ['EOPNOTSUPP', 'ENOENT', 'EAFNOSUPPORT'];
 
-export interface ResolverRedirect {
+interface ResolverRedirect {
   /** Name of the nft table, which is ours alone. */
   readonly table: string;
   /** Ports on 127.0.0.11 that the resolver listens on. */

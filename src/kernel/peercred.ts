@@ -4,7 +4,7 @@ import * as libc from './libc.ts';
 
 const SO_PEERCRED = 17;
 
-export interface PeerCredentials {
+interface PeerCredentials {
   readonly pid: number;
   readonly uid: number;
   readonly gid: number;

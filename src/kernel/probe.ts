@@ -8,17 +8,7 @@ import { isRefusal, NETLINK_NETFILTER, NetlinkSocket } from './netlink.ts';
 import { temporaryNetns } from './netns.ts';
 import { installResolverRedirect } from './nft.ts';
 
-export type KernelFeature =
-  | 'veth'
-  | 'bridge'
-  | 'macvlan'
-  | 'ipvlan'
-  | 'vxlan'
-  | 'vlan'
-  | 'dummy'
-  | 'nf_tables'
-  | 'conntrack'
-  | 'xt';
+type KernelFeature = 'veth' | 'bridge' | 'macvlan' | 'ipvlan' | 'vxlan' | 'vlan' | 'dummy' | 'nf_tables' | 'conntrack' | 'xt';
 
 const MODULES: Readonly<Record<KernelFeature, string>> = {
   veth: 'veth',
@@ -33,7 +23,7 @@ const MODULES: Readonly<Record<KernelFeature, string>> = {
   xt: 'nft_compat or ip_tables',
 };
 
-export type KernelFeatures = Readonly<Record<KernelFeature, boolean>>;
+type KernelFeatures = Readonly<Record<KernelFeature, boolean>>;
 
 /** Lower link of the kinds that need one: half of a veth. */
 const LOWER = 10;

@@ -25,8 +25,8 @@ import { NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE } from './netlink.ts';
 
 const { NEWADDR, DELADDR, GETADDR, NEWROUTE, DELROUTE, GETROUTE, NEWRULE, DELRULE, GETRULE } = rt.MessageType;
 
-export const AF_INET = 2;
-export const AF_INET6 = 10;
+const AF_INET = 2;
+const AF_INET6 = 10;
 const SCOPE = { global: rt.RouteScope.UNIVERSE, link: rt.RouteScope.LINK, host: rt.RouteScope.HOST } as const;
 const RT_TABLE_MAIN = 254;
 const RTNH_F_ONLINK = 4;

@@ -10,7 +10,7 @@ const SO_REUSEADDR = 2;
 const SO_ATTACH_FILTER = 26;
 const IPV6_V6ONLY = 26;
 
-export interface SocketSpec {
+interface SocketSpec {
   readonly address: Address;
   /** 0: the kernel chooses; see localPort. */
   readonly port: number;
@@ -18,7 +18,7 @@ export interface SocketSpec {
   readonly v6Only?: boolean;
 }
 
-export interface UdpSpec extends SocketSpec {
+interface UdpSpec extends SocketSpec {
   /** SO_REUSEADDR: may share the port with sockets that also say so. Default false. */
   readonly reuse?: boolean;
   /** Nothing is ever received: for a socket that only keeps the port ours. Default false. */

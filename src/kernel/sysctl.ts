@@ -5,7 +5,7 @@ import { CnmError, errnoOf, KernelError } from '../base/index.ts';
 import type { Netns } from './contract.ts';
 
 /** `net.ipv4.ip_forward`, with slashes, or path segments where a segment (an interface's name) may hold dots. */
-export type SysctlKey = string | readonly string[];
+type SysctlKey = string | readonly string[];
 
 function pathOf(key: SysctlKey): string {
   const segments = typeof key === 'string' ? key.split(key.includes('/') ? '/' : '.') : key;

@@ -1,6 +1,7 @@
-/** Lets a bounded number of works run at once; the rest wait in order. */
+/** Kernel work off the JavaScript thread, a bounded number at once. */
 
-export class Turnstile {
+/** Lets a bounded number of works run at once; the rest wait in order. */
+class Turnstile {
   readonly #limit: number;
   readonly #waiting: (() => void)[] = [];
   #running = 0;

@@ -18,17 +18,17 @@ export interface TestHost {
   exec(command: string, args: readonly string[], options?: CommandOptions): Command;
 }
 
-export interface CommandOptions {
+interface CommandOptions {
   /** Text for standard input. */
   readonly input?: string;
   /** False: a non-zero exit is a result and no error. Default true. */
   readonly reject?: boolean;
 }
 
-export type Command = ReturnType<typeof start>;
+type Command = ReturnType<typeof start>;
 
 /** Changes with every run; short enough for names of links (15 octets). */
-export const runPrefix = `pbt-${randomBytes(3).toString('hex')}`;
+const runPrefix = `pbt-${randomBytes(3).toString('hex')}`;
 
 /** Longest life of one command, milliseconds. */
 const COMMAND_LIMIT_MS = 25_000;
