@@ -101,6 +101,6 @@ export function announce(netns: Netns, announcement: Announcement): void {
     const sent = libc.sendTo(fd, frame, to);
     if (sent !== frame.length) throw new CnmError('internal', `announcement of ${announcement.address} was not taken`);
   } finally {
-    libc.close(fd);
+    libc.closeOffThread(fd);
   }
 }
