@@ -11,7 +11,17 @@ import { Registry } from './driver/index.ts';
 import { openFirewall } from './firewall/index.ts';
 import { createDefaultIpam, createNullIpam, parseAddressPools } from './ipam/index.ts';
 import { openKeeper } from './keeper/index.ts';
-import { type FileLock, type Netns, createReaper, currentNetns, lockFile, markOf, newInstanceId, readSysctl, requireKernel } from './kernel/index.ts';
+import {
+  type FileLock,
+  type Netns,
+  createReaper,
+  currentNetns,
+  lockFile,
+  markOf,
+  newInstanceId,
+  readSysctl,
+  requireKernel,
+} from './kernel/index.ts';
 import { PortAllocator, parseEphemeralRange, parseReservedPorts } from './portmap/index.ts';
 import { openEmbeddedStore } from './store/index.ts';
 
@@ -41,10 +51,10 @@ export interface House extends AsyncDisposable {
 export async function openHouse(options: ComposeOptions): Promise<House> {
   const cleanup: (() => Promise<unknown> | unknown)[] = [];
   const close = async (): Promise<void> => {
-    for (const step of cleanup.splice(0).reverse()) await step();
+    for (const step of cleanup.splice(0).toReversed()) await step();
   };
   try {
-    requireKernel(['veth', 'bridge', 'nf_tables', 'conntrack']);
+    await requireKernel(['veth', 'bridge', 'nf_tables', 'conntrack']);
     const lock = lockFolders(options);
     cleanup.push(() => lock.close());
     const host = currentNetns();

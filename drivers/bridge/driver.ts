@@ -99,7 +99,8 @@ export function createBridgeDriver(parts: DriverParts): Driver {
       return {};
     },
     external: {
-      programExternalConnectivity: (_ctx, net, ep, roles, ports) => program(parts, net, ep, parseBridgeOptions(net), roles, ports),
+      programExternalConnectivity: (_ctx, net, ep, roles, ports) =>
+        program(parts, net, ep, parseBridgeOptions(net), roles, ports),
     },
     restorer: {
       async restore(_ctx, desired) {
@@ -132,12 +133,18 @@ function refuseConflict(known: ReadonlyMap<NetworkId, Known>, net: DriverNetwork
   for (const [id, other] of known) {
     if (id === net.id) continue;
     if (other.bridge === options.bridge) {
-      throw new CnmError('subnet_conflict', `cannot create network ${net.name}: bridge name ${options.bridge} is used by network ${other.name}`);
+      throw new CnmError(
+        'subnet_conflict',
+        `cannot create network ${net.name}: bridge name ${options.bridge} is used by network ${other.name}`,
+      );
     }
     for (const { prefix } of [...net.v4, ...net.v6]) {
       const overlapped = other.subnets.find((subnet) => prefixesOverlap(subnet, prefix));
       if (overlapped === undefined) continue;
-      throw new CnmError('subnet_conflict', `cannot create network ${net.name}: ${prefix} overlaps ${overlapped} of network ${other.name}`);
+      throw new CnmError(
+        'subnet_conflict',
+        `cannot create network ${net.name}: ${prefix} overlaps ${overlapped} of network ${other.name}`,
+      );
     }
   }
 }

@@ -26,7 +26,13 @@ export interface EndpointState {
 export const hostLinkName = (ep: { readonly id: string }): string => `veth${ep.id.slice(0, 7)}`;
 
 /** Makes the pair, enslaved and up, with its sandbox side addressed under its final name. A failure leaves nothing. */
-export async function plug(parts: DriverParts, bridge: number, ep: DriverEndpoint, options: BridgeOptions, at: JoinPlace): Promise<EndpointState> {
+export async function plug(
+  parts: DriverParts,
+  bridge: number,
+  ep: DriverEndpoint,
+  options: BridgeOptions,
+  at: JoinPlace,
+): Promise<EndpointState> {
   const host = parts.host.rtnl();
   const sandbox = at.netns.rtnl();
   const hostLink = hostLinkName(ep);
@@ -61,15 +67,25 @@ export async function plug(parts: DriverParts, bridge: number, ep: DriverEndpoin
 
 function setFamilySysctl(at: JoinPlace, v6: Prefix | undefined): void {
   // Absent where the host has no IPv6 at all.
-  writeSysctl(at.netns, ['net', 'ipv6', 'conf', at.ifname, 'disable_ipv6'], v6 === undefined ? '1' : '0', { optional: v6 === undefined });
+  writeSysctl(at.netns, ['net', 'ipv6', 'conf', at.ifname, 'disable_ipv6'], v6 === undefined ? '1' : '0', {
+    optional: v6 === undefined,
+  });
 }
 
 /** The host side comes up last: only then does the bridge forward at once, without waiting for the carrier's event. */
-function hostSide(bridge: number, name: string, options: BridgeOptions, addresses: readonly Address[], mac: Mac | undefined): RtnlOp[] {
+function hostSide(
+  bridge: number,
+  name: string,
+  options: BridgeOptions,
+  addresses: readonly Address[],
+  mac: Mac | undefined,
+): RtnlOp[] {
   return [
     { op: 'link.set', at: { name }, change: { hairpin: true, ...(!options.icc && { isolated: true }) } },
     // An address that was someone else's a moment ago: the host must not go on sending to the old MAC.
-    ...(mac === undefined ? [] : addresses.map((address): RtnlOp => ({ op: 'neighbour.replace', spec: { link: bridge, address, mac, state: 'stale' } }))),
+    ...(mac === undefined
+      ? []
+      : addresses.map((address): RtnlOp => ({ op: 'neighbour.replace', spec: { link: bridge, address, mac, state: 'stale' } }))),
     { op: 'link.set', at: { name }, change: { up: true } },
   ];
 }

@@ -57,7 +57,13 @@ export async function ensureBridge(
 async function makeBridge(parts: DriverParts, options: BridgeOptions, mac: Mac): Promise<Link> {
   const rtnl = parts.host.rtnl();
   // A fixed MAC: the kernel would otherwise take the lowest of the ports', and change it with them.
-  const spec = { kind: 'bridge', name: options.bridge, mac, group: parts.mark.liveGroup, ...(options.mtu && { mtu: options.mtu }) } as const;
+  const spec = {
+    kind: 'bridge',
+    name: options.bridge,
+    mac,
+    group: parts.mark.liveGroup,
+    ...(options.mtu && { mtu: options.mtu }),
+  } as const;
   await rtnl.batch([{ op: 'link.add', spec }]);
   return rtnl.link.get({ name: options.bridge });
 }
@@ -70,7 +76,10 @@ export async function removeBridge(parts: DriverParts, bridge: string): Promise<
   if (link === undefined || link.group !== parts.mark.liveGroup) return;
   const dead = `dead${link.index}`.slice(0, 15);
   await ignoring(['ENODEV'], () =>
-    rtnl.batch([{ op: 'link.set', at: { index: link.index }, change: { up: false } }, { op: 'link.set', at: { index: link.index }, change: { name: dead, group: parts.mark.deadGroup } }]),
+    rtnl.batch([
+      { op: 'link.set', at: { index: link.index }, change: { up: false } },
+      { op: 'link.set', at: { index: link.index }, change: { name: dead, group: parts.mark.deadGroup } },
+    ]),
   );
   parts.reaper.kick();
 }
@@ -92,7 +101,12 @@ function bridgeSysctls(parts: DriverParts, net: DriverNetwork, options: BridgeOp
 function forwarding(parts: DriverParts, net: DriverNetwork): void {
   const wanted = [
     ...(net.enableIPv4 ? [['net', 'ipv4', 'ip_forward']] : []),
-    ...(net.enableIPv6 ? [['net', 'ipv6', 'conf', 'default', 'forwarding'], ['net', 'ipv6', 'conf', 'all', 'forwarding']] : []),
+    ...(net.enableIPv6
+      ? [
+          ['net', 'ipv6', 'conf', 'default', 'forwarding'],
+          ['net', 'ipv6', 'conf', 'all', 'forwarding'],
+        ]
+      : []),
   ];
   for (const path of wanted) if (readSysctl(parts.host, path) !== '1') writeSysctl(parts.host, path, '1');
 }
@@ -100,11 +114,10 @@ function forwarding(parts: DriverParts, net: DriverNetwork): void {
 /** The bridge's own addresses: gateway of each family that has one. */
 export function bridgeAddresses(net: DriverNetwork, options: BridgeOptions): Prefix[] {
   const own = (pools: DriverNetwork['v4'], absent: boolean): Prefix[] =>
-    absent ? [] : pools.flatMap((pool) => (pool.gateway === undefined ? [] : makePrefix(pool.gateway, prefixLength(pool.prefix))));
-  return [
-    ...own(net.v4, options.inhibitIPv4 || options.mode4 === 'isolated'),
-    ...own(net.v6, options.mode6 === 'isolated'),
-  ];
+    absent
+      ? []
+      : pools.flatMap((pool) => (pool.gateway === undefined ? [] : makePrefix(pool.gateway, prefixLength(pool.prefix))));
+  return [...own(net.v4, options.inhibitIPv4 || options.mode4 === 'isolated'), ...own(net.v6, options.mode6 === 'isolated')];
 }
 
 async function setAddresses(rtnl: Rtnl, link: Link, net: DriverNetwork, options: BridgeOptions, created: boolean): Promise<void> {

@@ -128,10 +128,15 @@ const FE80 = 'fe80::/64' as Prefix;
 
 /** Checks what is known once subnets are leased. Throws too_many_subnets, bad_subnet, bad_aux_address. */
 export function checkSubnets(net: DriverNetwork): void {
-  for (const [family, pools] of [[4, net.v4], [6, net.v6]] as const) {
-    if (pools.length > 1) throw new CnmError('too_many_subnets', `bridge driver doesn't support multiple subnets for IPv${family}`);
+  for (const [family, pools] of [
+    [4, net.v4],
+    [6, net.v6],
+  ] as const) {
+    if (pools.length > 1)
+      throw new CnmError('too_many_subnets', `bridge driver doesn't support multiple subnets for IPv${family}`);
     const [pool] = pools;
-    if (pool === undefined && (family === 4 ? net.enableIPv4 : net.enableIPv6)) throw new CnmError('bad_subnet', `ipv${family} pool is empty`);
+    if (pool === undefined && (family === 4 ? net.enableIPv4 : net.enableIPv6))
+      throw new CnmError('bad_subnet', `ipv${family} pool is empty`);
     if (pool === undefined) continue;
     checkSubnet(pool, family);
     if (net.internal && containerGateway(pool) !== pool.gateway) {
@@ -145,7 +150,10 @@ function checkSubnet(pool: DriverPool, family: 4 | 6): void {
   const first = prefixAddress(pool.prefix);
   if (isMulticast(first)) throw new CnmError('bad_subnet', `subnet ${pool.prefix} is multicast`);
   if (family === 6 && prefixesOverlap(pool.prefix, FE80) && pool.prefix !== FE80) {
-    throw new CnmError('bad_subnet', `subnet ${pool.prefix} overlaps ${FE80}, which is link-local: only exactly that one is taken`);
+    throw new CnmError(
+      'bad_subnet',
+      `subnet ${pool.prefix} overlaps ${FE80}, which is link-local: only exactly that one is taken`,
+    );
   }
   const other = pool.aux[labels.auxGatewayIPv4] ?? pool.aux[labels.auxGatewayIPv6];
   if (other !== undefined && !prefixContains(pool.prefix, other)) {

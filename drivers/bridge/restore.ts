@@ -8,7 +8,10 @@ import { type BridgeState, bridgeIntent, ensureBridge } from './network.ts';
 import { parseBridgeOptions } from './options.ts';
 import { portsOf } from './publish.ts';
 
-export async function restoreNetwork(parts: DriverParts, wish: RestoreNetwork): Promise<{ report: RestoreReport; index?: number }> {
+export async function restoreNetwork(
+  parts: DriverParts,
+  wish: RestoreNetwork,
+): Promise<{ report: RestoreReport; index?: number }> {
   const { net, endpoints } = wish;
   const known = net.state as unknown as BridgeState;
   const links = [known.bridge, ...endpoints.map(({ ep }) => hostLinkName(ep))];

@@ -140,7 +140,8 @@ export function prefixesOverlap(a: Prefix, b: Prefix): boolean {
 /** Parses a unicast MAC in `aa:bb:…` or `aa-bb-…` form. Throws bad_mac. */
 export function parseMac(text: string): Mac {
   const normal = text.toLowerCase().replaceAll('-', ':');
-  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(normal)) throw new CnmError('bad_mac', `invalid MAC address: ${JSON.stringify(text)}`);
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(normal))
+    throw new CnmError('bad_mac', `invalid MAC address: ${JSON.stringify(text)}`);
   if (Number.parseInt(normal.slice(0, 2), 16) & 1 || normal === '00:00:00:00:00:00') {
     throw new CnmError('bad_mac', `MAC address ${normal} is not unicast`);
   }

@@ -21,9 +21,7 @@ export const networkCreateSchema = z.object({
   Scope: z.string().optional(),
   EnableIPv4: z.boolean().nullish(),
   EnableIPv6: z.boolean().nullish(),
-  IPAM: z
-    .object({ Driver: z.string().optional(), Options: stringMap, Config: z.array(ipamConfigSchema).nullish() })
-    .nullish(),
+  IPAM: z.object({ Driver: z.string().optional(), Options: stringMap, Config: z.array(ipamConfigSchema).nullish() }).nullish(),
   Internal: z.boolean().nullish(),
   Attachable: z.boolean().nullish(),
   Ingress: z.boolean().nullish(),
@@ -75,9 +73,6 @@ export const processSchema = z.object({ Pid: z.number().int().positive() });
 export type IpamConfigJson = z.input<typeof ipamConfigSchema>;
 export type NetworkCreateJson = z.input<typeof networkCreateSchema>;
 export type EndpointSettingsJson = z.input<typeof endpointSettingsSchema>;
-export type ConnectJson = z.input<typeof connectSchema>;
-export type DisconnectJson = z.input<typeof disconnectSchema>;
-export type PortBindingJson = z.input<typeof portBindingSchema>;
 export type SandboxCreateJson = z.input<typeof sandboxCreateSchema>;
 
 /** One network in an answer (spec 02 §3.2). */

@@ -53,7 +53,9 @@ export async function undoable<T>(work: (undo: Undo) => Promise<T>): Promise<T> 
 }
 
 /** Runs every step even when one fails, then throws one error that names all failures. For deletes, which never undo. */
-export async function attemptAll(steps: readonly (readonly [label: string, run: () => Promise<unknown> | unknown])[]): Promise<void> {
+export async function attemptAll(
+  steps: readonly (readonly [label: string, run: () => Promise<unknown> | unknown])[],
+): Promise<void> {
   const failures: { label: string; error: unknown }[] = [];
   for (const [label, run] of steps) {
     try {

@@ -12,4 +12,3 @@ export interface CliContext {
   /** The command's exit code when it is not 0. */
   exitCode: number;
 }
-

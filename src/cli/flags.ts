@@ -69,7 +69,8 @@ export function ipamConfig(flags: IpamFlags): IpamConfigJson[] {
     throw new UsageError('every ip-range or gateway must have a corresponding subnet');
   }
   subnets.forEach((a, i) => {
-    if (subnets.slice(0, i).some((b) => a.contains(b.address) || b.contains(a.address))) throw new UsageError('multiple overlapping subnet configuration is not supported');
+    if (subnets.slice(0, i).some((b) => a.contains(b.address) || b.contains(a.address)))
+      throw new UsageError('multiple overlapping subnet configuration is not supported');
   });
   const configs = subnets.map((subnet) => ({ subnet, json: { Subnet: subnet.text } as IpamConfigJson }));
   const home = (what: string, address: string, text: string) => {
@@ -79,12 +80,16 @@ export function ipamConfig(flags: IpamFlags): IpamConfigJson[] {
   };
   for (const range of ranges) {
     const { subnet, json } = home('range', subnetOf(range).address, range);
-    if (json.IPRange !== undefined) throw new UsageError(`cannot configure multiple ranges (${range}, ${json.IPRange}) on the same subnet (${subnet.text})`);
+    if (json.IPRange !== undefined)
+      throw new UsageError(`cannot configure multiple ranges (${range}, ${json.IPRange}) on the same subnet (${subnet.text})`);
     json.IPRange = range;
   }
   for (const gateway of gateways) {
     const { subnet, json } = home('gateway', gateway, gateway);
-    if (json.Gateway !== undefined) throw new UsageError(`cannot configure multiple gateways (${gateway}, ${json.Gateway}) for the same subnet (${subnet.text})`);
+    if (json.Gateway !== undefined)
+      throw new UsageError(
+        `cannot configure multiple gateways (${gateway}, ${json.Gateway}) for the same subnet (${subnet.text})`,
+      );
     json.Gateway = gateway;
   }
   for (const [name, address] of auxes) {
@@ -107,8 +112,10 @@ export interface EndpointFlags {
 
 /** Settings of one connection. Throws UsageError. */
 export function endpointSettings(flags: EndpointFlags): EndpointSettingsJson {
-  if (flags.ip !== undefined && isIP(flags.ip) !== 4) throw new UsageError(`invalid argument ${JSON.stringify(flags.ip)} for "--ip" flag: use an IPv4 address`);
-  if (flags.ip6 !== undefined && isIP(flags.ip6) !== 6) throw new UsageError(`invalid argument ${JSON.stringify(flags.ip6)} for "--ip6" flag: use an IPv6 address`);
+  if (flags.ip !== undefined && isIP(flags.ip) !== 4)
+    throw new UsageError(`invalid argument ${JSON.stringify(flags.ip)} for "--ip" flag: use an IPv4 address`);
+  if (flags.ip6 !== undefined && isIP(flags.ip6) !== 6)
+    throw new UsageError(`invalid argument ${JSON.stringify(flags.ip6)} for "--ip6" flag: use an IPv6 address`);
   return {
     IPAMConfig: {
       ...(flags.ip !== undefined && { IPv4Address: flags.ip }),
@@ -124,7 +131,8 @@ export function endpointSettings(flags: EndpointFlags): EndpointSettingsJson {
 }
 
 function wholeNumber(flag: string, text: string): number {
-  if (!/^[+-]?\d{1,10}$/.test(text)) throw new UsageError(`invalid argument ${JSON.stringify(text)} for "--${flag}" flag: use a whole number`);
+  if (!/^[+-]?\d{1,10}$/.test(text))
+    throw new UsageError(`invalid argument ${JSON.stringify(text)} for "--${flag}" flag: use a whole number`);
   return Number(text);
 }
 
@@ -137,7 +145,8 @@ export function networkFlag(text: string): { name: string; settings: EndpointSet
   for (const part of text.split(',')) {
     const at = part.indexOf('=');
     const key = part.slice(0, Math.max(at, 0)).trim().toLowerCase();
-    if (!(LONG_KEYS as readonly string[]).includes(key)) throw new UsageError(`invalid field ${JSON.stringify(part)} in --network: there are ${LONG_KEYS.join(', ')}`);
+    if (!(LONG_KEYS as readonly string[]).includes(key))
+      throw new UsageError(`invalid field ${JSON.stringify(part)} in --network: there are ${LONG_KEYS.join(', ')}`);
     values.set(key, [...(values.get(key) ?? []), part.slice(at + 1)]);
   }
   const one = (key: (typeof LONG_KEYS)[number]): string | undefined => values.get(key)?.at(-1);

@@ -11,7 +11,21 @@ import type { CliContext } from './context.ts';
 export const DEFAULT_HOST = 'unix:///run/patchbay/patchbay.sock';
 
 /** Long boolean flags of all commands; `=true` and `=false` are taken for each. */
-export const BOOLEAN_FLAGS = ['internal', 'ipv4', 'ipv6', 'attachable', 'ingress', 'config-only', 'force', 'quiet', 'no-trunc', 'verbose', 'detach', 'rm', 'follow'];
+export const BOOLEAN_FLAGS = [
+  'internal',
+  'ipv4',
+  'ipv6',
+  'attachable',
+  'ingress',
+  'config-only',
+  'force',
+  'quiet',
+  'no-trunc',
+  'verbose',
+  'detach',
+  'rm',
+  'follow',
+];
 
 export function createProgram(context: Omit<CliContext, 'client'>, environment: NodeJS.ProcessEnv): Command {
   const program = new Command('network')
@@ -26,7 +40,8 @@ export function createProgram(context: Omit<CliContext, 'client'>, environment: 
   addSandboxCommands(program, full);
   addRunCommands(program, full);
   addSystemCommands(program, full);
-  for (const command of allCommands(program)) command.exitOverride().configureOutput({ writeOut: context.out, writeErr: context.err }).allowExcessArguments(false);
+  for (const command of allCommands(program))
+    command.exitOverride().configureOutput({ writeOut: context.out, writeErr: context.err }).allowExcessArguments(false);
   return program;
 }
 

@@ -22,7 +22,10 @@ export function renderList(rows: readonly Row[], table: Table, options: ListOpti
   const { format } = options;
   if (options.quiet === true) return lines(rows.map((row) => String(row['ID'])));
   if (format === undefined || format === '' || format === 'table') {
-    return tabulated([table.columns.map((c) => table.headings[c] ?? c), ...rows.map((row) => table.columns.map((c) => String(row[c])))]);
+    return tabulated([
+      table.columns.map((c) => table.headings[c] ?? c),
+      ...rows.map((row) => table.columns.map((c) => String(row[c]))),
+    ]);
   }
   if (format === 'json') return lines(rows.map((row) => JSON.stringify(sorted(row))));
   if (format === 'raw') return rows.map((row) => lines(table.columns.map((c) => `${snake(c)}: ${String(row[c])}`))).join('\n');
@@ -45,7 +48,11 @@ const snake = (name: string): string => (name === 'ID' ? 'network_id' : name.toL
 const lines = (all: readonly string[]): string => all.map((line) => `${line}\n`).join('');
 
 function sorted(row: Row): Row {
-  return Object.fromEntries(Object.entries(row).filter(([, value]) => typeof value !== 'function').sort(([a], [b]) => (a < b ? -1 : 1)));
+  return Object.fromEntries(
+    Object.entries(row)
+      .filter(([, value]) => typeof value !== 'function')
+      .sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
 }
 
 /** Least width of a column with its padding, as the reference has it. */
@@ -55,7 +62,11 @@ const MIN_WIDTH = 10;
 function tabulated(cells: readonly (readonly string[])[]): string {
   const widths: number[] = [];
   for (const row of cells) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)));
-  return lines(cells.map((row) => row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(Math.max((widths[i] ?? 0) + 3, MIN_WIDTH)))).join('')));
+  return lines(
+    cells.map((row) =>
+      row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd(Math.max((widths[i] ?? 0) + 3, MIN_WIDTH)))).join(''),
+    ),
+  );
 }
 
 /** Natural order: digit runs compare as numbers, of any length. */

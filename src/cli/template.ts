@@ -5,7 +5,14 @@ import { UsageError } from './client.ts';
 type Node =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'value'; readonly pipe: Pipe; readonly declares?: string }
-  | { readonly kind: 'range'; readonly pipe: Pipe; readonly key?: string; readonly item?: string; readonly body: Node[]; readonly otherwise: Node[] }
+  | {
+      readonly kind: 'range';
+      readonly pipe: Pipe;
+      readonly key?: string;
+      readonly item?: string;
+      readonly body: Node[];
+      readonly otherwise: Node[];
+    }
   | { readonly kind: 'if' | 'with'; readonly pipe: Pipe; readonly body: Node[]; readonly otherwise: Node[] };
 
 /** Commands joined by `|`; each is an operand followed by arguments. */
@@ -82,7 +89,9 @@ class Parser {
     const match = /^(range|if|with)\s+(.*)$/s.exec(text);
     if (match === null) {
       const declared = /^(\$\w+)\s*:?=\s*(.*)$/s.exec(text);
-      return declared === null ? { kind: 'value', pipe: parsePipe(text) } : { kind: 'value', pipe: parsePipe(declared[2] ?? ''), declares: declared[1] ?? '' };
+      return declared === null
+        ? { kind: 'value', pipe: parsePipe(text) }
+        : { kind: 'value', pipe: parsePipe(declared[2] ?? ''), declares: declared[1] ?? '' };
     }
     const kind = match[1] as 'range' | 'if' | 'with';
     const names = kind === 'range' ? /^(\$\w+)(?:\s*,\s*(\$\w+))?\s*:=\s*(.*)$/s.exec(match[2] ?? '') : null;
@@ -149,7 +158,8 @@ function readGroup(reader: Reader): Operand {
   const end = reader.tokens[reader.at++] as RegExpExecArray;
   // `(index .X 0).Name`: the fields follow without a space.
   const next = reader.tokens[reader.at];
-  if (next?.[5] === undefined || next[4] !== undefined || next.index !== end.index + end[0].length || next[5] === '.') return { kind: 'group', pipe, fields: [] };
+  if (next?.[5] === undefined || next[4] !== undefined || next.index !== end.index + end[0].length || next[5] === '.')
+    return { kind: 'group', pipe, fields: [] };
   reader.at++;
   return { kind: 'group', pipe, fields: next[5].slice(1).split('.') };
 }
@@ -159,7 +169,8 @@ function operandOf(token: RegExpExecArray): Operand {
   if (quoted !== undefined) return { kind: 'literal', value: JSON.parse(quoted) };
   if (raw !== undefined) return { kind: 'literal', value: raw };
   if (number !== undefined) return { kind: 'literal', value: Number(number) };
-  if (path !== undefined) return { kind: 'path', ...(root !== undefined && { root }), fields: path === '.' ? [] : path.slice(1).split('.') };
+  if (path !== undefined)
+    return { kind: 'path', ...(root !== undefined && { root }), fields: path === '.' ? [] : path.slice(1).split('.') };
   if (variable !== undefined) return { kind: 'path', root: variable, fields: [] };
   if (word === 'true' || word === 'false') return { kind: 'literal', value: word === 'true' };
   if (word === 'nil') return { kind: 'literal', value: null };
@@ -189,7 +200,9 @@ function render(node: Node, scope: Scope): string {
 }
 
 function renderRange(node: Extract<Node, { kind: 'range' }>, value: unknown, scope: Scope): string {
-  const entries = Array.isArray(value) ? [...value.entries()] : Object.entries((value ?? {}) as object).sort(([a], [b]) => (a < b ? -1 : 1));
+  const entries = Array.isArray(value)
+    ? [...value.entries()]
+    : Object.entries((value ?? {}) as object).sort(([a], [b]) => (a < b ? -1 : 1));
   if (entries.length === 0) return renderAll(node.otherwise, scope);
   return entries
     .map(([key, item]) => {
@@ -251,7 +264,11 @@ function isTrue(value: unknown): boolean {
 function show(value: unknown): string {
   if (value === undefined || value === null) return '<no value>';
   if (Array.isArray(value)) return `[${value.map(show).join(' ')}]`;
-  if (typeof value === 'object') return `map[${Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([k, v]) => `${k}:${show(v)}`).join(' ')}]`;
+  if (typeof value === 'object')
+    return `map[${Object.entries(value)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([k, v]) => `${k}:${show(v)}`)
+      .join(' ')}]`;
   return String(value);
 }
 
@@ -270,10 +287,17 @@ const functions: Readonly<Record<string, (...args: never[]) => unknown>> = {
   print: (...values: unknown[]) => values.map(show).join(''),
   printf: (format: unknown, ...values: unknown[]) => {
     let i = 0;
-    return text(format).replace(/%[svdq%]/g, (verb) => (verb === '%%' ? '%' : verb === '%q' ? JSON.stringify(text(values[i++])) : show(values[i++])));
+    return text(format).replace(/%[svdq%]/g, (verb) =>
+      verb === '%%' ? '%' : verb === '%q' ? JSON.stringify(text(values[i++])) : show(values[i++]),
+    );
   },
-  index: (value: unknown, ...keys: unknown[]) => keys.reduce((at: unknown, key) => (at === null || at === undefined ? undefined : (at as Record<string, unknown>)[String(key)]), value),
-  len: (value: unknown) => (typeof value === 'string' || Array.isArray(value) ? value.length : Object.keys((value ?? {}) as object).length),
+  index: (value: unknown, ...keys: unknown[]) =>
+    keys.reduce(
+      (at: unknown, key) => (at === null || at === undefined ? undefined : (at as Record<string, unknown>)[String(key)]),
+      value,
+    ),
+  len: (value: unknown) =>
+    typeof value === 'string' || Array.isArray(value) ? value.length : Object.keys((value ?? {}) as object).length,
   not: (value: unknown) => !isTrue(value),
   and: (...values: unknown[]) => values.find((v) => !isTrue(v)) ?? values.at(-1),
   or: (...values: unknown[]) => values.find(isTrue) ?? values.at(-1),

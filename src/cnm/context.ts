@@ -1,6 +1,6 @@
 /** What every use case works with, and the values that drivers are handed. */
 
-import { type Address, type Env, CnmError, KeyedLock, familyOf } from '../base/index.ts';
+import { type Address, type Env, CnmError, KeyedLock } from '../base/index.ts';
 import type { Ctx, Driver, DriverEndpoint, DriverNetwork, DriverRegistry, IpamRegistry } from '../driver/index.ts';
 import type { Firewall } from '../firewall/index.ts';
 import type { KeeperLink } from '../keeper/index.ts';
@@ -28,7 +28,10 @@ export interface ControllerParts {
   /** Nameservers for every sandbox that names none; empty: the host's own. */
   readonly dns: readonly Address[];
   /** Default network: its device is chosen, adopted (`name`), or there is none. */
-  readonly defaultBridge: { readonly kind: 'auto' } | { readonly kind: 'adopt'; readonly name: string } | { readonly kind: 'none' };
+  readonly defaultBridge:
+    | { readonly kind: 'auto' }
+    | { readonly kind: 'adopt'; readonly name: string }
+    | { readonly kind: 'none' };
 }
 
 /** The parts and the state that use cases share. */
@@ -87,8 +90,3 @@ export function driverEndpoint(ep: EndpointRecord): DriverEndpoint {
 
 /** Names are served on user-defined networks only (spec 08 W1). */
 export const servesNames = (net: NetworkRecord): boolean => !isPredefined(net.name) && !net.ingress && !net.configOnly;
-
-export const familiesPresent = (addresses: readonly Address[]): { v4: boolean; v6: boolean } => ({
-  v4: addresses.some((a) => familyOf(a) === 4),
-  v6: addresses.some((a) => familyOf(a) === 6),
-});

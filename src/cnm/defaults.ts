@@ -11,7 +11,10 @@ const MAX_DEFAULT_BRIDGES = 64;
 /** Makes what is missing and takes away a default bridge that is wished no longer. A failure is logged: it never stops the start. */
 export async function ensureDefaults(cnm: Cnm): Promise<void> {
   const present = new Set(cnm.state.allNetworks().map((n) => n.name));
-  for (const [name, driver] of [['none', 'null'], ['host', 'host']] as const) {
+  for (const [name, driver] of [
+    ['none', 'null'],
+    ['host', 'host'],
+  ] as const) {
     if (!present.has(name)) await makeNetwork(cnm, { name, driver }, contextOf());
   }
   try {
@@ -36,7 +39,12 @@ async function ensureBridge(cnm: Cnm): Promise<void> {
   const name = wish.kind === 'adopt' ? await existingBridge(cnm, wish.name) : await freeDevice(cnm);
   await makeNetwork(
     cnm,
-    { name: 'bridge', driver: 'bridge', options: { [labels.bridgeName]: name, [labels.defaultBridge]: 'true' }, ...(await adoptedSubnet(cnm, wish)) },
+    {
+      name: 'bridge',
+      driver: 'bridge',
+      options: { [labels.bridgeName]: name, [labels.defaultBridge]: 'true' },
+      ...(await adoptedSubnet(cnm, wish)),
+    },
     contextOf(),
   );
 }
@@ -44,13 +52,19 @@ async function ensureBridge(cnm: Cnm): Promise<void> {
 async function existingBridge(cnm: Cnm, name: string): Promise<string> {
   const link = await cnm.host.rtnl().link.find({ name });
   if (link?.kind !== 'bridge') {
-    throw new CnmError('bad_config', `--bridge ${name}: ${link === undefined ? 'there is no such link' : 'it is not a bridge'}; it must be made before`);
+    throw new CnmError(
+      'bad_config',
+      `--bridge ${name}: ${link === undefined ? 'there is no such link' : 'it is not a bridge'}; it must be made before`,
+    );
   }
   return name;
 }
 
 /** An adopted bridge that has an IPv4 address keeps it: its subnet becomes the network's. */
-async function adoptedSubnet(cnm: Cnm, wish: Cnm['defaultBridge']): Promise<{ ipam?: { config: { subnet: string; gateway: string }[] } }> {
+async function adoptedSubnet(
+  cnm: Cnm,
+  wish: Cnm['defaultBridge'],
+): Promise<{ ipam?: { config: { subnet: string; gateway: string }[] } }> {
   if (wish.kind !== 'adopt') return {};
   const rtnl = cnm.host.rtnl();
   const { index } = await rtnl.link.get({ name: wish.name });

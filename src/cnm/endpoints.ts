@@ -2,7 +2,16 @@
 
 import { type EndpointId, CnmError, attemptAll, newEndpointId, shortId, undoable } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
-import { type Cnm, contextOf, driverEndpoint, driverNetwork, driverOf, refuseWhenClosing, servesNames, stillWanted } from './context.ts';
+import {
+  type Cnm,
+  contextOf,
+  driverEndpoint,
+  driverNetwork,
+  driverOf,
+  refuseWhenClosing,
+  servesNames,
+  stillWanted,
+} from './context.ts';
 import { joinEndpoint, leaveEndpoint } from './join.ts';
 import { type EndpointRecord, type NetworkRecord, OWN, RECORD_SCHEMA, type SandboxRecord } from './records.ts';
 import { type CheckedEndpoint, type EndpointSpec, checkEndpoint, isPredefined } from './spec.ts';
@@ -68,7 +77,10 @@ export async function deleteEndpoint(cnm: Cnm, id: EndpointId): Promise<void> {
   if (net !== undefined) {
     await cnm.state.commit({ endpoints: [{ ...ep, phase: 'deleting' }] });
     await attemptAll([
-      ['delete endpoint', () => cnm.drivers.find(net.driver)?.deleteEndpoint(contextOf(), driverNetwork(net), driverEndpoint(ep))],
+      [
+        'delete endpoint',
+        () => cnm.drivers.find(net.driver)?.deleteEndpoint(contextOf(), driverNetwork(net), driverEndpoint(ep)),
+      ],
       ['release addresses', () => releaseAddresses(cnm, net, ep)],
     ]);
   }
@@ -95,7 +107,13 @@ export function checkConnect(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecor
 }
 
 /** Creates an endpoint and joins it; when it returns the names resolve. The caller holds the sandbox's lock. */
-export async function attach(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord, asked: CheckedEndpoint, ctx: Ctx): Promise<EndpointRecord> {
+export async function attach(
+  cnm: Cnm,
+  net: NetworkRecord,
+  sandbox: SandboxRecord,
+  asked: CheckedEndpoint,
+  ctx: Ctx,
+): Promise<EndpointRecord> {
   return undoable(async (undo) => {
     const ep = await createEndpoint(cnm, net, sandbox, asked, ctx);
     undo.add('delete endpoint', () => deleteEndpoint(cnm, ep.id));
@@ -110,7 +128,13 @@ export async function detach(cnm: Cnm, id: EndpointId): Promise<void> {
 }
 
 /** The live connect of the API. */
-export async function connect(cnm: Cnm, term: string, sandboxTerm: string, spec: EndpointSpec, signal?: AbortSignal): Promise<EndpointRecord> {
+export async function connect(
+  cnm: Cnm,
+  term: string,
+  sandboxTerm: string,
+  spec: EndpointSpec,
+  signal?: AbortSignal,
+): Promise<EndpointRecord> {
   refuseWhenClosing(cnm);
   const net = cnm.state.network(term);
   const { id } = cnm.state.sandbox(sandboxTerm);
@@ -124,11 +148,21 @@ export async function connect(cnm: Cnm, term: string, sandboxTerm: string, spec:
 function checkModes(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord): void {
   const kind = driverOf(cnm, net).capabilities.sandbox;
   if (kind === 'host') {
-    throw new CnmError('not_supported_here', 'cannot connect container to host network - container must be created in host network mode');
+    throw new CnmError(
+      'not_supported_here',
+      'cannot connect container to host network - container must be created in host network mode',
+    );
   }
-  if (sandbox.mode === 'host') throw new CnmError('not_supported_here', 'container sharing network namespace with the host cannot be connected to any other network');
+  if (sandbox.mode === 'host')
+    throw new CnmError(
+      'not_supported_here',
+      'container sharing network namespace with the host cannot be connected to any other network',
+    );
   if (kind === 'none' || sandbox.mode === 'none') {
-    throw new CnmError('not_supported_here', 'container cannot be connected to multiple networks with one of the networks in private (none) mode');
+    throw new CnmError(
+      'not_supported_here',
+      'container cannot be connected to multiple networks with one of the networks in private (none) mode',
+    );
   }
 }
 
@@ -136,7 +170,9 @@ function checkModes(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord): void 
 export async function disconnect(cnm: Cnm, term: string, sandboxTerm: string, force: boolean): Promise<EndpointRecord> {
   refuseWhenClosing(cnm);
   const net = cnm.state.network(term);
-  const ghost = force ? cnm.state.endpointsOfNetwork(net.id).find((ep) => ep.name === sandboxTerm && ep.sandbox === undefined) : undefined;
+  const ghost = force
+    ? cnm.state.endpointsOfNetwork(net.id).find((ep) => ep.name === sandboxTerm && ep.sandbox === undefined)
+    : undefined;
   if (ghost !== undefined) {
     await deleteEndpoint(cnm, ghost.id);
     return ghost;
@@ -146,7 +182,8 @@ export async function disconnect(cnm: Cnm, term: string, sandboxTerm: string, fo
     const sandbox = cnm.state.sandbox(id);
     const ep = cnm.state.endpointsOfSandbox(id).find((e) => e.network === net.id);
     if (ep === undefined) throw new CnmError('not_connected', `container ${sandbox.id} is not connected to network ${net.name}`);
-    if (sandbox.mode === 'host') throw new CnmError('not_supported_here', 'container cannot be disconnected from host network or connected to host network');
+    if (sandbox.mode === 'host')
+      throw new CnmError('not_supported_here', 'container cannot be disconnected from host network or connected to host network');
     await detach(cnm, ep.id);
     return ep;
   });

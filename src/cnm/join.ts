@@ -19,7 +19,10 @@ export const joinSteps: readonly JoinStep[] = [resolverStep, linkStep, gatewaySt
 export async function joinEndpoint(cnm: Cnm, id: EndpointId, sandboxId: SandboxId, ctx: Ctx): Promise<EndpointRecord> {
   const { ep, sandbox } = recordsOf(cnm, id, sandboxId);
   if (ep.phase !== 'ready') {
-    throw new CnmError('already_joined', `endpoint ${ep.name} (${shortId(ep.id)}) is ${ep.phase}: another sandbox is attached to it`);
+    throw new CnmError(
+      'already_joined',
+      `endpoint ${ep.name} (${shortId(ep.id)}) is ${ep.phase}: another sandbox is attached to it`,
+    );
   }
   using netns = openSandboxNetns(sandbox);
   const a = attachment(cnm, ctx, { ...ep, sandbox: sandboxId, phase: 'joining' }, sandbox, netns);
@@ -70,7 +73,10 @@ export function attachment(cnm: Cnm, ctx: Ctx, ep: EndpointRecord, sandbox: Sand
 
 /** Writes the endpoint, the others that a step touched, and the sandbox, whose process may have ended meanwhile. */
 async function commitAll(a: Attachment, endpoints: readonly EndpointRecord[]): Promise<void> {
-  await a.cnm.state.commit({ endpoints: [...endpoints, ...a.touched.values()], sandboxes: [withoutProcessLoss(a.cnm, a.sandbox)] });
+  await a.cnm.state.commit({
+    endpoints: [...endpoints, ...a.touched.values()],
+    sandboxes: [withoutProcessLoss(a.cnm, a.sandbox)],
+  });
 }
 
 /** The process fields change outside the sandbox's lock: take them as they are now. */
@@ -83,7 +89,8 @@ function withoutProcessLoss(cnm: Cnm, sandbox: SandboxRecord): SandboxRecord {
 /** Opens the sandbox's namespace by its pin. Throws bad_netns when it is gone or is another one. */
 export function openSandboxNetns(sandbox: SandboxRecord): Netns {
   const netns = tryOpenSandboxNetns(sandbox);
-  if (netns === undefined) throw new CnmError('bad_netns', `the network namespace of sandbox ${sandbox.name} is gone: ${sandbox.key}`);
+  if (netns === undefined)
+    throw new CnmError('bad_netns', `the network namespace of sandbox ${sandbox.name} is gone: ${sandbox.key}`);
   return netns;
 }
 
@@ -92,7 +99,8 @@ export function tryOpenSandboxNetns(sandbox: SandboxRecord): Netns | undefined {
   try {
     netns = openNetns(sandbox.key);
   } catch (error) {
-    if (errnoOf(error) !== undefined || (error instanceof Error && 'code' in error && error.code === 'bad_netns')) return undefined;
+    if (errnoOf(error) !== undefined || (error instanceof Error && 'code' in error && error.code === 'bad_netns'))
+      return undefined;
     throw error;
   }
   if (netns.identity === sandbox.identity) return netns;

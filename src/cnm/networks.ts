@@ -44,7 +44,10 @@ function draftOf(cnm: Cnm, spec: NetworkSpec): NetworkRecord {
   const driverName = spec.driver === undefined || spec.driver === '' || spec.driver === 'default' ? 'bridge' : spec.driver;
   const configOnly = spec.configOnly ?? false;
   if (configOnly && (spec.ingress || spec.internal || spec.attachable || spec.scope)) {
-    throw new CnmError('config_only', 'configuration network can only contain network specific fields; ingress, internal, attachable and scope are not');
+    throw new CnmError(
+      'config_only',
+      'configuration network can only contain network specific fields; ingress, internal, attachable and scope are not',
+    );
   }
   const driver = cnm.drivers.get(configOnly ? 'null' : driverName);
   checkScope(spec, driver.capabilities.scope, driver.name);
@@ -80,22 +83,28 @@ function checkScope(spec: NetworkSpec, driverScope: string, driver: string): voi
   if (!['local', 'global', 'swarm'].includes(spec.scope)) {
     throw new CnmError('bad_option', `invalid scope ${JSON.stringify(spec.scope)}: use local, global or swarm`);
   }
-  throw new CnmError('scope_refused', `driver ${driver} has ${driverScope} scope; a network of ${spec.scope} scope cannot be made with it`);
+  throw new CnmError(
+    'scope_refused',
+    `driver ${driver} has ${driverScope} scope; a network of ${spec.scope} scope cannot be made with it`,
+  );
 }
 
 /** Takes the network-specific fields from a configuration-only network (spec 01 §4). */
 function mergeConfigFrom(cnm: Cnm, spec: NetworkSpec): NetworkSpec {
   if (!spec.configFrom) return spec;
-  if (spec.configOnly) throw new CnmError('config_only', 'a configuration network cannot depend on another configuration network');
+  if (spec.configOnly)
+    throw new CnmError('config_only', 'a configuration network cannot depend on another configuration network');
   const source = cnm.state.networks().find((n) => n.name === spec.configFrom && n.configOnly);
-  if (source === undefined) throw new CnmError('no_network', `configuration network ${JSON.stringify(spec.configFrom)} does not exist`);
+  if (source === undefined)
+    throw new CnmError('no_network', `configuration network ${JSON.stringify(spec.configFrom)} does not exist`);
   const own =
     (spec.ipam?.config?.length ?? 0) > 0 ||
     Object.keys(spec.options ?? {}).length > 0 ||
     Object.keys(spec.labels ?? {}).length > 0 ||
     spec.enableIPv6 !== undefined ||
     spec.enableIPv4 === false;
-  if (own) throw new CnmError('config_only', 'user-specified configurations are not supported together with a configuration network');
+  if (own)
+    throw new CnmError('config_only', 'user-specified configurations are not supported together with a configuration network');
   return {
     ...spec,
     enableIPv4: source.enableIPv4,
@@ -148,8 +157,10 @@ async function warningFor(cnm: Cnm, draft: NetworkRecord): Promise<string> {
 /** Deletes a network that nothing uses. Errors: no_network, predefined_network, network_in_use. May be repeated after a failure. */
 export async function deleteNetwork(cnm: Cnm, term: string): Promise<NetworkRecord> {
   refuseWhenClosing(cnm);
-  const found = cnm.state.allNetworks().find((n) => n.phase === 'deleting' && (n.id === term || n.name === term)) ?? cnm.state.network(term);
-  if (isPredefined(found.name)) throw new CnmError('predefined_network', `${found.name} is a pre-defined network and cannot be removed`);
+  const found =
+    cnm.state.allNetworks().find((n) => n.phase === 'deleting' && (n.id === term || n.name === term)) ?? cnm.state.network(term);
+  if (isPredefined(found.name))
+    throw new CnmError('predefined_network', `${found.name} is a pre-defined network and cannot be removed`);
   return cnm.locks.runAll([`name:network:${found.name}`, `network:${found.id}`], () => unmakeNetwork(cnm, found.id));
 }
 
@@ -173,11 +184,17 @@ export async function unmakeNetwork(cnm: Cnm, id: NetworkId): Promise<NetworkRec
 function refuseInUse(cnm: Cnm, net: NetworkRecord): void {
   const users = net.configOnly ? cnm.state.allNetworks().filter((n) => n.configFrom === net.name) : [];
   if (users.length > 0) {
-    throw new CnmError('network_in_use', `configuration network ${JSON.stringify(net.name)} is in use by ${users.map((n) => n.name).join(', ')}`);
+    throw new CnmError(
+      'network_in_use',
+      `configuration network ${JSON.stringify(net.name)} is in use by ${users.map((n) => n.name).join(', ')}`,
+    );
   }
   const endpoints = cnm.state.endpointsOfNetwork(net.id);
   if (endpoints.length === 0) return;
   const named = endpoints.slice(0, 10).map((ep) => `name:${JSON.stringify(ep.name)} id:${JSON.stringify(shortId(ep.id))}`);
   const more = endpoints.length > named.length ? ` and ${endpoints.length - named.length} more` : '';
-  throw new CnmError('network_in_use', `error while removing network: network ${net.name} has active endpoints (${named.join(', ')}${more})`);
+  throw new CnmError(
+    'network_in_use',
+    `error while removing network: network ${net.name} has active endpoints (${named.join(', ')}${more})`,
+  );
 }

@@ -43,7 +43,8 @@ export class Processes {
     const startTime = processStartTime(pid);
     if (startTime === undefined) throw new CnmError('bad_process', `process ${pid} is not alive`);
     using netns = openNetns(`/proc/${pid}/ns/net`);
-    if (netns.identity !== sandbox.identity) throw new CnmError('bad_process', `process ${pid} does not live in sandbox ${sandbox.name}`);
+    if (netns.identity !== sandbox.identity)
+      throw new CnmError('bad_process', `process ${pid} does not live in sandbox ${sandbox.name}`);
     return startTime;
   }
 
@@ -89,10 +90,15 @@ export class Processes {
   async remove(term: string, force: boolean): Promise<SandboxRecord> {
     const cnm = this.#cnm;
     refuseWhenClosing(cnm);
-    const found = cnm.state.allSandboxes().find((s) => s.phase === 'deleting' && (s.id === term || s.name === term)) ?? cnm.state.sandbox(term);
+    const found =
+      cnm.state.allSandboxes().find((s) => s.phase === 'deleting' && (s.id === term || s.name === term)) ??
+      cnm.state.sandbox(term);
     if (found.process !== undefined && this.#watches.has(found.id)) {
       if (!force) {
-        throw new CnmError('sandbox_busy', `cannot remove sandbox ${found.name}: its process ${found.process.pid} is alive; stop it, or force`);
+        throw new CnmError(
+          'sandbox_busy',
+          `cannot remove sandbox ${found.name}: its process ${found.process.pid} is alive; stop it, or force`,
+        );
       }
       await this.#end(found);
     }

@@ -21,14 +21,16 @@ export class Pruner {
     try {
       const removed: string[] = [];
       for (const net of this.#cnm.state.networks()) {
-        const spared = isPredefined(net.name) || net.configOnly || net.ingress || this.#cnm.state.endpointsOfNetwork(net.id).length > 0;
+        const spared =
+          isPredefined(net.name) || net.configOnly || net.ingress || this.#cnm.state.endpointsOfNetwork(net.id).length > 0;
         if (spared || !wanted(net)) continue;
         try {
           await deleteNetwork(this.#cnm, net.id);
           removed.push(net.name);
         } catch (error) {
           // Someone connected to it in between: then it is in use, and stays.
-          if (codeOf(error) !== 'network_in_use') this.#cnm.env.log.warn({ network: net.id, err: error }, 'a network could not be pruned');
+          if (codeOf(error) !== 'network_in_use')
+            this.#cnm.env.log.warn({ network: net.id, err: error }, 'a network could not be pruned');
         }
       }
       return removed;

@@ -23,11 +23,16 @@ export async function reconcile(cnm: Cnm): Promise<void> {
   const alive = openLiving(cnm);
   try {
     const reports = await restoreDrivers(cnm, alive, problems);
-    await cnm.firewall.sync(reports.flatMap((r) => r.rules.flatMap(({ owner, intent }) => (intent === null ? [] : [{ owner, intent }]))));
+    await cnm.firewall.sync(
+      reports.flatMap((r) => r.rules.flatMap(({ owner, intent }) => (intent === null ? [] : [{ owner, intent }]))),
+    );
     await tellKeeper(cnm, alive);
     await storeReports(cnm, reports, problems);
     await finish(cnm, alive);
-    await sweep(cnm, reports.flatMap((r) => r.links));
+    await sweep(
+      cnm,
+      reports.flatMap((r) => r.links),
+    );
   } finally {
     for (const netns of alive.values()) netns[Symbol.dispose]();
   }
@@ -60,7 +65,8 @@ function openLiving(cnm: Cnm): Map<string, Netns> {
   for (const sandbox of cnm.state.sandboxes()) {
     const netns = tryOpenSandboxNetns(sandbox);
     if (netns !== undefined) alive.set(sandbox.id, netns);
-    else cnm.env.log.warn({ sandbox: sandbox.id, name: sandbox.name }, 'the namespace of a sandbox is gone: the sandbox is removed');
+    else
+      cnm.env.log.warn({ sandbox: sandbox.id, name: sandbox.name }, 'the namespace of a sandbox is gone: the sandbox is removed');
   }
   return alive;
 }
@@ -71,7 +77,12 @@ async function restoreDrivers(cnm: Cnm, alive: Living, problems: ReadonlyMap<str
   for (const driver of cnm.drivers.all()) {
     const mine = networks.filter((n) => n.driver === driver.name);
     if (driver.restorer === undefined || mine.length === 0) continue;
-    reports.push(...(await driver.restorer.restore(contextOf(), mine.map((net) => wishOf(cnm, net, alive)))));
+    reports.push(
+      ...(await driver.restorer.restore(
+        contextOf(),
+        mine.map((net) => wishOf(cnm, net, alive)),
+      )),
+    );
   }
   return reports;
 }
@@ -121,7 +132,10 @@ async function holdAgain(cnm: Cnm, sandbox: SandboxRecord): Promise<void> {
   answers.forEach((answer, i) => {
     if (answer.ok) return;
     const group = groups[i];
-    cnm.env.log.error({ sandbox: sandbox.id, port: group?.port, errno: answer.errno }, 'a host port was taken by another process');
+    cnm.env.log.error(
+      { sandbox: sandbox.id, port: group?.port, errno: answer.errno },
+      'a host port was taken by another process',
+    );
   });
 }
 
@@ -149,12 +163,15 @@ async function finish(cnm: Cnm, alive: Living): Promise<void> {
     }
   };
   for (const sandbox of cnm.state.allSandboxes()) {
-    if (sandbox.phase !== 'ready' || !alive.has(sandbox.id)) await attempt('removal of a sandbox', sandbox.id, () => deleteSandbox(cnm, sandbox.id));
+    if (sandbox.phase !== 'ready' || !alive.has(sandbox.id))
+      await attempt('removal of a sandbox', sandbox.id, () => deleteSandbox(cnm, sandbox.id));
   }
   for (const ep of cnm.state.allEndpoints()) {
     if (ep.phase === 'joined' || (ep.phase === 'ready' && ep.boundTo === undefined)) continue;
     const bySelf = ep.boundTo === undefined && ep.phase !== 'creating' && ep.phase !== 'deleting';
-    await attempt('removal of an endpoint', ep.id, () => (bySelf ? Promise.resolve() : ep.sandbox === undefined ? deleteEndpoint(cnm, ep.id) : detach(cnm, ep.id)));
+    await attempt('removal of an endpoint', ep.id, () =>
+      bySelf ? Promise.resolve() : ep.sandbox === undefined ? deleteEndpoint(cnm, ep.id) : detach(cnm, ep.id),
+    );
   }
   for (const net of cnm.state.allNetworks()) {
     if (net.phase !== 'ready') await attempt('removal of a network', net.id, () => unmakeNetwork(cnm, net.id));

@@ -49,7 +49,11 @@ interface Plan {
 }
 
 /** Creates a sandbox and joins it to all its networks. On an error nothing is left. */
-export async function createSandbox(cnm: Cnm, spec: SandboxSpec, signal?: AbortSignal): Promise<{ record: SandboxRecord; warnings: readonly string[] }> {
+export async function createSandbox(
+  cnm: Cnm,
+  spec: SandboxSpec,
+  signal?: AbortSignal,
+): Promise<{ record: SandboxRecord; warnings: readonly string[] }> {
   refuseWhenClosing(cnm);
   const ctx = contextOf(signal);
   const plan = planOf(cnm, spec);
@@ -57,7 +61,10 @@ export async function createSandbox(cnm: Cnm, spec: SandboxSpec, signal?: AbortS
     cnm.locks.run(`sandbox:${plan.record.id}`, async () => {
       const other = cnm.state.allSandboxes().find((s) => s.name === spec.name);
       if (other !== undefined) {
-        throw new CnmError('name_taken', `the sandbox name ${JSON.stringify(spec.name)} is in use by sandbox ${shortId(other.id)}`);
+        throw new CnmError(
+          'name_taken',
+          `the sandbox name ${JSON.stringify(spec.name)} is in use by sandbox ${shortId(other.id)}`,
+        );
       }
       return { record: await build(cnm, plan, ctx), warnings: plan.warnings };
     }),
@@ -74,11 +81,14 @@ function planOf(cnm: Cnm, spec: SandboxSpec): Plan {
   if (mode !== 'own' && nets.length > 1) {
     throw new CnmError('not_supported_here', `network ${mode} cannot be combined with other networks`);
   }
-  if (mode === 'host' && spec.netns) throw new CnmError('bad_netns', 'a namespace cannot be given together with the host network');
+  if (mode === 'host' && spec.netns)
+    throw new CnmError('bad_netns', 'a namespace cannot be given together with the host network');
   const { wanted: publish, exposed } = parsePortBindings(spec.portBindings ?? {});
   const warnings: string[] = [];
   if (publish.length > 0 && (mode !== 'own' || nets.every(({ net }) => net.internal))) {
-    warnings.push(`Published ports are discarded when using ${mode === 'own' ? 'internal networks only' : `${mode} network mode`}`);
+    warnings.push(
+      `Published ports are discarded when using ${mode === 'own' ? 'internal networks only' : `${mode} network mode`}`,
+    );
   }
   const id = newSandboxId();
   const record: SandboxRecord = {
@@ -111,7 +121,11 @@ function defaultNetwork(cnm: Cnm): readonly (readonly [string, EndpointSpec])[] 
   return [[fallback, {}]];
 }
 
-function connectionsOf(cnm: Cnm, record: SandboxRecord, nets: readonly { net: NetworkRecord; settings: EndpointSpec }[]): Plan['connections'] {
+function connectionsOf(
+  cnm: Cnm,
+  record: SandboxRecord,
+  nets: readonly { net: NetworkRecord; settings: EndpointSpec }[],
+): Plan['connections'] {
   const seen = new Set<string>();
   const all = nets.map(({ net, settings }) => {
     if (seen.has(net.id)) throw new CnmError('bad_request', `network ${net.name} is named twice`);
@@ -143,8 +157,13 @@ function extraHosts(cnm: Cnm, texts: readonly string[]): { name: string; address
 }
 
 function gatewaysOfHost(cnm: Cnm): Address[] {
-  const addresses = cnm.state.networks().find((n) => n.name === 'bridge')?.pools.flatMap((pool) => pool.gateway ?? []) ?? [];
-  if (addresses.length === 0) throw new CnmError('bad_option', 'host-gateway needs the default bridge network, and there is none');
+  const addresses =
+    cnm.state
+      .networks()
+      .find((n) => n.name === 'bridge')
+      ?.pools.flatMap((pool) => pool.gateway ?? []) ?? [];
+  if (addresses.length === 0)
+    throw new CnmError('bad_option', 'host-gateway needs the default bridge network, and there is none');
   return addresses;
 }
 

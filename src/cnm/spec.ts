@@ -84,7 +84,10 @@ export function checkSandboxName(name: string): void {
 
 /** RFC 1123 labels, as a hostname ends up in files and answers. */
 export function checkHostname(name: string): void {
-  if (name.length > 253 || !/^[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?)*$/.test(name)) {
+  if (
+    name.length > 253 ||
+    !/^[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?)*$/.test(name)
+  ) {
     throw new CnmError('bad_name', `invalid hostname ${JSON.stringify(name)}`);
   }
 }
@@ -141,7 +144,10 @@ function checkConfig(config: IpamConfigSpec, subnet: Prefix | undefined, problem
     if (config.subnet) {
       problems.push({ code: 'bad_subnet', text: `invalid subnet ${config.subnet}: it is not an address with a prefix length` });
     } else if (config.range || config.gateway || aux.length > 0) {
-      problems.push({ code: 'bad_subnet', text: 'every ip-range, gateway or auxiliary address must have a corresponding subnet' });
+      problems.push({
+        code: 'bad_subnet',
+        text: 'every ip-range, gateway or auxiliary address must have a corresponding subnet',
+      });
     }
     return undefined;
   }
@@ -219,7 +225,10 @@ export function checkEndpoint(spec: EndpointSpec): CheckedEndpoint {
   const mac = spec.mac ? attempt(() => parseMac(spec.mac ?? ''), 'bad_mac', problems) : undefined;
   const ifname = spec.options?.[labels.endpointIfname];
   if (ifname !== undefined && !isIfname(ifname)) {
-    problems.push({ code: 'bad_option', text: `invalid interface name ${JSON.stringify(ifname)}: 1 to 15 characters without space, / and :` });
+    problems.push({
+      code: 'bad_option',
+      text: `invalid interface name ${JSON.stringify(ifname)}: 1 to 15 characters without space, / and :`,
+    });
   }
   if (spec.gwPriority !== undefined && !Number.isSafeInteger(spec.gwPriority)) {
     problems.push({ code: 'bad_option', text: `invalid gateway priority ${spec.gwPriority}: it must be a whole number` });
@@ -241,7 +250,13 @@ export const isIfname = (name: string): boolean => /^[a-zA-Z0-9_.@-]{1,15}$/.tes
 
 function checkHostAddress(text: string, family: 4 | 6, problems: Problem[]): Address | undefined {
   const address = tryAddress(text);
-  if (address === undefined || familyOf(address) !== family || /^(0\.0\.0\.0|::)$/.test(address) || /^::ffff:/i.test(address) || isMulticast(address)) {
+  if (
+    address === undefined ||
+    familyOf(address) !== family ||
+    /^(0\.0\.0\.0|::)$/.test(address) ||
+    /^::ffff:/i.test(address) ||
+    isMulticast(address)
+  ) {
     problems.push({ code: 'bad_address', text: `invalid IPv${family} address: ${text}` });
     return undefined;
   }

@@ -137,7 +137,8 @@ export class State {
   }
 }
 
-const inOrder = <T extends { readonly created: number }>(records: readonly T[]): T[] => [...records].sort((a, b) => a.created - b.created);
+const inOrder = <T extends { readonly created: number }>(records: readonly T[]): T[] =>
+  [...records].sort((a, b) => a.created - b.created);
 
 function grow<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
   const set = index.get(key);
@@ -151,7 +152,12 @@ function shrink<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
   if (set?.size === 0) index.delete(key);
 }
 
-function lookup<T extends { id: string; name: string }>(all: readonly T[], term: string, what: string, missing: () => CnmError): T {
+function lookup<T extends { id: string; name: string }>(
+  all: readonly T[],
+  term: string,
+  what: string,
+  missing: () => CnmError,
+): T {
   if (term === '') throw missing();
   const exact = all.find((r) => r.id === term);
   if (exact !== undefined) return exact;
@@ -165,6 +171,12 @@ function lookup<T extends { id: string; name: string }>(all: readonly T[], term:
 }
 
 function ambiguous(count: number, by: string, what: string, term: string, found: readonly { id: string }[] = []): CnmError {
-  const ids = found.length > 0 ? ` (${found.slice(0, 5).map((r) => shortId(r.id)).join(', ')})` : '';
+  const ids =
+    found.length > 0
+      ? ` (${found
+          .slice(0, 5)
+          .map((r) => shortId(r.id))
+          .join(', ')})`
+      : '';
   return new CnmError('ambiguous_name', `${count} matches found based on ${by}: ${what} ${term} is ambiguous${ids}`);
 }

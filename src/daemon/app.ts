@@ -14,7 +14,9 @@ const BODY_LIMIT = 4 * 1024 * 1024;
 
 /** Builds the application. Listening and closing are server.ts. */
 export function createApp(parts: DaemonParts): FastifyInstance {
-  const routes = [...systemRoutes(parts), ...networkRoutes(parts), ...sandboxRoutes(parts), ...containerRoutes(parts)].map(compiled);
+  const routes = [...systemRoutes(parts), ...networkRoutes(parts), ...sandboxRoutes(parts), ...containerRoutes(parts)].map(
+    compiled,
+  );
   const app = fastify({
     logger: false,
     bodyLimit: BODY_LIMIT,
@@ -41,9 +43,17 @@ interface CompiledRoute extends Route {
   readonly pattern: RegExp;
 }
 
-const compiled = (route: Route): CompiledRoute => ({ ...route, pattern: new RegExp(`^${route.path.replace(':term', '(.+)')}/?$`) });
+const compiled = (route: Route): CompiledRoute => ({
+  ...route,
+  pattern: new RegExp(`^${route.path.replace(':term', '(.+)')}/?$`),
+});
 
-async function dispatch(routes: readonly CompiledRoute[], parts: DaemonParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function dispatch(
+  routes: readonly CompiledRoute[],
+  parts: DaemonParts,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
   const abort = new AbortController();
   const gone = (): void => abort.abort();
   reply.raw.once('close', gone);
@@ -97,10 +107,16 @@ function checkVersion(version: string | undefined): void {
   };
   if (!/^\d{1,3}\.\d{1,3}$/.test(version)) throw new CnmError('bad_api_version', `invalid API version ${version}`);
   if (number(version) < number(MIN_API_VERSION)) {
-    throw new CnmError('bad_api_version', `client version ${version} is too old. Minimum supported API version is ${MIN_API_VERSION}, please upgrade your client to a newer version`);
+    throw new CnmError(
+      'bad_api_version',
+      `client version ${version} is too old. Minimum supported API version is ${MIN_API_VERSION}, please upgrade your client to a newer version`,
+    );
   }
   if (number(version) > number(API_VERSION)) {
-    throw new CnmError('bad_api_version', `client version ${version} is too new. Maximum supported API version is ${API_VERSION}`);
+    throw new CnmError(
+      'bad_api_version',
+      `client version ${version} is too new. Maximum supported API version is ${API_VERSION}`,
+    );
   }
 }
 

@@ -57,13 +57,20 @@ function command(): Command {
   return new Command('patchbayd')
     .description('The Patchbay network daemon')
     .version(PRODUCT_VERSION)
-    .addOption(new Option('--config <file>', `configuration file, its keys are the long flags (default ${DEFAULT_CONFIG_FILE} where it exists)`))
+    .addOption(
+      new Option(
+        '--config <file>',
+        `configuration file, its keys are the long flags (default ${DEFAULT_CONFIG_FILE} where it exists)`,
+      ),
+    )
     .addOption(new Option('--host <url>', `API socket (default ${DEFAULTS.host})`))
     .addOption(new Option('--state-dir <dir>', `what survives a reboot (default ${DEFAULTS['state-dir']})`))
     .addOption(new Option('--run-dir <dir>', `what lives until a reboot (default ${DEFAULTS['run-dir']})`))
     .addOption(new Option('--plugin-dir <dir>', `sockets of engine plugins (default ${DEFAULTS['plugin-dir']})`))
     .addOption(new Option('--firewall <backend>', `packet filter backend: iptables (default ${DEFAULTS.firewall})`))
-    .addOption(new Option('--default-address-pool <pool>', 'base=CIDR,size=N; may repeat; replaces the built-in pools').argParser(collect))
+    .addOption(
+      new Option('--default-address-pool <pool>', 'base=CIDR,size=N; may repeat; replaces the built-in pools').argParser(collect),
+    )
     .addOption(new Option('--bridge <name>', 'existing bridge for the default network, or none'))
     .addOption(new Option('--group <group>', 'group that may use the socket (default patchbay where it exists)'))
     .addOption(new Option('--dns <address>', 'nameserver for sandboxes that name none; may repeat').argParser(collect))
@@ -121,7 +128,11 @@ function refuseDisagreement(flags: Values, file: Values): void {
   if (clash.length === 0) return;
   throw new CnmError(
     'bad_config',
-    clash.map((key) => `--${key} is ${JSON.stringify(flags[key])} as a flag and ${JSON.stringify(file[key])} in the configuration file`).join('; '),
+    clash
+      .map(
+        (key) => `--${key} is ${JSON.stringify(flags[key])} as a flag and ${JSON.stringify(file[key])} in the configuration file`,
+      )
+      .join('; '),
   );
 }
 
@@ -137,7 +148,8 @@ function checked(values: Settled): DaemonConfig {
   if (firewall === undefined) problems.push(`--firewall ${values.firewall}: use iptables`);
   const logLevel = LOG_LEVELS.find((level) => level === values['log-level']);
   if (logLevel === undefined) problems.push(`--log-level ${values['log-level']}: use ${LOG_LEVELS.join(', ')}`);
-  if (values.bridge !== undefined && !/^[a-zA-Z0-9_.-]{1,15}$/.test(values.bridge)) problems.push(`--bridge ${values.bridge}: use the name of a bridge, or none`);
+  if (values.bridge !== undefined && !/^[a-zA-Z0-9_.-]{1,15}$/.test(values.bridge))
+    problems.push(`--bridge ${values.bridge}: use the name of a bridge, or none`);
   const dns = (values.dns ?? []).flatMap((text) => {
     try {
       return [parseAddress(text)];
@@ -155,7 +167,12 @@ function checked(values: Settled): DaemonConfig {
     ...folders,
     firewall,
     pools: values['default-address-pool'] ?? [],
-    bridge: values.bridge === undefined ? { kind: 'auto' } : values.bridge === 'none' ? { kind: 'none' } : { kind: 'adopt', name: values.bridge },
+    bridge:
+      values.bridge === undefined
+        ? { kind: 'auto' }
+        : values.bridge === 'none'
+          ? { kind: 'none' }
+          : { kind: 'adopt', name: values.bridge },
     ...(values.group !== undefined && { group: values.group }),
     dns,
     logLevel,

@@ -17,7 +17,13 @@ export function containerRoutes({ controller }: DaemonParts): Route[] {
           .sandboxes()
           .map((s) => s.record)
           .filter((s) => all || controller.isAlive(s.id))
-          .filter((s) => sandboxMatches(filters, s, controller.endpointsOfSandbox(s.id).map((ep) => controller.networkRecord(ep.network))));
+          .filter((s) =>
+            sandboxMatches(
+              filters,
+              s,
+              controller.endpointsOfSandbox(s.id).map((ep) => controller.networkRecord(ep.network)),
+            ),
+          );
         return { status: 200, json: found.map((s) => containerRow(controller, s)) };
       },
     },

@@ -21,7 +21,10 @@ export const statusOf: Readonly<Record<ErrorKind, number>> = {
 export function errorAnswer(error: unknown, log: Logger): { readonly status: number; readonly body: ErrorAnswer } {
   if (isCnmError(error)) {
     if (error.undoFailures !== undefined) {
-      log.error({ err: error, failures: error.undoFailures.map((f) => `${f.label}: ${messageOf(f.error)}`) }, 'an undo was not complete');
+      log.error(
+        { err: error, failures: error.undoFailures.map((f) => `${f.label}: ${messageOf(f.error)}`) },
+        'an undo was not complete',
+      );
     }
     return { status: statusOf[error.kind], body: { message: error.message, code: error.code } };
   }

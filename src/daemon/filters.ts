@@ -20,7 +20,8 @@ export function parseFilters(text: string | undefined, known: readonly string[])
     throw new CnmError('bad_filter', `invalid filter: ${text.slice(0, 100)} is not JSON`);
   }
   if (value === null) return new Map();
-  if (typeof value !== 'object' || Array.isArray(value)) throw new CnmError('bad_filter', 'invalid filter: it must be a JSON object');
+  if (typeof value !== 'object' || Array.isArray(value))
+    throw new CnmError('bad_filter', 'invalid filter: it must be a JSON object');
   return new Map(
     Object.entries(value).map(([key, values]) => {
       if (!known.includes(key)) throw new CnmError('bad_filter', `invalid filter '${key}': there are ${known.join(', ')}`);
@@ -30,9 +31,14 @@ export function parseFilters(text: string | undefined, known: readonly string[])
 }
 
 function valuesOf(key: string, values: unknown): string[] {
-  const list: unknown[] = Array.isArray(values) ? values : values !== null && typeof values === 'object' ? Object.keys(values) : [undefined];
+  const list: unknown[] = Array.isArray(values)
+    ? values
+    : values !== null && typeof values === 'object'
+      ? Object.keys(values)
+      : [undefined];
   return list.map((item) => {
-    if (typeof item !== 'string' || item.length > MAX_VALUE) throw new CnmError('bad_filter', `invalid filter '${key}': values must be text`);
+    if (typeof item !== 'string' || item.length > MAX_VALUE)
+      throw new CnmError('bad_filter', `invalid filter '${key}': values must be text`);
     return item;
   });
 }
@@ -89,7 +95,8 @@ const hasLabel = (labels: Readonly<Record<string, string>>, wanted: string): boo
   return at < 0 ? wanted in labels : labels[wanted.slice(0, at)] === wanted.slice(at + 1);
 };
 
-const any = (values: readonly string[] | undefined, test: (value: string) => boolean): boolean => values === undefined || values.some(test);
+const any = (values: readonly string[] | undefined, test: (value: string) => boolean): boolean =>
+  values === undefined || values.some(test);
 
 /** Whether the network passes. Throws bad_filter for a value that a key does not take. */
 export function networkMatches(filters: Filters, net: NetworkRecord, controller: NetworkController): boolean {
@@ -114,14 +121,16 @@ function danglingMatches(values: readonly string[] | undefined, net: NetworkReco
   if (values === undefined) return true;
   const [value, ...more] = values;
   const wanted = value === 'true' || value === '1' ? true : value === 'false' || value === '0' ? false : undefined;
-  if (wanted === undefined || more.length > 0) throw new CnmError('bad_filter', `invalid filter 'dangling=${values.join(',')}': use true or false`);
+  if (wanted === undefined || more.length > 0)
+    throw new CnmError('bad_filter', `invalid filter 'dangling=${values.join(',')}': use true or false`);
   return wanted === (!isPredefined(net.name) && controller.endpointsOfNetwork(net.id).length === 0);
 }
 
 /** Checks values that no network would ever be compared with. */
 export function checkNetworkFilters(filters: Filters): void {
   for (const value of filters.get('type') ?? []) {
-    if (value !== 'custom' && value !== 'builtin') throw new CnmError('bad_filter', `invalid filter: 'type'='${value}': use custom or builtin`);
+    if (value !== 'custom' && value !== 'builtin')
+      throw new CnmError('bad_filter', `invalid filter: 'type'='${value}': use custom or builtin`);
   }
 }
 
@@ -137,7 +146,8 @@ export function sandboxMatches(filters: Filters, sandbox: SandboxRecord, network
 /** Whether prune may take the network. `now` in milliseconds. */
 export function pruneMatcher(filters: Filters, now: number): (net: NetworkRecord) => boolean {
   const until = filters.get('until');
-  if (until !== undefined && until.length !== 1) throw new CnmError('bad_filter', 'invalid filter: more than one until filter specified');
+  if (until !== undefined && until.length !== 1)
+    throw new CnmError('bad_filter', 'invalid filter: more than one until filter specified');
   const before = until?.[0] === undefined ? undefined : parseUntil(until[0], now);
   return (net) =>
     (before === undefined || net.created <= before) &&
@@ -155,6 +165,10 @@ function parseUntil(text: string, now: number): number {
     return now - parts.reduce((sum, [, value, unit]) => sum + Number(value) * (UNIT_MS[unit ?? ''] ?? 0), 0);
   }
   const time = /^\d{4}-\d{2}-\d{2}(T[\d:.]+(Z|[+-]\d{2}:\d{2})?)?$/.test(text) ? Date.parse(text) : Number.NaN;
-  if (Number.isNaN(time)) throw new CnmError('bad_filter', `invalid until ${JSON.stringify(text)}: use RFC 3339, Unix seconds or a duration such as 10m`);
+  if (Number.isNaN(time))
+    throw new CnmError(
+      'bad_filter',
+      `invalid until ${JSON.stringify(text)}: use RFC 3339, Unix seconds or a duration such as 10m`,
+    );
   return time;
 }

@@ -13,7 +13,10 @@ export function createLogger(level: LogLevel): Logger {
   const out = pino.destination({ dest: 2, sync: true });
   const journal = process.env['JOURNAL_STREAM'] !== undefined;
   const stream = journal ? { write: (line: string) => out.write(`<${PRIORITY[levelIn(line)] ?? 6}>${line}`) } : out;
-  return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime, serializers: { err: pino.stdSerializers.err } }, stream);
+  return pino(
+    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, serializers: { err: pino.stdSerializers.err } },
+    stream,
+  );
 }
 
 const levelIn = (line: string): number => Number(/^\{"level":(\d+)/.exec(line)?.[1]);

@@ -55,7 +55,10 @@ export function networkRoutes(parts: DaemonParts): Route[] {
 function list({ controller }: DaemonParts, { query }: Request): Answer {
   const filters = parseFilters(query['filters'], NETWORK_FILTERS);
   checkNetworkFilters(filters);
-  const found = controller.networks().map((n) => n.record).filter((net) => networkMatches(filters, net, controller));
+  const found = controller
+    .networks()
+    .map((n) => n.record)
+    .filter((net) => networkMatches(filters, net, controller));
   return { status: 200, json: found.map((net) => networkJson(controller, net, false)) };
 }
 

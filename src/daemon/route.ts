@@ -35,4 +35,3 @@ export interface DaemonParts {
   readonly log: Logger;
   now(): number;
 }
-

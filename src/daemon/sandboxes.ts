@@ -51,7 +51,13 @@ function list({ controller }: DaemonParts, { query }: Request): Answer {
   const found = controller
     .sandboxes()
     .map((s) => s.record)
-    .filter((s) => sandboxMatches(filters, s, controller.endpointsOfSandbox(s.id).map((ep) => controller.networkRecord(ep.network))));
+    .filter((s) =>
+      sandboxMatches(
+        filters,
+        s,
+        controller.endpointsOfSandbox(s.id).map((ep) => controller.networkRecord(ep.network)),
+      ),
+    );
   return { status: 200, json: found.map((s) => sandboxJson(controller, s)) };
 }
 
@@ -75,7 +81,9 @@ function portBindings(json: SandboxCreateJson['PortBindings']): NonNullable<Sand
   return Object.fromEntries(
     Object.entries(json ?? {}).map(([key, bindings]) => [
       key,
-      bindings === null ? null : bindings.map(({ HostIp, HostPort }) => ({ HostIp: HostIp ?? '', HostPort: String(HostPort ?? '') })),
+      bindings === null
+        ? null
+        : bindings.map(({ HostIp, HostPort }) => ({ HostIp: HostIp ?? '', HostPort: String(HostPort ?? '') })),
     ]),
   );
 }

@@ -18,7 +18,8 @@ const MAX_SOCKET_PATH = 107;
 
 /** Listens; resolves when requests are served. Throws bad_config or daemon_running. */
 export async function listen(app: FastifyInstance, { path, group }: ServerOptions): Promise<void> {
-  if (Buffer.byteLength(path) > MAX_SOCKET_PATH) throw new CnmError('bad_config', `--host: the socket path ${path} is longer than ${MAX_SOCKET_PATH} octets`);
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH)
+    throw new CnmError('bad_config', `--host: the socket path ${path} is longer than ${MAX_SOCKET_PATH} octets`);
   const gid = groupId(group);
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   if (await answers(path)) throw new CnmError('daemon_running', `another daemon serves ${path}`);

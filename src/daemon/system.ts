@@ -29,7 +29,9 @@ export function systemRoutes({ controller }: DaemonParts): Route[] {
         status: 200,
         json: {
           Platform: { Name: 'Patchbay' },
-          Components: [{ Name: 'Patchbay', Version: PRODUCT_VERSION, Details: { ApiVersion: API_VERSION, MinAPIVersion: MIN_API_VERSION } }],
+          Components: [
+            { Name: 'Patchbay', Version: PRODUCT_VERSION, Details: { ApiVersion: API_VERSION, MinAPIVersion: MIN_API_VERSION } },
+          ],
           Version: PRODUCT_VERSION,
           ApiVersion: API_VERSION,
           MinAPIVersion: MIN_API_VERSION,

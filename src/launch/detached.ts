@@ -17,7 +17,11 @@ while :; do
 done`;
 
 /** Starts the command in a session of its own and tells its pid to `declare`; ends it again when that fails. */
-export async function runDetached(place: Place, command: readonly string[], declare: (pid: number) => Promise<void>): Promise<void> {
+export async function runDetached(
+  place: Place,
+  command: readonly string[],
+  declare: (pid: number) => Promise<void>,
+): Promise<void> {
   const pipe = libc.pipe();
   try {
     const logger = spawn('sh', ['-c', LOGGER, 'sh', place.outputLog, String(LOG_OCTETS)], {

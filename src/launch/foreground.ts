@@ -10,7 +10,11 @@ const FORWARDED = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
 const FROM_TERMINAL = ['SIGINT', 'SIGQUIT', 'SIGTSTP'] as const;
 
 /** Runs the command, tells its pid to `declare`, answers its exit code: its own, or 128 + n by signal n. */
-export async function runForeground(place: Place, command: readonly string[], declare: (pid: number) => Promise<void>): Promise<number> {
+export async function runForeground(
+  place: Place,
+  command: readonly string[],
+  declare: (pid: number) => Promise<void>,
+): Promise<number> {
   const child = spawnInSandbox(place, command, { stdio: 'inherit', detached: false });
   const ended = exitCode(child);
   const stopForwarding = forwardSignals(child);
@@ -23,7 +27,8 @@ export async function runForeground(place: Place, command: readonly string[], de
 }
 
 /** Runs the command without declaring it as the sandbox's process. */
-export const execInSandbox = (place: Place, command: readonly string[]): Promise<number> => runForeground(place, command, async () => {});
+export const execInSandbox = (place: Place, command: readonly string[]): Promise<number> =>
+  runForeground(place, command, async () => {});
 
 /** A process that ended before it could be declared has nothing to be declared. */
 async function declareLiving(child: ChildProcess, declare: (pid: number) => Promise<void>): Promise<void> {

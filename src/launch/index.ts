@@ -1,4 +1,3 @@
 export { execInSandbox, runForeground } from './foreground.ts';
 export { runDetached } from './detached.ts';
 export { printLog } from './logs.ts';
-export type { Place } from './view.ts';

@@ -25,7 +25,11 @@ printf %s "$4" >/proc/sys/kernel/hostname || exit 125
 shift 4; exec "$@"`;
 
 /** Spawns `command` in the sandbox. `slave`: unmounts of the machine reach the process, its own mounts stay its own. */
-export function spawnInSandbox(place: Place, command: readonly string[], options: { stdio: StdioOptions; detached: boolean }): ChildProcess {
+export function spawnInSandbox(
+  place: Place,
+  command: readonly string[],
+  options: { stdio: StdioOptions; detached: boolean },
+): ChildProcess {
   using netns = openNetns(place.netns);
   const view = [place.hosts, place.resolvConf, place.hostnameFile, place.hostname];
   const args = ['--mount', '--uts', '--propagation', 'slave', '--', 'sh', '-c', SCRIPT, 'sh', ...view, ...command];

@@ -16,5 +16,9 @@ const build = await rolldown({
 const file = join(folder, 'bench.mjs');
 await build.write({ file, format: 'esm' });
 await build.close();
-const { exitCode } = await execa(process.execPath, [file, ...process.argv.slice(2)], { stdio: 'inherit', reject: false, env: { PATCHBAY_DIST: join(root, 'dist/') } });
+const { exitCode } = await execa(process.execPath, [file, ...process.argv.slice(2)], {
+  stdio: 'inherit',
+  reject: false,
+  env: { PATCHBAY_DIST: join(root, 'dist/') },
+});
 process.exitCode = exitCode;

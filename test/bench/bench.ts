@@ -24,7 +24,9 @@ function call(lab: Lab, method: string, path: string, body?: unknown): Promise<u
     const req = request({ socketPath: lab.socket, method, path, agent, headers }, (res) => {
       let answer = '';
       res.on('data', (chunk: Buffer) => (answer += chunk.toString()));
-      res.on('end', () => ((res.statusCode ?? 500) < 300 ? resolve(answer === '' ? undefined : JSON.parse(answer)) : reject(new Error(answer))));
+      res.on('end', () =>
+        (res.statusCode ?? 500) < 300 ? resolve(answer === '' ? undefined : JSON.parse(answer)) : reject(new Error(answer)),
+      );
     });
     req.on('error', reject);
     req.end(text);
@@ -40,8 +42,18 @@ async function networks(lab: Lab): Promise<Figure[]> {
   }
   const floor = await bridgeFloor(openNetns(`/run/netns/${lab.host}`), rounds);
   return [
-    { name: 'network create', ms: median(create), floor: median(floor.create), what: 'bridge, address, up, one iptables-restore a family' },
-    { name: 'network rm', ms: median(remove), floor: median(floor.remove), what: 'bridge out of service, one iptables-restore a family' },
+    {
+      name: 'network create',
+      ms: median(create),
+      floor: median(floor.create),
+      what: 'bridge, address, up, one iptables-restore a family',
+    },
+    {
+      name: 'network rm',
+      ms: median(remove),
+      floor: median(floor.remove),
+      what: 'bridge out of service, one iptables-restore a family',
+    },
   ];
 }
 
@@ -62,19 +74,28 @@ async function attach(lab: Lab): Promise<Figure[]> {
   await call(lab, 'DELETE', '/sandboxes/box');
   const floor = await vethFloor(openNetns(`/run/netns/${lab.host}`), openNetns(`/run/netns/${lab.outside}`), rounds);
   return [
-    { name: 'connect', ms: median(connect), floor: median(floor.attach), what: 'veth with its peer in the sandbox, address, up, port' },
+    {
+      name: 'connect',
+      ms: median(connect),
+      floor: median(floor.attach),
+      what: 'veth with its peer in the sandbox, address, up, port',
+    },
     { name: 'disconnect', ms: median(disconnect), floor: median(floor.detach), what: 'both ends down, no master, renamed' },
     { name: 'sandbox create with its first network', ms: median(firsts), floor: median(floor.attach), what: 'the same veth' },
   ];
 }
 
 async function publish(lab: Lab): Promise<Figure[]> {
-  const bindings = Object.fromEntries(Array.from({ length: 100 }, (_, i) => [`${1000 + i}/tcp`, [{ HostPort: String(20_000 + i) }]]));
+  const bindings = Object.fromEntries(
+    Array.from({ length: 100 }, (_, i) => [`${1000 + i}/tcp`, [{ HostPort: String(20_000 + i) }]]),
+  );
   const take = async (PortBindings: object): Promise<{ create: number; remove: number }> => {
     const create: number[] = [];
     const remove: number[] = [];
     for (let i = 0; i < Math.min(rounds, 20); i++) {
-      create.push(await timed(() => call(lab, 'POST', '/sandboxes/create', { Name: 'ports', Networks: { first: {} }, PortBindings })));
+      create.push(
+        await timed(() => call(lab, 'POST', '/sandboxes/create', { Name: 'ports', Networks: { first: {} }, PortBindings })),
+      );
       remove.push(await timed(() => call(lab, 'DELETE', '/sandboxes/ports')));
     }
     return { create: median(create), remove: median(remove) };
@@ -83,15 +104,42 @@ async function publish(lab: Lab): Promise<Figure[]> {
   const full = await take(bindings);
   const floor = await portsFloor(openNetns(`/run/netns/${lab.host}`), 100, Math.min(rounds, 20));
   return [
-    { name: 'publish 100 ports', ms: full.create - bare.create, floor: median(floor.add), what: 'one iptables-restore with 200 rules' },
-    { name: 'withdraw 100 ports', ms: full.remove - bare.remove, floor: median(floor.remove), what: 'one iptables-restore that removes them' },
+    {
+      name: 'publish 100 ports',
+      ms: full.create - bare.create,
+      floor: median(floor.add),
+      what: 'one iptables-restore with 200 rules',
+    },
+    {
+      name: 'withdraw 100 ports',
+      ms: full.remove - bare.remove,
+      floor: median(floor.remove),
+      what: 'one iptables-restore that removes them',
+    },
   ];
 }
 
 /** Queries a second, by dnsperf inside the sandbox's namespace. */
 async function queries(netns: string, port: number, folder: string): Promise<number> {
   writeFileSync(join(folder, 'dnsperf'), 'target A\n');
-  const args = [`--net=${netns}`, 'dnsperf', '-s', '127.0.0.11', '-p', String(port), '-d', join(folder, 'dnsperf'), '-c', '10', '-T', '1', '-q', '100', '-l', '3'];
+  const args = [
+    `--net=${netns}`,
+    'dnsperf',
+    '-s',
+    '127.0.0.11',
+    '-p',
+    String(port),
+    '-d',
+    join(folder, 'dnsperf'),
+    '-c',
+    '10',
+    '-T',
+    '1',
+    '-q',
+    '100',
+    '-l',
+    '3',
+  ];
   const { stdout } = await execa('nsenter', args);
   return Number(/Queries per second:\s+([\d.]+)/.exec(stdout)?.[1]);
 }
@@ -108,7 +156,14 @@ async function names(lab: Lab): Promise<Figure[]> {
   }
   echo.close();
   for (const name of ['target', 'asker']) await call(lab, 'DELETE', `/sandboxes/${name}`);
-  return [{ name: 'local DNS name', perSecond: median(ours), floor: median(floor), what: 'dgram on one thread that patches the question' }];
+  return [
+    {
+      name: 'local DNS name',
+      perSecond: median(ours),
+      floor: median(floor),
+      what: 'dgram on one thread that patches the question',
+    },
+  ];
 }
 
 async function command(lab: Lab): Promise<Figure[]> {
@@ -127,7 +182,9 @@ async function command(lab: Lab): Promise<Figure[]> {
 async function main(): Promise<void> {
   const lab = await Lab.open();
   try {
-    process.stdout.write(`Node ${process.version}, Linux ${release()}, ${cpus().length} × ${cpus()[0]?.model ?? ''}, ${rounds} rounds, medians\n\n`);
+    process.stdout.write(
+      `Node ${process.version}, Linux ${release()}, ${cpus().length} × ${cpus()[0]?.model ?? ''}, ${rounds} rounds, medians\n\n`,
+    );
     const figures: Figure[] = [];
     for (const part of [networks, attach, publish, names, command]) figures.push(...(await part(lab)));
     print(figures);

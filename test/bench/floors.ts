@@ -61,7 +61,16 @@ export async function vethFloor(host: Netns, sandbox: Netns, rounds: number): Pr
     attach.push(
       await timed(async () => {
         await outer.batch([
-          { op: 'link.add', spec: { kind: 'veth', name: `fl${i}`, index: here, master: bridge, peer: { name: 'eth9', index: there, netns: sandbox } } },
+          {
+            op: 'link.add',
+            spec: {
+              kind: 'veth',
+              name: `fl${i}`,
+              index: here,
+              master: bridge,
+              peer: { name: 'eth9', index: there, netns: sandbox },
+            },
+          },
         ]);
         await inner.batch([
           { op: 'address.add', spec: { link: there, prefix: '10.251.0.2/24' as Prefix } },
@@ -98,10 +107,32 @@ export async function portsFloor(host: Netns, count: number, rounds: number): Pr
   for (let i = 0; i < rounds; i++) {
     add.push(
       await timed(() =>
-        restore(host, 'iptables-restore', ['*filter', ':FLOORP - [0:0]', ...rules.map((r) => `-A FLOORP ${r.filter}`), 'COMMIT', '*nat', ':FLOORP - [0:0]', ...rules.map((r) => `-A FLOORP ${r.nat}`), 'COMMIT']),
+        restore(host, 'iptables-restore', [
+          '*filter',
+          ':FLOORP - [0:0]',
+          ...rules.map((r) => `-A FLOORP ${r.filter}`),
+          'COMMIT',
+          '*nat',
+          ':FLOORP - [0:0]',
+          ...rules.map((r) => `-A FLOORP ${r.nat}`),
+          'COMMIT',
+        ]),
       ),
     );
-    remove.push(await timed(() => restore(host, 'iptables-restore', ['*nat', '-F FLOORP', '-X FLOORP', 'COMMIT', '*filter', '-F FLOORP', '-X FLOORP', 'COMMIT'])));
+    remove.push(
+      await timed(() =>
+        restore(host, 'iptables-restore', [
+          '*nat',
+          '-F FLOORP',
+          '-X FLOORP',
+          'COMMIT',
+          '*filter',
+          '-F FLOORP',
+          '-X FLOORP',
+          'COMMIT',
+        ]),
+      ),
+    );
   }
   return { add, remove };
 }

@@ -12,8 +12,10 @@ afterAll(async () => {
   await lab.close();
 });
 
-const api = <T = { message: string; code: string }>(method: string, path: string, body?: unknown) => lab.api<T>(method, path, body);
-const curl = async (...args: string[]): Promise<string> => (await lab.in('host', 'curl', '-s', '--unix-socket', lab.socket, ...args)).stdout;
+const api = <T = { message: string; code: string }>(method: string, path: string, body?: unknown) =>
+  lab.api<T>(method, path, body);
+const curl = async (...args: string[]): Promise<string> =>
+  (await lab.in('host', 'curl', '-s', '--unix-socket', lab.socket, ...args)).stdout;
 
 describe('transport', () => {
   test('ping says what clients need, with and without a body', async () => {
@@ -46,7 +48,8 @@ describe('transport', () => {
   });
 
   test('a body of another type, broken JSON and a second value are refused', async () => {
-    const post = (type: string, data: string) => curl('-X', 'POST', '-H', `Content-Type: ${type}`, '-d', data, 'http://x/networks/create');
+    const post = (type: string, data: string) =>
+      curl('-X', 'POST', '-H', `Content-Type: ${type}`, '-d', data, 'http://x/networks/create');
     expect(await post('text/plain', '{"Name":"a"}')).toContain("must be 'application/json'");
     expect(await post('application/json', '{"Name":')).toContain('invalid JSON');
     expect(await post('application/json', '{"Name":"a"}{}')).toContain('invalid JSON');
@@ -64,7 +67,11 @@ describe('networks', () => {
     const created = await api<{ Id: string; Warning: string }>('POST', '/networks/create', {
       name: 'full/name:x',
       EnableIPv6: true,
-      IPAM: { Config: [{ Subnet: '10.7.0.0/16', IPRange: '10.7.4.0/24', Gateway: '10.7.0.254', AuxiliaryAddresses: { printer: '10.7.4.1' } }] },
+      IPAM: {
+        Config: [
+          { Subnet: '10.7.0.0/16', IPRange: '10.7.4.0/24', Gateway: '10.7.0.254', AuxiliaryAddresses: { printer: '10.7.4.1' } },
+        ],
+      },
       Options: { 'com.docker.network.driver.mtu': '1400', 'com.docker.network.bridge.name': 'fullbr0' },
       Labels: { a: '1' },
     });
@@ -78,7 +85,13 @@ describe('networks', () => {
       EnableIPv6: true,
       Labels: { a: '1' },
       Containers: {},
-      IPAM: { Driver: 'default', Config: [{ Subnet: '10.7.0.0/16', IPRange: '10.7.4.0/24', Gateway: '10.7.0.254', AuxiliaryAddresses: { printer: '10.7.4.1' } }, {}] },
+      IPAM: {
+        Driver: 'default',
+        Config: [
+          { Subnet: '10.7.0.0/16', IPRange: '10.7.4.0/24', Gateway: '10.7.0.254', AuxiliaryAddresses: { printer: '10.7.4.1' } },
+          {},
+        ],
+      },
     });
     expect(json.IPAM.Config?.[1]?.Subnet).toMatch(/^fd.*\/64$/);
     const link = (await lab.in('host', 'ip', '-o', 'addr', 'show', 'fullbr0')).stdout;
@@ -100,13 +113,21 @@ describe('networks', () => {
     [{ Name: 'x', Driver: 'nope' }, 404, 'could not find driver "nope"'],
     [{ Name: 'x', IPAM: { Driver: 'nope' } }, 404, 'could not find IPAM driver "nope"'],
     [{ Name: 'x', IPAM: { Config: [{ Subnet: '10.0.0.1/24' }] } }, 400, 'invalid subnet 10.0.0.1/24: it should be 10.0.0.0/24'],
-    [{ Name: 'x', IPAM: { Config: [{ Subnet: '10.0.0.0/24', IPRange: '10.1.0.0/25', Gateway: '10.2.0.1' }] } }, 400, "invalid gateway 10.2.0.1: parent subnet 10.0.0.0/24 doesn't contain this address"],
+    [
+      { Name: 'x', IPAM: { Config: [{ Subnet: '10.0.0.0/24', IPRange: '10.1.0.0/25', Gateway: '10.2.0.1' }] } },
+      400,
+      "invalid gateway 10.2.0.1: parent subnet 10.0.0.0/24 doesn't contain this address",
+    ],
     [{ Name: 'x', EnableIPv4: false }, 400, 'IPv4 or IPv6 must be enabled'],
     [{ Name: 'x', Options: { 'com.docker.network.bridge.gateway_mode_ipv4': 'magic' } }, 400, 'unknown gateway mode'],
     [{ Name: 'x', Options: { 'com.docker.network.driver.mtu': '-1' } }, 400, 'whole number'],
     [{ Name: 'x', Options: { 'com.docker.network.bridge.name': 'lo' } }, 400, 'existing interface lo is not a bridge'],
     [{ Name: 'x', Scope: 'swarm' }, 403, 'scope'],
-    [{ Name: 'x', IPAM: { Config: [{ Subnet: '10.1.0.0/24' }, { Subnet: '10.2.0.0/24' }] } }, 403, "doesn't support multiple subnets"],
+    [
+      { Name: 'x', IPAM: { Config: [{ Subnet: '10.1.0.0/24' }, { Subnet: '10.2.0.0/24' }] } },
+      403,
+      "doesn't support multiple subnets",
+    ],
     [{ Name: 'x', IPAM: { Config: [{ Subnet: '172.16.0.0/24' }] } }, 403, 'overlap'],
     [{ Name: 'x', ConfigFrom: { Network: 'nope' } }, 404, 'does not exist'],
     [{ Name: 42 }, 400, 'Name'],
@@ -126,7 +147,10 @@ describe('networks', () => {
   });
 
   test('a given subnet that overlaps a route of the host is taken, with a warning', async () => {
-    const { status, json } = await api<{ Warning: string }>('POST', '/networks/create', { Name: 'over', IPAM: { Config: [{ Subnet: '198.51.100.128/25' }] } });
+    const { status, json } = await api<{ Warning: string }>('POST', '/networks/create', {
+      Name: 'over',
+      IPAM: { Config: [{ Subnet: '198.51.100.128/25' }] },
+    });
     expect([status, json.Warning]).toEqual([201, expect.stringContaining('198.51.100.0/24 dev wire0')]);
     await api('DELETE', '/networks/over');
   });
@@ -135,14 +159,19 @@ describe('networks', () => {
     await api('POST', '/networks/create', { Name: 'f1', Labels: { tier: 'a' } });
     await api('POST', '/networks/create', { Name: 'f2', Internal: true });
     const names = async (filters: object) =>
-      (await api<NetworkJson[]>('GET', `/networks?filters=${encodeURIComponent(JSON.stringify(filters))}`)).json.map((n) => n.Name).sort();
+      (await api<NetworkJson[]>('GET', `/networks?filters=${encodeURIComponent(JSON.stringify(filters))}`)).json
+        .map((n) => n.Name)
+        .sort();
     expect(await names({ name: ['f1', 'f2'] })).toEqual(['f1', 'f2']);
     expect(await names({ name: { '^f': true } })).toEqual(['f1', 'f2']);
     expect(await names({ label: ['tier=a'] })).toEqual(['f1']);
     expect(await names({ type: ['builtin'] })).toEqual(['bridge', 'host', 'none']);
     expect(await names({ dangling: ['true'] })).toEqual(['f1', 'f2']);
     expect(await names({ driver: ['host'] })).toEqual(['host']);
-    const pruned = await api<{ NetworksDeleted: string[] }>('POST', `/networks/prune?filters=${encodeURIComponent('{"label!":["tier"]}')}`);
+    const pruned = await api<{ NetworksDeleted: string[] }>(
+      'POST',
+      `/networks/prune?filters=${encodeURIComponent('{"label!":["tier"]}')}`,
+    );
     expect(pruned.json.NetworksDeleted).toEqual(['f2']);
     expect((await api<{ NetworksDeleted: string[] }>('POST', '/networks/prune')).json.NetworksDeleted).toEqual(['f1']);
   });
@@ -166,11 +195,21 @@ describe('connect and sandboxes', () => {
   });
 
   test.each([
-    ['n', { Container: 's', EndpointConfig: { IPAMConfig: { IPv4Address: '10.8.0.1' } } }, 400, 'no configured subnet contains IP address 10.8.0.1'],
+    [
+      'n',
+      { Container: 's', EndpointConfig: { IPAMConfig: { IPv4Address: '10.8.0.1' } } },
+      400,
+      'no configured subnet contains IP address 10.8.0.1',
+    ],
     ['n', { Container: 's', EndpointConfig: { IPAMConfig: { IPv4Address: '10.9.0.1' } } }, 403, 'Address already in use'],
     ['n', { Container: 's', EndpointConfig: { IPAMConfig: { IPv4Address: 'x' } } }, 400, 'invalid IPv4 address: x'],
     ['n', { Container: 's', EndpointConfig: { MacAddress: '01:00:00:00:00:01' } }, 400, 'not unicast'],
-    ['n', { Container: 's', EndpointConfig: { DriverOpts: { 'com.docker.network.endpoint.sysctls': 'kernel.x=1' } } }, 400, 'unrecognised network interface sysctl'],
+    [
+      'n',
+      { Container: 's', EndpointConfig: { DriverOpts: { 'com.docker.network.endpoint.sysctls': 'kernel.x=1' } } },
+      400,
+      'unrecognised network interface sysctl',
+    ],
     ['n', { Container: 'nobody' }, 404, 'No such sandbox: nobody'],
     ['bridge', { Container: 's' }, 403, 'already exists in network bridge'],
     ['host', { Container: 's' }, 400, 'cannot connect container to host network'],
@@ -186,10 +225,22 @@ describe('connect and sandboxes', () => {
     const config = {
       IPAMConfig: { IPv4Address: '10.9.0.5' },
       MacAddress: '02:00:00:00:be:ef',
-      DriverOpts: { 'com.docker.network.endpoint.ifname': 'data0', 'com.docker.network.endpoint.sysctls': 'net.ipv4.conf.IFNAME.log_martians=1' },
+      DriverOpts: {
+        'com.docker.network.endpoint.ifname': 'data0',
+        'com.docker.network.endpoint.sysctls': 'net.ipv4.conf.IFNAME.log_martians=1',
+      },
     };
     expect((await api('POST', '/networks/n/connect', { Container: 's', EndpointConfig: config })).status).toBe(200);
-    const seen = (await lab.cli('exec', 's', '--', 'sh', '-c', 'ip -o addr show data0; ip -o link show data0; cat /proc/sys/net/ipv4/conf/data0/log_martians')).stdout;
+    const seen = (
+      await lab.cli(
+        'exec',
+        's',
+        '--',
+        'sh',
+        '-c',
+        'ip -o addr show data0; ip -o link show data0; cat /proc/sys/net/ipv4/conf/data0/log_martians',
+      )
+    ).stdout;
     expect(seen).toContain('10.9.0.5/29');
     expect(seen).toContain('02:00:00:00:be:ef');
     expect(seen.trim().endsWith('1')).toBe(true);
@@ -198,7 +249,8 @@ describe('connect and sandboxes', () => {
   });
 
   test('a full subnet says so, and an address is free again when its endpoint is gone', async () => {
-    for (let i = 0; i < 5; i++) expect((await api('POST', '/sandboxes/create', { Name: `p${i}`, Networks: { n: {} } })).status).toBe(201);
+    for (let i = 0; i < 5; i++)
+      expect((await api('POST', '/sandboxes/create', { Name: `p${i}`, Networks: { n: {} } })).status).toBe(201);
     const full = await api('POST', '/sandboxes/create', { Name: 'p5', Networks: { n: {} } });
     expect([full.status, full.json.message]).toEqual([500, expect.stringContaining('no available IPv4 addresses')]);
     expect((await api('GET', '/sandboxes/p5')).status).toBe(404);
@@ -224,7 +276,9 @@ describe('connect and sandboxes', () => {
     expect((await lab.in('outside', 'dig', '+short', '@127.0.0.11', 'adopted')).stdout).toMatch(/^10\.9\./);
     expect((await api('POST', '/sandboxes/create', { Name: 'again', Netns: path })).status).toBe(400);
     expect((await api('DELETE', '/sandboxes/adopted')).status).toBe(204);
-    await expect.poll(async () => (await lab.in('outside', 'ip', '-o', 'addr')).stdout.replaceAll(/valid_lft.*/g, ''), { timeout: 5000 }).toBe(before.replaceAll(/valid_lft.*/g, ''));
+    await expect
+      .poll(async () => (await lab.in('outside', 'ip', '-o', 'addr')).stdout.replaceAll(/valid_lft.*/g, ''), { timeout: 5000 })
+      .toBe(before.replaceAll(/valid_lft.*/g, ''));
     expect((await lab.in('outside', 'nft', 'list', 'ruleset')).stdout).not.toContain('patchbay');
     for (const bad of [`/run/netns/${lab.host}`, '/etc/passwd', '/proc/self/ns/mnt', '/nowhere']) {
       expect((await api('POST', '/sandboxes/create', { Name: 'bad', Netns: bad })).status, bad).toBe(400);
@@ -233,7 +287,11 @@ describe('connect and sandboxes', () => {
 
   test('the view for engine clients names what they look for', async () => {
     const { json } = await api<Record<string, never>>('GET', '/containers/s/json');
-    expect(json).toMatchObject({ Name: '/s', State: { Status: 'created', Running: false, Pid: 0 }, NetworkSettings: { Networks: { bridge: {} } } });
+    expect(json).toMatchObject({
+      Name: '/s',
+      State: { Status: 'created', Running: false, Pid: 0 },
+      NetworkSettings: { Networks: { bridge: {} } },
+    });
     expect((await api<unknown[]>('GET', '/containers/json?all=1')).json).toHaveLength(1);
     expect((await api<unknown[]>('GET', '/containers/json')).json).toHaveLength(0);
   });

@@ -17,11 +17,15 @@ afterEach(async () => {
   for (const lab of labs.splice(0).reverse()) await lab.close();
 });
 
-test('two daemons share a host: own networks, own rules, and neither removes what is the other\'s', async () => {
+test("two daemons share a host: own networks, own rules, and neither removes what is the other's", async () => {
   const first = await open();
   const second = await open({ in: first });
-  expect((await first.ok('inspect', '--format', '{{index .Options "com.docker.network.bridge.name"}}', 'bridge'))).toBe('patchbay0');
-  expect((await second.ok('inspect', '--format', '{{index .Options "com.docker.network.bridge.name"}}', 'bridge'))).toBe('patchbay1');
+  expect(await first.ok('inspect', '--format', '{{index .Options "com.docker.network.bridge.name"}}', 'bridge')).toBe(
+    'patchbay0',
+  );
+  expect(await second.ok('inspect', '--format', '{{index .Options "com.docker.network.bridge.name"}}', 'bridge')).toBe(
+    'patchbay1',
+  );
   for (const lab of [first, second]) {
     await lab.ok('create', 'same');
     await lab.ok('sandbox', 'create', 'box', '--network', 'same');
@@ -31,7 +35,8 @@ test('two daemons share a host: own networks, own rules, and neither removes wha
   expect((await first.in('host', 'iptables-save')).stdout.match(/-A FORWARD -j PATCHBAY-USER/g)).toHaveLength(1);
   await second.stop('SIGKILL');
   await second.start();
-  for (const lab of [first, second]) expect((await lab.cli('exec', 'box', '--', 'dig', '+short', 'box')).stdout).toMatch(/^172\./);
+  for (const lab of [first, second])
+    expect((await lab.cli('exec', 'box', '--', 'dig', '+short', 'box')).stdout).toMatch(/^172\./);
   await second.ok('sandbox', 'rm', 'box');
   await second.ok('rm', 'same');
   expect((await first.cli('exec', 'box', '--', 'dig', '+short', 'box')).stdout).toMatch(/^172\./);
@@ -53,8 +58,16 @@ test('--bridge none makes no default network; --bridge adopts one and never dele
   await lab.ok('sandbox', 'rm', 'alone');
   await lab.close();
   labs.pop();
-  const wire = await open({ flags: ['--bridge', 'mybr0'], before: [['ip', 'link', 'add', 'mybr0', 'type', 'bridge'], ['ip', 'addr', 'add', '10.77.0.1/24', 'dev', 'mybr0']] });
-  expect(await wire.ok('inspect', '--format', '{{(index .IPAM.Config 0).Subnet}} {{(index .IPAM.Config 0).Gateway}}', 'bridge')).toBe('10.77.0.0/24 10.77.0.1');
+  const wire = await open({
+    flags: ['--bridge', 'mybr0'],
+    before: [
+      ['ip', 'link', 'add', 'mybr0', 'type', 'bridge'],
+      ['ip', 'addr', 'add', '10.77.0.1/24', 'dev', 'mybr0'],
+    ],
+  });
+  expect(
+    await wire.ok('inspect', '--format', '{{(index .IPAM.Config 0).Subnet}} {{(index .IPAM.Config 0).Gateway}}', 'bridge'),
+  ).toBe('10.77.0.0/24 10.77.0.1');
   await wire.ok('sandbox', 'create', 'box');
   expect((await wire.cli('exec', 'box', '--', 'ping', '-c1', '-W2', '10.77.0.1')).exitCode).toBe(0);
   await wire.stop();
@@ -62,15 +75,26 @@ test('--bridge none makes no default network; --bridge adopts one and never dele
   expect((await wire.in('host', 'ip', '-o', 'link', 'show', 'mybr0')).exitCode).toBe(0);
 });
 
-test('the reference\'s pools by option: 31 networks and a clear refusal for the next', { timeout: 120_000 }, async () => {
-  const pools = ['172.17.0.0/16,size=16', '172.18.0.0/16,size=16', '172.19.0.0/16,size=16', '172.20.0.0/14,size=16', '172.24.0.0/14,size=16', '172.28.0.0/14,size=16', '192.168.0.0/16,size=20'];
+test("the reference's pools by option: 31 networks and a clear refusal for the next", { timeout: 120_000 }, async () => {
+  const pools = [
+    '172.17.0.0/16,size=16',
+    '172.18.0.0/16,size=16',
+    '172.19.0.0/16,size=16',
+    '172.20.0.0/14,size=16',
+    '172.24.0.0/14,size=16',
+    '172.28.0.0/14,size=16',
+    '192.168.0.0/16,size=20',
+  ];
   const lab = await open({ flags: [...pools.flatMap((pool) => ['--default-address-pool', `base=${pool}`]), '--bridge', 'none'] });
   const create = (i: number) => lab.api<{ message: string }>('POST', '/networks/create', { Name: `n${i}` });
   const subnet = (i: number) => lab.ok('inspect', '--format', '{{(index .IPAM.Config 0).Subnet}}', `n${i}`);
   for (let i = 0; i < 31; i++) expect((await create(i)).status, `network ${i}`).toBe(201);
   expect(await subnet(0)).toBe('172.17.0.0/16');
   const refused = await create(31);
-  expect([refused.status, refused.json.message]).toEqual([400, expect.stringMatching(/all predefined address pools have been fully subnetted[\s\S]*172\.17\.0\.0\/16/)]);
+  expect([refused.status, refused.json.message]).toEqual([
+    400,
+    expect.stringMatching(/all predefined address pools have been fully subnetted[\s\S]*172\.17\.0\.0\/16/),
+  ]);
   expect(refused.json.message).toContain('default-address-pool');
   await lab.ok('rm', 'n2');
   expect((await create(2)).status).toBe(201);
@@ -98,9 +122,26 @@ describe('on Node 26', () => {
 
   test('names, a published port, exec, and a restart', async () => {
     await lab.ok('create', '--ipv6', 'net');
-    await lab.ok('run', '-d', '--name', 'web', '--network', 'net', '-p', '8088:80', '--', lab.node, '-e', `require('http').createServer((q,r)=>r.end(process.version)).listen(80,'::')`);
+    await lab.ok(
+      'run',
+      '-d',
+      '--name',
+      'web',
+      '--network',
+      'net',
+      '-p',
+      '8088:80',
+      '--',
+      lab.node,
+      '-e',
+      `require('http').createServer((q,r)=>r.end(process.version)).listen(80,'::')`,
+    );
     await lab.ok('sandbox', 'create', 'asker', '--network', 'net');
-    await expect.poll(async () => (await lab.in('outside', 'curl', '-s', '-m', '1', 'http://198.51.100.1:8088/')).stdout, { timeout: 10_000 }).toMatch(/^v26\./);
+    await expect
+      .poll(async () => (await lab.in('outside', 'curl', '-s', '-m', '1', 'http://198.51.100.1:8088/')).stdout, {
+        timeout: 10_000,
+      })
+      .toMatch(/^v26\./);
     expect((await lab.in('outside', 'curl', '-s', '-m', '1', 'http://[2001:db8:100::1]:8088/')).stdout).toMatch(/^v26\./);
     expect((await lab.cli('exec', 'asker', '--', 'curl', '-s', 'http://web/')).stdout).toMatch(/^v26\./);
     expect((await lab.cli('version', '--format', '{{.Server.NodeVersion}}')).stdout).toMatch(/^v26\./);

@@ -24,14 +24,35 @@ async function docker(...args: string[]): Promise<{ stdout: string; stderr: stri
 }
 
 test('ls, create, inspect, connect, disconnect, rm and prune work, and look like our own', async () => {
-  const created = await docker('network', 'create', '--subnet', '10.44.0.0/16', '--label', 'who=docker', '-o', 'com.docker.network.bridge.name=dk0', 'dnet');
+  const created = await docker(
+    'network',
+    'create',
+    '--subnet',
+    '10.44.0.0/16',
+    '--label',
+    'who=docker',
+    '-o',
+    'com.docker.network.bridge.name=dk0',
+    'dnet',
+  );
   expect(created).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^[0-9a-f]{64}$/) });
   const listed = await docker('network', 'ls');
-  expect(listed.stdout.split('\n').map((line) => line.trimEnd())).toEqual((await lab.ok('ls')).split('\n').map((line) => line.trimEnd()));
+  expect(listed.stdout.split('\n').map((line) => line.trimEnd())).toEqual(
+    (await lab.ok('ls')).split('\n').map((line) => line.trimEnd()),
+  );
   expect((await docker('network', 'ls', '-q', '--filter', 'label=who=docker')).stdout).toBe(created.stdout.slice(0, 12));
   await lab.ok('sandbox', 'create', 'box');
-  expect(await docker('network', 'connect', '--ip', '10.44.7.7', '--alias', 'boxy', 'dnet', 'box')).toMatchObject({ exitCode: 0, stderr: '' });
-  const inspected = await docker('network', 'inspect', 'dnet', '--format', '{{range .Containers}}{{.Name}} {{.IPv4Address}}{{end}}');
+  expect(await docker('network', 'connect', '--ip', '10.44.7.7', '--alias', 'boxy', 'dnet', 'box')).toMatchObject({
+    exitCode: 0,
+    stderr: '',
+  });
+  const inspected = await docker(
+    'network',
+    'inspect',
+    'dnet',
+    '--format',
+    '{{range .Containers}}{{.Name}} {{.IPv4Address}}{{end}}',
+  );
   expect(inspected.stdout).toBe('box 10.44.7.7/16');
   expect((await lab.cli('exec', 'box', '--', 'dig', '+short', 'boxy')).stdout).toBe('10.44.7.7');
   const inUse = await docker('network', 'rm', 'dnet');
@@ -40,7 +61,9 @@ test('ls, create, inspect, connect, disconnect, rm and prune work, and look like
   expect(await docker('network', 'disconnect', 'dnet', 'box')).toMatchObject({ exitCode: 0 });
   expect((await docker('network', 'inspect', 'missing')).stderr).toContain('network missing not found');
   expect(await docker('network', 'prune', '-f')).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('dnet') });
-  expect((await docker('network', 'create', 'bridge')).stderr).toContain('operation is not permitted on predefined bridge network');
+  expect((await docker('network', 'create', 'bridge')).stderr).toContain(
+    'operation is not permitted on predefined bridge network',
+  );
 });
 
 test('version and ps are understood', async () => {

@@ -15,7 +15,12 @@ export const DIST = process.env['PATCHBAY_DIST'] ?? new URL('../../dist/', impor
 const UPSTREAM = join(DIST, '../test/e2e/upstream.mjs');
 
 /** Address of the machine and of the outside world on the wire between them (RFC 5737, RFC 3849). */
-export const WIRE = { host: '198.51.100.1', outside: '198.51.100.2', host6: '2001:db8:100::1', outside6: '2001:db8:100::2' } as const;
+export const WIRE = {
+  host: '198.51.100.1',
+  outside: '198.51.100.2',
+  host6: '2001:db8:100::1',
+  outside6: '2001:db8:100::2',
+} as const;
 
 export interface Outcome {
   readonly stdout: string;
@@ -72,7 +77,8 @@ export class Lab {
         await lab.#wire();
         await lab.#serveNames();
       }
-      for (const [command, ...args] of options.before ?? []) await execa('nsenter', [`--net=/run/netns/${lab.host}`, command, ...args]);
+      for (const [command, ...args] of options.before ?? [])
+        await execa('nsenter', [`--net=/run/netns/${lab.host}`, command, ...args]);
       await lab.start();
       return lab;
     } catch (error) {
@@ -101,7 +107,9 @@ export class Lab {
 
   /** A name server of the outside world: host.example is 203.0.113.7, all else does not exist. */
   async #serveNames(): Promise<void> {
-    const child = spawn('nsenter', [`--net=/run/netns/${this.outside}`, process.execPath, UPSTREAM, WIRE.outside], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const child = spawn('nsenter', [`--net=/run/netns/${this.outside}`, process.execPath, UPSTREAM, WIRE.outside], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
     this.#upstream = child;
     await new Promise<void>((resolve, reject) => {
       child.stdout.once('data', () => resolve());
@@ -111,7 +119,16 @@ export class Lab {
 
   /** Starts the daemon and waits for its ready line. */
   async start(extra: readonly string[] = []): Promise<void> {
-    const folders = ['--host', `unix://${this.socket}`, '--state-dir', this.stateDir, '--run-dir', this.runDir, '--plugin-dir', join(this.folder, 'plugins')];
+    const folders = [
+      '--host',
+      `unix://${this.socket}`,
+      '--state-dir',
+      this.stateDir,
+      '--run-dir',
+      this.runDir,
+      '--plugin-dir',
+      join(this.folder, 'plugins'),
+    ];
     const flags = [...folders, '--dns', WIRE.outside, ...this.#flags, ...extra];
     const args = [`--net=/run/netns/${this.host}`, this.node, join(DIST, 'patchbayd.js'), ...flags];
     const child = spawn('nsenter', args, { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -141,7 +158,12 @@ export class Lab {
 
   /** `network ARGS`; never rejects. */
   async cli(...args: string[]): Promise<Outcome> {
-    return outcome(await execa(this.node, [join(DIST, 'network.js'), '--host', `unix://${this.socket}`, ...args], { reject: false, stdin: 'ignore' }));
+    return outcome(
+      await execa(this.node, [join(DIST, 'network.js'), '--host', `unix://${this.socket}`, ...args], {
+        reject: false,
+        stdin: 'ignore',
+      }),
+    );
   }
 
   /** `network ARGS`, which must succeed; answers stdout without the last newline. */
@@ -153,13 +175,25 @@ export class Lab {
 
   /** A program in one of the two namespaces. */
   async in(where: 'host' | 'outside', command: string, ...args: string[]): Promise<Outcome> {
-    return outcome(await execa('nsenter', [`--net=/run/netns/${this[where]}`, command, ...args], { reject: false, stdin: 'ignore' }));
+    return outcome(
+      await execa('nsenter', [`--net=/run/netns/${this[where]}`, command, ...args], { reject: false, stdin: 'ignore' }),
+    );
   }
 
   /** One request to the daemon. */
   async api<T = unknown>(method: string, path: string, body?: unknown): Promise<{ status: number; json: T }> {
     const data = body === undefined ? [] : ['-H', 'Content-Type: application/json', '-d', JSON.stringify(body)];
-    const { stdout } = await execa('curl', ['-s', '-X', method, '--unix-socket', this.socket, '-w', '\n%{http_code}', ...data, `http://x${path}`]);
+    const { stdout } = await execa('curl', [
+      '-s',
+      '-X',
+      method,
+      '--unix-socket',
+      this.socket,
+      '-w',
+      '\n%{http_code}',
+      ...data,
+      `http://x${path}`,
+    ]);
     const at = stdout.lastIndexOf('\n');
     const text = stdout.slice(0, at).trim();
     return { status: Number(stdout.slice(at + 1)), json: (text === '' ? undefined : JSON.parse(text)) as T };
@@ -187,7 +221,8 @@ export class Lab {
   async close(): Promise<void> {
     try {
       if (this.daemon !== undefined) {
-        for (const sandbox of (await this.cli('sandbox', 'ls', '-q')).stdout.split('\n').filter(Boolean)) await this.cli('sandbox', 'rm', '-f', sandbox);
+        for (const sandbox of (await this.cli('sandbox', 'ls', '-q')).stdout.split('\n').filter(Boolean))
+          await this.cli('sandbox', 'rm', '-f', sandbox);
         await this.stop('SIGTERM').catch(() => {});
       }
     } finally {
@@ -205,7 +240,8 @@ export class Lab {
       }
     }
     for (const mount of mountsUnder(this.folder)) await execa('umount', ['-l', mount], { reject: false });
-    if (!this.#isGuest) for (const name of [this.host, this.outside]) await execa('ip', ['netns', 'del', name], { reject: false });
+    if (!this.#isGuest)
+      for (const name of [this.host, this.outside]) await execa('ip', ['netns', 'del', name], { reject: false });
     rmSync(this.folder, { recursive: true, force: true });
   }
 
@@ -215,7 +251,9 @@ export class Lab {
       .filter((name) => /^\d+$/.test(name))
       .filter((pid) => {
         try {
-          return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').some((word) => word.includes(this.runDir));
+          return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+            .split('\0')
+            .some((word) => word.includes(this.runDir));
         } catch {
           return false;
         }
@@ -226,7 +264,10 @@ export class Lab {
 }
 
 export const mountsUnder = (folder: string): string[] =>
-  readFileSync('/proc/self/mounts', 'utf8').split('\n').map((line) => line.split(' ')[1] ?? '').filter((target) => target.startsWith(`${folder}/`));
+  readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((target) => target.startsWith(`${folder}/`));
 
 /** Looks every 20 ms; throws after `limitMs`. */
 export async function waitUntil(isTrue: () => Promise<boolean> | boolean, limitMs: number): Promise<void> {

@@ -17,7 +17,8 @@ afterAll(async () => {
 });
 
 const exec = (name: string, ...command: string[]) => lab.cli('exec', name, '--', ...command);
-const dig = async (name: string, ...args: string[]): Promise<string> => (await exec(name, 'dig', '+short', '+tries=1', '+time=2', ...args)).stdout.trim();
+const dig = async (name: string, ...args: string[]): Promise<string> =>
+  (await exec(name, 'dig', '+short', '+tries=1', '+time=2', ...args)).stdout.trim();
 const addressOf = async (name: string, network: string): Promise<string> => {
   const [sandbox] = JSON.parse(await lab.ok('sandbox', 'inspect', name)) as [SandboxAnswer];
   return sandbox.Networks[network]?.IPAddress ?? '';
@@ -27,16 +28,38 @@ describe('two networks and three sandboxes with processes', () => {
   beforeAll(async () => {
     await lab.ok('create', 'front');
     await lab.ok('create', '--ipv6', 'back');
-    await lab.ok('run', '-d', '--name', 'web', '--network', 'front', '--alias', 'www', '-p', '8080:80', '-p', '7002:7002', '--', process.execPath, '-e', SERVER);
+    await lab.ok(
+      'run',
+      '-d',
+      '--name',
+      'web',
+      '--network',
+      'front',
+      '--alias',
+      'www',
+      '-p',
+      '8080:80',
+      '-p',
+      '7002:7002',
+      '--',
+      process.execPath,
+      '-e',
+      SERVER,
+    );
     await lab.ok('run', '-d', '--name', 'client', '--network', 'front', '--', 'sleep', '1000');
     await lab.ok('run', '-d', '--name', 'db', '--network', 'back', '--', process.execPath, '-e', SERVER);
-    await waitUntil(async () => (await lab.in('outside', 'curl', '-sf', '-m', '1', `http://${WIRE.host}:8080/`)).exitCode === 0, 10_000);
+    await waitUntil(
+      async () => (await lab.in('outside', 'curl', '-sf', '-m', '1', `http://${WIRE.host}:8080/`)).exitCode === 0,
+      10_000,
+    );
   });
 
   test('a name, an alias, a short id and name.network resolve to the address, over UDP and TCP', async () => {
     const address = await addressOf('web', 'front');
     const id = (await lab.ok('sandbox', 'inspect', '--format', '{{.Id}}', 'web')).slice(0, 12);
-    expect(await Promise.all(['web', 'WEB', 'www', 'web.front', id].map((name) => dig('client', name)))).toEqual(Array(5).fill(address));
+    expect(await Promise.all(['web', 'WEB', 'www', 'web.front', id].map((name) => dig('client', name)))).toEqual(
+      Array(5).fill(address),
+    );
     expect(await dig('client', '+tcp', 'web')).toBe(address);
     expect(await dig('client', '-x', address)).toBe('web.front.');
     expect(await dig('db', 'AAAA', 'db')).toMatch(/^fd/);
@@ -55,7 +78,9 @@ describe('two networks and three sandboxes with processes', () => {
 
   test('the published port answers from outside, from the host, by loopback, and from sandboxes of both networks', async () => {
     const get = (where: 'host' | 'outside', url: string) => lab.in(where, 'curl', '-s', '-m', '3', url);
-    expect((await get('outside', `http://${WIRE.host}:8080/`)).stdout).toContain(`to ${WIRE.outside}`.replace('to ', 'to ::ffff:'));
+    expect((await get('outside', `http://${WIRE.host}:8080/`)).stdout).toContain(
+      `to ${WIRE.outside}`.replace('to ', 'to ::ffff:'),
+    );
     expect((await get('host', 'http://127.0.0.1:8080/')).stdout).toContain('hello from');
     for (const name of ['client', 'db', 'web']) {
       expect((await exec(name, 'curl', '-s', '-m', '3', `http://${WIRE.host}:8080/`)).stdout, name).toContain('hello from');
@@ -77,7 +102,12 @@ describe('two networks and three sandboxes with processes', () => {
   });
 
   test('a sandbox reaches the outside with the address of the host', async () => {
-    const server = spawn('nsenter', [`--net=/run/netns/${lab.outside}`, process.execPath, '-e', `${SERVER.replace('80', '8000')}.on('listening',()=>console.log('up'))`]);
+    const server = spawn('nsenter', [
+      `--net=/run/netns/${lab.outside}`,
+      process.execPath,
+      '-e',
+      `${SERVER.replace('80', '8000')}.on('listening',()=>console.log('up'))`,
+    ]);
     await new Promise((resolve) => createInterface({ input: server.stdout }).once('line', resolve));
     expect((await exec('client', 'curl', '-s', '-m', '3', `http://${WIRE.outside}:8000/`)).stdout).toContain(WIRE.host);
     server.kill('SIGKILL');
@@ -148,7 +178,11 @@ async function execaIn(netns: string, command: string, ...args: string[]): Promi
 }
 
 /** A long-lived TCP connection to a byte echo in `web`; alive() sends a byte and waits for it. */
-async function stream(at: Lab, from: 'inside' | 'outside', address: string): Promise<AsyncDisposable & { alive(): Promise<boolean> }> {
+async function stream(
+  at: Lab,
+  from: 'inside' | 'outside',
+  address: string,
+): Promise<AsyncDisposable & { alive(): Promise<boolean> }> {
   const port = from === 'inside' ? 7001 : 7002;
   const echo = `require('net').createServer(s=>s.pipe(s)).listen(${port},'0.0.0.0',()=>console.log('up'))`;
   const [web] = JSON.parse(await at.ok('sandbox', 'inspect', 'web')) as [SandboxAnswer];

@@ -19,7 +19,8 @@ afterAll(async () => {
 
 const cliArgs = (...args: string[]): string[] => [join(DIST, 'network.js'), '--host', `unix://${lab.socket}`, ...args];
 const names = async (): Promise<string[]> => (await lab.ok('sandbox', 'ls', '--format', '{{.Name}}')).split('\n').filter(Boolean);
-const inspect = async (name: string): Promise<SandboxAnswer> => (JSON.parse(await lab.ok('sandbox', 'inspect', name)) as SandboxAnswer[])[0] as SandboxAnswer;
+const inspect = async (name: string): Promise<SandboxAnswer> =>
+  (JSON.parse(await lab.ok('sandbox', 'inspect', name)) as SandboxAnswer[])[0] as SandboxAnswer;
 
 test.each([
   ['its own', ['sh', '-c', 'exit 7'], 7],
@@ -53,7 +54,21 @@ test('a process in the background with --rm takes the sandbox with it, also whil
 });
 
 test('signals are forwarded to the foreground process', async () => {
-  const child = spawn(lab.node, cliArgs('run', '--rm', '--name', 'sig', '--network', 'net', '--', 'sh', '-c', 'trap "exit 42" TERM; echo up; while :; do sleep 0.05; done'));
+  const child = spawn(
+    lab.node,
+    cliArgs(
+      'run',
+      '--rm',
+      '--name',
+      'sig',
+      '--network',
+      'net',
+      '--',
+      'sh',
+      '-c',
+      'trap "exit 42" TERM; echo up; while :; do sleep 0.05; done',
+    ),
+  );
   await new Promise((resolve) => child.stdout.once('data', resolve));
   const ended = new Promise((resolve) => child.once('exit', resolve));
   child.kill('SIGTERM');
@@ -63,7 +78,9 @@ test('signals are forwarded to the foreground process', async () => {
 
 test('on a terminal Ctrl-C reaches the process once, and not the CLI', async () => {
   const inner = `count=0; trap 'count=$((count+1)); echo INT $count' INT; trap 'echo bye; exit 3' QUIT; test -t 0 && test -t 1 && echo on a terminal; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sleep 0.2; done`;
-  const command = [lab.node, ...cliArgs('run', '--rm', '--name', 'tty', '--network', 'net', '--', 'sh', '-c', inner)].map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
+  const command = [lab.node, ...cliArgs('run', '--rm', '--name', 'tty', '--network', 'net', '--', 'sh', '-c', inner)]
+    .map((word) => `'${word.replaceAll("'", `'\\''`)}'`)
+    .join(' ');
   const child = spawn('script', ['-qefc', command, '/dev/null']);
   let text = '';
   child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
@@ -78,7 +95,21 @@ test('on a terminal Ctrl-C reaches the process once, and not the CLI', async () 
 });
 
 test('exec has its own exit code and the same view', async () => {
-  await lab.ok('run', '-d', '--name', 'box', '--hostname', 'boxy', '--network', 'net', '--add-host', 'db:192.0.2.7', '--', 'sleep', '100');
+  await lab.ok(
+    'run',
+    '-d',
+    '--name',
+    'box',
+    '--hostname',
+    'boxy',
+    '--network',
+    'net',
+    '--add-host',
+    'db:192.0.2.7',
+    '--',
+    'sleep',
+    '100',
+  );
   expect((await lab.cli('exec', 'box', '--', 'sh', '-c', 'exit 9')).exitCode).toBe(9);
   const { stdout } = await lab.cli('exec', 'box', '--', 'sh', '-c', 'hostname; getent hosts db; ip -o link | wc -l');
   expect(stdout.split('\n')).toEqual(['boxy', expect.stringMatching(/192\.0\.2\.7\s+db/), '2']);
@@ -87,14 +118,36 @@ test('exec has its own exit code and the same view', async () => {
 });
 
 test('logs shows what a background process wrote, and follows until it ends', async () => {
-  await lab.ok('run', '-d', '--name', 'talker', '--network', 'net', '--', 'sh', '-c', 'for i in 1 2 3; do echo line $i; echo err $i >&2; sleep 0.3; done; echo to stdout >/dev/stdout');
+  await lab.ok(
+    'run',
+    '-d',
+    '--name',
+    'talker',
+    '--network',
+    'net',
+    '--',
+    'sh',
+    '-c',
+    'for i in 1 2 3; do echo line $i; echo err $i >&2; sleep 0.3; done; echo to stdout >/dev/stdout',
+  );
   expect((await lab.cli('logs', '-f', 'talker')).stdout).toBe('line 1\nerr 1\nline 2\nerr 2\nline 3\nerr 3\nto stdout');
   expect((await lab.cli('logs', 'talker')).stdout).toContain('line 3');
   await lab.ok('sandbox', 'rm', '-f', 'talker');
 });
 
 test('the log of a process that writes without end stays bounded, its end is kept', async () => {
-  await lab.ok('run', '-d', '--name', 'flood', '--network', 'net', '--', 'sh', '-c', 'head -c 30000000 /dev/zero | tr "\\0" x; echo THE END; sleep 100');
+  await lab.ok(
+    'run',
+    '-d',
+    '--name',
+    'flood',
+    '--network',
+    'net',
+    '--',
+    'sh',
+    '-c',
+    'head -c 30000000 /dev/zero | tr "\\0" x; echo THE END; sleep 100',
+  );
   const { Files } = await inspect('flood');
   await waitUntil(() => readFileSync(Files.OutputLog, 'latin1').endsWith('THE END\n'), 15_000);
   const { stdout } = await execa('du', ['-cb', Files.OutputLog, `${Files.OutputLog}.1`]);
@@ -103,11 +156,25 @@ test('the log of a process that writes without end stays bounded, its end is kep
 });
 
 test('a forced removal ends a process that ignores SIGTERM', { timeout: 30_000 }, async () => {
-  await lab.ok('run', '-d', '--name', 'stubborn', '--network', 'net', '--', 'sh', '-c', 'trap "" TERM; while :; do sleep 0.1; done');
+  await lab.ok(
+    'run',
+    '-d',
+    '--name',
+    'stubborn',
+    '--network',
+    'net',
+    '--',
+    'sh',
+    '-c',
+    'trap "" TERM; while :; do sleep 0.1; done',
+  );
   const { Process } = await inspect('stubborn');
   await lab.ok('sandbox', 'rm', '-f', 'stubborn');
   // Nobody waits for it but PID 1: dead is enough.
-  await waitUntil(() => !existsSync(`/proc/${Process?.Pid}/stat`) || / Z /.test(readFileSync(`/proc/${Process?.Pid}/stat`, 'utf8')), 5000);
+  await waitUntil(
+    () => !existsSync(`/proc/${Process?.Pid}/stat`) || / Z /.test(readFileSync(`/proc/${Process?.Pid}/stat`, 'utf8')),
+    5000,
+  );
 });
 
 test('a run that cannot have what it asks for leaves nothing', async () => {

@@ -11,9 +11,15 @@ const server = dns2.createServer({
     const [question] = request.questions;
     if (question?.name.toLowerCase() !== 'host.example') response.header.rcode = 3;
     else if (question.type === Packet.TYPE.A) {
-      response.answers.push({ name: question.name, type: Packet.TYPE.A, class: Packet.CLASS.IN, ttl: 60, address: '203.0.113.7' });
+      response.answers.push({
+        name: question.name,
+        type: Packet.TYPE.A,
+        class: Packet.CLASS.IN,
+        ttl: 60,
+        address: '203.0.113.7',
+      });
     }
-    send(response);
+    void send(response);
   },
 });
 await server.listen({ udp: { address, port: 53 }, tcp: { address, port: 53 } });

@@ -216,7 +216,7 @@ describe("the resolver's redirect", () => {
       expect(stdout.match(/^table/gm)).toHaveLength(1);
       expect(stdout).toContain('type filter hook output priority raw');
       expect(stdout).toContain('type nat hook output priority');
-      expect(stdout).toContain('ip daddr 127.0.0.11 udp dport 53 limit rate over 20000/second burst 2000 packets drop');
+      expect(stdout).toContain('ip daddr 127.0.0.11 udp dport 53 limit rate over 300000/second burst 30000 packets drop');
       expect(stdout).toContain(`ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:${second.tcp}`);
       await removeResolverRedirect(host.host, table);
       await removeResolverRedirect(host.host, table);

@@ -73,7 +73,9 @@ test('every import follows the floors', () => {
 });
 
 test('only compose names concrete drivers', () => {
-  const importers = productFiles().filter((f) => !f.path.startsWith('drivers/') && f.imports.some(({ target }) => target.startsWith('drivers/')));
+  const importers = productFiles().filter(
+    (f) => !f.path.startsWith('drivers/') && f.imports.some(({ target }) => target.startsWith('drivers/')),
+  );
   expect(importers.map((f) => f.path)).toEqual(['src/compose.ts']);
 });
 
@@ -94,7 +96,14 @@ test('no import circle', () => {
 test('every file is reached from an entry', () => {
   const files = new Map(productFiles().map((f) => [f.path, f]));
   const reached = new Set<string>();
-  const queue = ['src/index.ts', 'src/main.ts', 'src/cli/main.ts', 'src/keeper/main.ts', 'src/keeper/worker.ts', 'src/driver/index.ts'];
+  const queue = [
+    'src/index.ts',
+    'src/main.ts',
+    'src/cli/main.ts',
+    'src/keeper/main.ts',
+    'src/keeper/worker.ts',
+    'src/driver/index.ts',
+  ];
   while (queue.length > 0) {
     const path = queue.pop() as string;
     if (reached.has(path)) continue;

@@ -38,25 +38,33 @@ rmSync(dist, { recursive: true, force: true });
 mkdirSync(join(dist, 'lib'), { recursive: true });
 for (const [name, file] of Object.entries(present(programs))) {
   const banner = name === 'network' || name === 'patchbayd' ? '#!/usr/bin/env node' : '';
-  await bundle({ [name]: file }, {}, {
-    dir: dist,
-    format: 'cjs',
-    banner: (chunk) => (chunk.isEntry ? banner : ''),
-    entryFileNames: '[name].js',
-    chunkFileNames: `${name}-[name].js`,
-    minify: false,
-  });
+  await bundle(
+    { [name]: file },
+    {},
+    {
+      dir: dist,
+      format: 'cjs',
+      banner: (chunk) => (chunk.isEntry ? banner : ''),
+      entryFileNames: '[name].js',
+      chunkFileNames: `${name}-[name].js`,
+      minify: false,
+    },
+  );
 }
 writeFileSync(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
 for (const name of ['network', 'patchbayd']) if (existsSync(join(dist, `${name}.js`))) chmodSync(join(dist, `${name}.js`), 0o755);
 
 const entries = present(library);
 if (Object.keys(entries).length > 0) {
-  await bundle(entries, { external: (id) => /^[a-z@]/.test(id) && !id.startsWith('/') }, {
-    dir: join(dist, 'lib'),
-    format: 'esm',
-    chunkFileNames: 'shared-[hash].js',
-  });
+  await bundle(
+    entries,
+    { external: (id) => /^[a-z@]/.test(id) && !id.startsWith('/') },
+    {
+      dir: join(dist, 'lib'),
+      format: 'esm',
+      chunkFileNames: 'shared-[hash].js',
+    },
+  );
   writeFileSync(join(dist, 'lib', 'package.json'), '{ "type": "module" }\n');
   if (!process.argv.includes('--no-types')) {
     await execa('npx', ['tsc', '-p', join(root, 'test/tools/tsconfig.types.json')], { cwd: root, stdio: 'inherit' });

@@ -11,7 +11,17 @@ const purpose = process.argv.includes('test') ? 'test' : 'run';
 
 /** Program that shows a package to be there → Debian package. */
 const RUN = { 'iptables-restore': 'iptables', ip: 'iproute2', nsenter: 'util-linux', dig: 'bind9-dnsutils', curl: 'curl' };
-const TEST = { ...RUN, nft: 'nftables', conntrack: 'conntrack', ping: 'iputils-ping', busybox: 'busybox-static', dnsperf: 'dnsperf', script: 'bsdutils', tcpdump: 'tcpdump', ncat: 'ncat' };
+const TEST = {
+  ...RUN,
+  nft: 'nftables',
+  conntrack: 'conntrack',
+  ping: 'iputils-ping',
+  busybox: 'busybox-static',
+  dnsperf: 'dnsperf',
+  script: 'bsdutils',
+  tcpdump: 'tcpdump',
+  ncat: 'ncat',
+};
 
 function fail(sentence) {
   process.stderr.write(`${sentence}\n`);
@@ -24,15 +34,26 @@ function run(command, args, env = {}) {
   if (result.status !== 0) fail(`${command} ${args.join(' ')} failed with exit code ${result.status ?? result.signal}.`);
 }
 
-const has = (program) => (process.env.PATH ?? '').split(':').concat('/usr/sbin', '/sbin').some((folder) => existsSync(join(folder, program)));
+const has = (program) =>
+  (process.env.PATH ?? '')
+    .split(':')
+    .concat('/usr/sbin', '/sbin')
+    .some((folder) => existsSync(join(folder, program)));
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 if (process.platform !== 'linux') fail('Patchbay needs Linux: it makes network namespaces, links and firewall rules.');
 if (major < 20 || (major === 20 && minor < 20)) fail(`Patchbay needs Node 20.20 or newer, this is ${process.versions.node}.`);
-if (process.getuid() !== 0) fail('Patchbay needs root, since it makes network namespaces, links and firewall rules: run this again as root (sudo).');
+if (process.getuid() !== 0)
+  fail('Patchbay needs root, since it makes network namespaces, links and firewall rules: run this again as root (sudo).');
 
 const wanted = purpose === 'test' ? TEST : RUN;
-const missing = [...new Set(Object.entries(wanted).filter(([program]) => !has(program)).map(([, name]) => name))];
+const missing = [
+  ...new Set(
+    Object.entries(wanted)
+      .filter(([program]) => !has(program))
+      .map(([, name]) => name),
+  ),
+];
 if (missing.length > 0) {
   if (!has('apt-get')) fail(`These programs are missing and there is no apt-get to install them: ${missing.join(', ')}.`);
   process.stderr.write(`installing ${missing.join(', ')}\n`);
@@ -76,7 +97,9 @@ if (!existsSync(installed) || statSync(installed).mtimeMs < statSync(join(root, 
 }
 
 const built = join(root, 'dist/package.json');
-const sources = Math.max(...['src', 'drivers', 'test/tools', 'test/contract'].filter((f) => existsSync(join(root, f))).map(newest));
+const sources = Math.max(
+  ...['src', 'drivers', 'test/tools', 'test/contract'].filter((f) => existsSync(join(root, f))).map(newest),
+);
 if (!existsSync(built) || statSync(built).mtimeMs < sources) {
   process.stderr.write('building\n');
   run(process.execPath, [join(root, 'test/tools/build.mjs')]);

@@ -33,7 +33,8 @@ function must(isTrue, what) {
   result(what);
 }
 
-const inside = (netns, command, ...args) => execa('nsenter', [`--net=/run/netns/${netns}`, command, ...args], { reject: false, stdin: 'ignore' });
+const inside = (netns, command, ...args) =>
+  execa('nsenter', [`--net=/run/netns/${netns}`, command, ...args], { reject: false, stdin: 'ignore' });
 
 async function network(...args) {
   say(`   ${colour('dim', '$')} network ${args.map((arg) => (/[\s;()'"]/.test(arg) ? '…' : arg)).join(' ')}`);
@@ -41,7 +42,8 @@ async function network(...args) {
   return stdout;
 }
 
-const quiet = (...args) => execa(process.execPath, [join(dist, 'network.js'), '--host', socket, ...args], { reject: false, stdin: 'ignore' });
+const quiet = (...args) =>
+  execa(process.execPath, [join(dist, 'network.js'), '--host', socket, ...args], { reject: false, stdin: 'ignore' });
 
 async function wire() {
   for (const name of [machine, outside]) {
@@ -49,15 +51,31 @@ async function wire() {
     await execa('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
   }
   await execa('ip', ['-n', machine, 'link', 'add', 'wire0', 'type', 'veth', 'peer', 'name', 'wire0', 'netns', outside]);
-  for (const [name, address] of [[machine, machineAddress], [outside, outsideAddress]]) {
+  for (const [name, address] of [
+    [machine, machineAddress],
+    [outside, outsideAddress],
+  ]) {
     await execa('ip', ['-n', name, 'addr', 'add', `${address}/24`, 'dev', 'wire0']);
     await execa('ip', ['-n', name, 'link', 'set', 'wire0', 'up']);
   }
 }
 
 async function startDaemon() {
-  const flags = ['--host', socket, '--state-dir', join(folder, 'state'), '--run-dir', runDir, '--plugin-dir', join(folder, 'plugins'), '--dns', outsideAddress];
-  daemon = spawn('nsenter', [`--net=/run/netns/${machine}`, process.execPath, join(dist, 'patchbayd.js'), ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const flags = [
+    '--host',
+    socket,
+    '--state-dir',
+    join(folder, 'state'),
+    '--run-dir',
+    runDir,
+    '--plugin-dir',
+    join(folder, 'plugins'),
+    '--dns',
+    outsideAddress,
+  ];
+  daemon = spawn('nsenter', [`--net=/run/netns/${machine}`, process.execPath, join(dist, 'patchbayd.js'), ...flags], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let log = '';
   daemon.stderr.on('data', (chunk) => (log += chunk));
   const ready = await new Promise((resolve, reject) => {
@@ -77,7 +95,8 @@ async function stopDaemon() {
 const SERVER = `require('http').createServer((q,r)=>r.end('hello from '+require('os').hostname()+'\\n')).listen(80)`;
 const TICKER = `require('net').createServer(s=>{let n=0;const t=setInterval(()=>s.write(++n+'\\n'),20);s.on('close',()=>clearInterval(t));s.on('error',()=>0)}).listen(7000)`;
 
-const nameFrom = async (sandbox, name) => (await quiet('exec', sandbox, '--', 'dig', '+short', '+tries=1', '+time=2', name)).stdout.trim();
+const nameFrom = async (sandbox, name) =>
+  (await quiet('exec', sandbox, '--', 'dig', '+short', '+tries=1', '+time=2', name)).stdout.trim();
 const page = async (netns, url) => (await inside(netns, 'curl', '-s', '-m', '2', url)).stdout.trim();
 
 async function until(isTrue, what) {
@@ -90,7 +109,12 @@ async function until(isTrue, what) {
 
 /** Numbers that arrive on a connection through the published port; a gap or an end shows. */
 function watchTicks() {
-  const child = spawn('nsenter', [`--net=/run/netns/${outside}`, process.execPath, '-e', `require('net').connect(7000,'${machineAddress}').pipe(process.stdout)`]);
+  const child = spawn('nsenter', [
+    `--net=/run/netns/${outside}`,
+    process.execPath,
+    '-e',
+    `require('net').connect(7000,'${machineAddress}').pipe(process.stdout)`,
+  ]);
   const state = { last: 0, isWhole: true, isOpen: true };
   createInterface({ input: child.stdout }).on('line', (line) => {
     state.isWhole &&= Number(line) === state.last + 1;
@@ -114,7 +138,22 @@ async function main() {
   say((await network('ls')).replace(/^/gm, '   '));
 
   step('Three sandboxes with real processes');
-  await network('run', '-d', '--name', 'web', '--network', 'front', '-p', '8080:80', '-p', '7000:7000', '--', process.execPath, '-e', `${SERVER};${TICKER}`);
+  await network(
+    'run',
+    '-d',
+    '--name',
+    'web',
+    '--network',
+    'front',
+    '-p',
+    '8080:80',
+    '-p',
+    '7000:7000',
+    '--',
+    process.execPath,
+    '-e',
+    `${SERVER};${TICKER}`,
+  );
   await network('run', '-d', '--name', 'client', '--network', 'front', '--', 'sleep', '1d');
   await network('run', '-d', '--name', 'db', '--network', 'back', '--', process.execPath, '-e', SERVER);
   say((await network('sandbox', 'ls')).replace(/^/gm, '   '));
@@ -126,14 +165,26 @@ async function main() {
   must((await nameFrom('client', 'db')) === '', 'client does not resolve db, which is on another network');
 
   step('The published port, from the outside world');
-  await until(async () => (await page(outside, `http://${machineAddress}:8080/`)).startsWith('hello'), `http://${machineAddress}:8080/ answers`);
+  await until(
+    async () => (await page(outside, `http://${machineAddress}:8080/`)).startsWith('hello'),
+    `http://${machineAddress}:8080/ answers`,
+  );
   must((await page(machine, 'http://127.0.0.1:8080/')).startsWith('hello'), 'and 127.0.0.1:8080 on the machine itself');
-  must((await quiet('exec', 'client', '--', 'curl', '-s', '-m', '2', 'http://web/')).stdout.startsWith('hello'), 'and http://web/ inside the network');
+  must(
+    (await quiet('exec', 'client', '--', 'curl', '-s', '-m', '2', 'http://web/')).stdout.startsWith('hello'),
+    'and http://web/ inside the network',
+  );
 
   step('Isolation');
   const db = JSON.parse(await network('sandbox', 'inspect', 'db'))[0].Networks.back.IPAddress;
-  must((await quiet('exec', 'client', '--', 'curl', '-s', '-m', '1', `http://${db}/`)).exitCode !== 0, `client cannot reach db at ${db}`);
-  must((await quiet('exec', 'db', '--', 'curl', '-s', '-m', '1', `http://${address}/`)).exitCode !== 0, 'db cannot reach web either');
+  must(
+    (await quiet('exec', 'client', '--', 'curl', '-s', '-m', '1', `http://${db}/`)).exitCode !== 0,
+    `client cannot reach db at ${db}`,
+  );
+  must(
+    (await quiet('exec', 'db', '--', 'curl', '-s', '-m', '1', `http://${address}/`)).exitCode !== 0,
+    'db cannot reach web either',
+  );
 
   step('The daemon is stopped and started under running traffic');
   const { Netns } = JSON.parse((await quiet('sandbox', 'inspect', 'client')).stdout)[0];
@@ -141,9 +192,14 @@ async function main() {
   await until(() => ticks.state.last > 5, 'a stream runs through the published port');
   await stopDaemon();
   const during = ticks.state.last;
-  const asked = await execa('nsenter', [`--net=${Netns}`, 'dig', '+short', '+tries=1', '+time=2', '@127.0.0.11', 'web'], { reject: false });
+  const asked = await execa('nsenter', [`--net=${Netns}`, 'dig', '+short', '+tries=1', '+time=2', '@127.0.0.11', 'web'], {
+    reject: false,
+  });
   must(asked.stdout.trim() === address, 'the daemon is down, and client still resolves web');
-  must((await page(outside, `http://${machineAddress}:8080/`)).startsWith('hello'), 'the published port answers while it is down');
+  must(
+    (await page(outside, `http://${machineAddress}:8080/`)).startsWith('hello'),
+    'the published port answers while it is down',
+  );
   await startDaemon();
   await until(() => ticks.state.last > during + 5, 'the stream went on');
   must(ticks.state.isWhole && ticks.state.isOpen, 'without a gap');
@@ -166,7 +222,9 @@ function helpers() {
     .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
     .filter((pid) => {
       try {
-        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').some((word) => word.includes(runDir));
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
+          .split('\0')
+          .some((word) => word.includes(runDir));
       } catch {
         return false;
       }
@@ -177,7 +235,7 @@ function helpers() {
 async function cleanUp() {
   if (daemon !== undefined && daemon.exitCode === null) {
     const { stdout } = await quiet('sandbox', 'ls', '-q');
-    for (const id of String(stdout).split('\n').filter(Boolean)) await quiet('sandbox', 'rm', '-f', id);
+    for (const id of stdout.split('\n').filter(Boolean)) await quiet('sandbox', 'rm', '-f', id);
     await stopDaemon();
   }
   for (const pid of helpers()) {
@@ -187,8 +245,11 @@ async function cleanUp() {
       // Ended by itself.
     }
   }
-  const mounts = readFileSync('/proc/self/mounts', 'utf8').split('\n').map((line) => line.split(' ')[1] ?? '');
-  for (const mount of mounts.filter((target) => target.startsWith(folder))) await execa('umount', ['-l', mount], { reject: false });
+  const mounts = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '');
+  for (const mount of mounts.filter((target) => target.startsWith(folder)))
+    await execa('umount', ['-l', mount], { reject: false });
   for (const name of [machine, outside]) await execa('ip', ['netns', 'del', name], { reject: false });
   rmSync(folder, { recursive: true, force: true });
 }

@@ -10,7 +10,17 @@ import { naturalCompare, renderList } from '../render.ts';
 import { inspectAll, removeAll } from './shared.ts';
 
 const TABLE = {
-  headings: { ID: 'NETWORK ID', Name: 'NAME', Driver: 'DRIVER', Scope: 'SCOPE', IPv4: 'IPV4', IPv6: 'IPV6', Internal: 'INTERNAL', Labels: 'LABELS', CreatedAt: 'CREATED AT' },
+  headings: {
+    ID: 'NETWORK ID',
+    Name: 'NAME',
+    Driver: 'DRIVER',
+    Scope: 'SCOPE',
+    IPv4: 'IPV4',
+    IPv6: 'IPV6',
+    Internal: 'INTERNAL',
+    Labels: 'LABELS',
+    CreatedAt: 'CREATED AT',
+  },
   columns: ['ID', 'Name', 'Driver', 'Scope'],
 };
 
@@ -70,7 +80,10 @@ async function list(context: CliContext, options: ListFlags): Promise<void> {
     IPv4: String(net.EnableIPv4),
     IPv6: String(net.EnableIPv6),
     Internal: String(net.Internal),
-    Labels: Object.entries(net.Labels).sort().map(([key, value]) => `${key}=${value}`).join(','),
+    Labels: Object.entries(net.Labels)
+      .sort()
+      .map(([key, value]) => `${key}=${value}`)
+      .join(','),
     CreatedAt: goTime(net.Created),
     Label: (key: string) => net.Labels[key] ?? '',
   }));
@@ -144,13 +157,15 @@ async function create(context: CliContext, name: string, flags: CreateFlags): Pr
   context.out(`${answer.Id}\n`);
 }
 
-const PRUNE_WARNING = 'WARNING! This will remove all custom networks not used by at least one sandbox.\nAre you sure you want to continue? [y/N] ';
+const PRUNE_WARNING =
+  'WARNING! This will remove all custom networks not used by at least one sandbox.\nAre you sure you want to continue? [y/N] ';
 
 async function prune(context: CliContext, { force, filter }: { force?: boolean; filter?: string[] }): Promise<void> {
   const query = filterQuery(filter ?? []);
   if (force !== true && !(await confirmed(context))) return;
   const answer = await context.client().post<PruneAnswer>(`/networks/prune${query}`);
-  if (answer.NetworksDeleted !== null) context.out(`Deleted Networks:\n${answer.NetworksDeleted.map((n) => `${n}\n`).join('')}\n`);
+  if (answer.NetworksDeleted !== null)
+    context.out(`Deleted Networks:\n${answer.NetworksDeleted.map((n) => `${n}\n`).join('')}\n`);
 }
 
 async function confirmed(context: CliContext): Promise<boolean> {
@@ -178,7 +193,9 @@ function addConnect(program: Command, context: CliContext): void {
     .option('--driver-opt <key=value>', 'driver option of the endpoint', collect)
     .option('--gw-priority <number>', 'the highest one gives the default gateway')
     .action(async (network: string, sandbox: string, flags: EndpointFlags) => {
-      await context.client().post(`/networks/${segment(network)}/connect`, { Container: sandbox, EndpointConfig: endpointSettings(flags) });
+      await context
+        .client()
+        .post(`/networks/${segment(network)}/connect`, { Container: sandbox, EndpointConfig: endpointSettings(flags) });
     });
   program
     .command('disconnect')
@@ -190,4 +207,3 @@ function addConnect(program: Command, context: CliContext): void {
       await context.client().post(`/networks/${segment(network)}/disconnect`, { Container: sandbox, Force: force ?? false });
     });
 }
-

@@ -75,7 +75,8 @@ const placeOf = (sandbox: SandboxAnswer) => ({
 
 async function run(context: CliContext, command: readonly string[], flags: RunFlags): Promise<void> {
   if (flags.name === undefined) throw new UsageError('--name is needed: the sandbox is known by it');
-  if (process.getuid?.() !== 0) throw new Error('run needs root: it starts the process inside the network namespace of the sandbox');
+  if (process.getuid?.() !== 0)
+    throw new Error('run needs root: it starts the process inside the network namespace of the sandbox');
   const launch = await import('../../launch/index.ts');
   const id = await createSandbox(context, sandboxBody(flags.name, flags, flags.rm ?? false));
   const client = context.client();

@@ -15,7 +15,15 @@ import { naturalCompare, renderList } from '../render.ts';
 import { inspectAll, removeAll } from './shared.ts';
 
 const TABLE = {
-  headings: { ID: 'SANDBOX ID', Name: 'NAME', Networks: 'NETWORKS', Ports: 'PORTS', State: 'STATE', Labels: 'LABELS', Netns: 'NETNS' },
+  headings: {
+    ID: 'SANDBOX ID',
+    Name: 'NAME',
+    Networks: 'NETWORKS',
+    Ports: 'PORTS',
+    State: 'STATE',
+    Labels: 'LABELS',
+    Netns: 'NETNS',
+  },
   columns: ['ID', 'Name', 'Networks', 'Ports', 'State'],
 };
 
@@ -50,7 +58,9 @@ export function addSandboxCommands(program: Command, context: CliContext): void 
     .argument('<sandbox...>')
     .option('-f, --force', 'end a process that is still alive: SIGTERM, after 10 s SIGKILL')
     .action((names: string[], { force }: { force?: boolean }) =>
-      removeAll(context, names, false, (name) => context.client().delete(`/sandboxes/${segment(name)}${force === true ? '?force=1' : ''}`)),
+      removeAll(context, names, false, (name) =>
+        context.client().delete(`/sandboxes/${segment(name)}${force === true ? '?force=1' : ''}`),
+      ),
     );
   program
     .command('port')
@@ -121,7 +131,10 @@ export function sandboxBody(name: string, flags: SandboxFlags, autoRemove = fals
 const single = (flags: SandboxFlags): boolean => (flags.ip ?? flags.ip6 ?? flags.macAddress ?? flags.alias) !== undefined;
 
 /** Single flags complete the first network's long form. */
-function merged(settings: ReturnType<typeof endpointSettings>, given: ReturnType<typeof endpointSettings>): ReturnType<typeof endpointSettings> {
+function merged(
+  settings: ReturnType<typeof endpointSettings>,
+  given: ReturnType<typeof endpointSettings>,
+): ReturnType<typeof endpointSettings> {
   return { ...settings, ...given, IPAMConfig: { ...settings.IPAMConfig, ...given.IPAMConfig } };
 }
 
@@ -132,7 +145,10 @@ export async function createSandbox(context: CliContext, body: SandboxCreateJson
   return answer.Id;
 }
 
-async function list(context: CliContext, options: { filter?: string[]; format?: string; trunc: boolean; quiet?: boolean }): Promise<void> {
+async function list(
+  context: CliContext,
+  options: { filter?: string[]; format?: string; trunc: boolean; quiet?: boolean },
+): Promise<void> {
   const sandboxes = await context.client().get<SandboxAnswer[]>(`/sandboxes${filterQuery(options.filter ?? [])}`);
   sandboxes.sort((a, b) => naturalCompare(a.Name, b.Name));
   const rows = sandboxes.map((s) => ({
@@ -141,14 +157,18 @@ async function list(context: CliContext, options: { filter?: string[]; format?: 
     Networks: Object.keys(s.Networks).join(','),
     Ports: portLines(s.Ports).join(', '),
     State: s.State,
-    Labels: Object.entries(s.Labels).sort().map(([key, value]) => `${key}=${value}`).join(','),
+    Labels: Object.entries(s.Labels)
+      .sort()
+      .map(([key, value]) => `${key}=${value}`)
+      .join(','),
     Netns: s.Netns,
     Label: (key: string) => s.Labels[key] ?? '',
   }));
   context.out(renderList(rows, TABLE, options));
 }
 
-const hostSide = ({ HostIp, HostPort }: { HostIp: string; HostPort: string }): string => `${HostIp.includes(':') ? `[${HostIp}]` : HostIp}:${HostPort}`;
+const hostSide = ({ HostIp, HostPort }: { HostIp: string; HostPort: string }): string =>
+  `${HostIp.includes(':') ? `[${HostIp}]` : HostIp}:${HostPort}`;
 
 function portLines(ports: PortsAnswer): string[] {
   const number = (key: string): number => Number(key.split('/')[0]);
@@ -160,7 +180,8 @@ function portLines(ports: PortsAnswer): string[] {
 async function showPorts(context: CliContext, name: string, port: string | undefined): Promise<void> {
   const { Ports } = await context.client().get<SandboxAnswer>(`/sandboxes/${segment(name)}`);
   if (port === undefined) {
-    for (const [key, hosts] of Object.entries(Ports)) for (const host of hosts ?? []) context.out(`${key} -> ${hostSide(host)}\n`);
+    for (const [key, hosts] of Object.entries(Ports))
+      for (const host of hosts ?? []) context.out(`${key} -> ${hostSide(host)}\n`);
     return;
   }
   const match = /^(\d{1,5})(?:\/(tcp|udp))?$/i.exec(port);

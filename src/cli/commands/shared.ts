@@ -5,7 +5,12 @@ import type { CliContext } from '../context.ts';
 import { executeTemplate } from '../template.ts';
 
 /** Prints what was found, then the errors of what was not; any error makes the exit code 1. */
-export async function inspectAll(context: CliContext, names: readonly string[], format: string | undefined, get: (name: string) => Promise<unknown>): Promise<void> {
+export async function inspectAll(
+  context: CliContext,
+  names: readonly string[],
+  format: string | undefined,
+  get: (name: string) => Promise<unknown>,
+): Promise<void> {
   const found: unknown[] = [];
   const errors: string[] = [];
   for (const name of names) {
@@ -18,13 +23,19 @@ export async function inspectAll(context: CliContext, names: readonly string[], 
   }
   if (format === undefined || format === '') context.out(`${JSON.stringify(found, null, 4)}\n`);
   else if (format === 'json') context.out(`${JSON.stringify(found)}\n`);
-  else for (const item of found) context.out(`${executeTemplate(format.replaceAll('\\t', '\t').replaceAll('\\n', '\n'), item)}\n`);
+  else
+    for (const item of found) context.out(`${executeTemplate(format.replaceAll('\\t', '\t').replaceAll('\\n', '\n'), item)}\n`);
   for (const error of errors) context.err(`${error}\n`);
   if (errors.length > 0) context.exitCode = 1;
 }
 
 /** Removes one after the other, prints each name, goes on after an error. */
-export async function removeAll(context: CliContext, names: readonly string[], missingIsFine: boolean, remove: (name: string) => Promise<unknown>): Promise<void> {
+export async function removeAll(
+  context: CliContext,
+  names: readonly string[],
+  missingIsFine: boolean,
+  remove: (name: string) => Promise<unknown>,
+): Promise<void> {
   for (const name of names) {
     try {
       await remove(name);

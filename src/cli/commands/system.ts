@@ -31,7 +31,8 @@ export function addSystemCommands(program: Command, context: CliContext): void {
         failure = error;
       }
       if (format === 'json') context.out(`${JSON.stringify({ Client: client, Server: server ?? null })}\n`);
-      else if (format !== undefined && format !== '') context.out(`${executeTemplate(format, { Client: client, Server: server })}\n`);
+      else if (format !== undefined && format !== '')
+        context.out(`${executeTemplate(format, { Client: client, Server: server })}\n`);
       else context.out(versionText(client, server));
       if (failure !== undefined) throw failure;
     });
@@ -40,7 +41,10 @@ export function addSystemCommands(program: Command, context: CliContext): void {
 function versionText(client: { Version: string; NodeVersion: string }, server: VersionAnswer | undefined): string {
   const block = (title: string, rows: readonly (readonly [string, string])[]): string =>
     `${title}:\n${rows.map(([key, value]) => ` ${`${key}:`.padEnd(18)}${value}\n`).join('')}`;
-  const ours = block('Client', [['Version', client.Version], ['Node', client.NodeVersion]]);
+  const ours = block('Client', [
+    ['Version', client.Version],
+    ['Node', client.NodeVersion],
+  ]);
   if (server === undefined) return ours;
   return `${ours}\n${block('Server', [
     ['Version', server.Version],

@@ -1,6 +1,15 @@
 /** Leases of pools, gateways, auxiliary and endpoint addresses, and their return. */
 
-import { type Address, type Prefix, CnmError, codeOf, messageOf, prefixAddress, prefixContains, shortId } from '../../base/index.ts';
+import {
+  type Address,
+  type Prefix,
+  CnmError,
+  codeOf,
+  messageOf,
+  prefixAddress,
+  prefixContains,
+  shortId,
+} from '../../base/index.ts';
 import type { Undo } from '../../base/index.ts';
 import { GATEWAY_REQUEST, type IpamDriver, REQUEST_ADDRESS_TYPE } from '../../ipam/index.ts';
 import type { Cnm } from '../context.ts';
@@ -53,21 +62,35 @@ async function requestPool(
   const lease = async (what: string, address: Address | undefined, options: Record<string, string>): Promise<Address> => {
     try {
       const leased = prefixAddress(
-        await ipam.requestAddress(pool.id, { owner: net.id, ...(address && { address }), options: { ...net.ipam.options, ...options } }),
+        await ipam.requestAddress(pool.id, {
+          owner: net.id,
+          ...(address && { address }),
+          options: { ...net.ipam.options, ...options },
+        }),
       );
       undo.add(`release ${what} ${leased}`, () => ipam.releaseAddress(pool.id, leased, net.id));
       return leased;
     } catch (error) {
-      throw new CnmError('gateway_taken', `failed to allocate ${what}${address ? ` (${address})` : ''}: ${messageOf(error)}`, { cause: error });
+      throw new CnmError('gateway_taken', `failed to allocate ${what}${address ? ` (${address})` : ''}: ${messageOf(error)}`, {
+        cause: error,
+      });
     }
   };
   const given = config.gateway ?? pool.gateway;
-  const gateway = given === undefined && skipGateway ? undefined : await lease('gateway', given, { [REQUEST_ADDRESS_TYPE]: GATEWAY_REQUEST });
+  const gateway =
+    given === undefined && skipGateway ? undefined : await lease('gateway', given, { [REQUEST_ADDRESS_TYPE]: GATEWAY_REQUEST });
   const aux: Record<string, Address> = {};
   for (const [key, address] of Object.entries(config.aux)) {
     aux[key] = address === gateway ? address : await lease(`auxiliary address ${key}`, address, {});
   }
-  return { family, pool: pool.id, prefix: pool.prefix, ...(config.range && { range: config.range }), ...(gateway && { gateway }), aux };
+  return {
+    family,
+    pool: pool.id,
+    prefix: pool.prefix,
+    ...(config.range && { range: config.range }),
+    ...(gateway && { gateway }),
+    aux,
+  };
 }
 
 /** Gives back what requestPools leased. Every lease is tried, the first error is thrown. */
@@ -92,7 +115,13 @@ export async function replayPools(cnm: Cnm, net: NetworkRecord): Promise<void> {
   const { local } = await ipam.addressSpaces();
   for (const pool of net.pools) {
     const owned = { owner: net.id, options: net.ipam.options };
-    await ipam.requestPool({ ...owned, space: local, family: pool.family, subnet: pool.prefix, ...(pool.range && { range: pool.range }) });
+    await ipam.requestPool({
+      ...owned,
+      space: local,
+      family: pool.family,
+      subnet: pool.prefix,
+      ...(pool.range && { range: pool.range }),
+    });
     for (const address of poolAddresses(pool)) await ipam.requestAddress(pool.pool, { ...owned, address });
   }
 }
@@ -110,7 +139,11 @@ export async function requestAddresses(cnm: Cnm, net: NetworkRecord, ep: Endpoin
     const pools = net.pools.filter((p) => p.family === family);
     const asked = family === 4 ? ep.asked.v4 : ep.asked.v6;
     if (pools.length === 0) {
-      if (asked !== undefined) throw new CnmError('address_out_of_range', `invalid endpoint settings:\nno configured subnet contains IP address ${asked}`);
+      if (asked !== undefined)
+        throw new CnmError(
+          'address_out_of_range',
+          `invalid endpoint settings:\nno configured subnet contains IP address ${asked}`,
+        );
       continue;
     }
     const { prefix, pool } = await requestFrom(ipam, net, ep, family, pools, asked);

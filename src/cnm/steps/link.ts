@@ -32,7 +32,11 @@ export const linkStep: JoinStep = {
     };
     const routes = result.routes.map((route): RtnlOp => ({
       op: 'route.replace',
-      spec: { family: familyOf(route.destination), destination: route.destination, ...(route.nextHop && { gateway: route.nextHop }) },
+      spec: {
+        family: familyOf(route.destination),
+        destination: route.destination,
+        ...(route.nextHop && { gateway: route.nextHop }),
+      },
     }));
     if (routes.length > 0) await a.netns.rtnl().batch(routes);
   },

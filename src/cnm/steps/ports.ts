@@ -47,7 +47,13 @@ async function program(a: Attachment, ep: EndpointRecord, roles: GatewayRoles): 
   const external = net === undefined ? undefined : driverOf(a.cnm, net).external;
   if (net === undefined || external === undefined) return;
   const ports = net.internal ? [] : a.sandbox.held;
-  const result = await external.programExternalConnectivity(a.ctx, driverNetwork(net), driverEndpoint(ep), net.internal ? NO_ROLE : roles, ports);
+  const result = await external.programExternalConnectivity(
+    a.ctx,
+    driverNetwork(net),
+    driverEndpoint(ep),
+    net.internal ? NO_ROLE : roles,
+    ports,
+  );
   const changed: EndpointRecord = { ...ep, bindings: result.bindings, driverState: result.state };
   if (ep.id === a.ep.id) a.ep = changed;
   else a.touched.set(ep.id, changed);
@@ -59,7 +65,9 @@ async function holdPorts(a: Attachment, endpoints: readonly EndpointRecord[]): P
   const leads = (id: EndpointId | undefined, family: 'v4' | 'v6'): NetworkRecord | undefined => {
     const ep = endpoints.find((e) => e.id === id);
     const net = ep === undefined ? undefined : a.cnm.state.networkById(ep.network);
-    return net !== undefined && ep?.[family] !== undefined && !net.internal && driverOf(a.cnm, net).external !== undefined ? net : undefined;
+    return net !== undefined && ep?.[family] !== undefined && !net.internal && driverOf(a.cnm, net).external !== undefined
+      ? net
+      : undefined;
   };
   const [net4, net6] = [leads(winner.v4, 'v4'), leads(winner.v6, 'v6')];
   const had = a.sandbox.heldFamilies;
@@ -93,6 +101,9 @@ async function releaseTo(a: Attachment, before: SandboxRecord): Promise<void> {
 }
 
 async function holdExactly(a: Attachment, held: readonly AllocatedPort[]): Promise<void> {
-  await a.cnm.keeper.holds(a.sandbox.id, held.map(({ hold: { protocol, addresses, port } }) => ({ protocol, addresses, port })));
+  await a.cnm.keeper.holds(
+    a.sandbox.id,
+    held.map(({ hold: { protocol, addresses, port } }) => ({ protocol, addresses, port })),
+  );
   a.cnm.ports.adopt(a.sandbox.id, held);
 }
