@@ -22,7 +22,7 @@ import {
   readSysctl,
   requireKernel,
 } from './kernel/index.ts';
-import { PortAllocator, parseEphemeralRange, parseReservedPorts } from './portmap/index.ts';
+import { parseEphemeralRange, parseReservedPorts } from './portmap/index.ts';
 import { openEmbeddedStore } from './store/index.ts';
 
 export interface ComposeOptions {
@@ -116,10 +116,10 @@ async function parts(
     ]),
     keeper,
     firewall,
-    ports: new PortAllocator({
+    hostPorts: {
       ephemeral: parseEphemeralRange(readSysctl(host, ['net', 'ipv4', 'ip_local_port_range'])),
       reserved: parseReservedPorts(readSysctl(host, ['net', 'ipv4', 'ip_local_reserved_ports'])),
-    }),
+    },
     host,
     mark,
     reaper,

@@ -5,7 +5,7 @@ import type { Ctx, Driver, DriverEndpoint, DriverNetwork, DriverRegistry, IpamRe
 import type { Firewall } from '../firewall/index.ts';
 import type { KeeperLink } from '../keeper/index.ts';
 import type { Mark, Netns, Reaper } from '../kernel/index.ts';
-import type { PortAllocator } from '../portmap/index.ts';
+import type { AllocatorOptions, PortAllocator } from '../portmap/index.ts';
 import type { Store } from '../store/index.ts';
 import type { EndpointRecord, NetworkRecord } from './records.ts';
 import { isPredefined } from './spec.ts';
@@ -17,7 +17,8 @@ export interface ControllerParts {
   readonly ipams: IpamRegistry;
   readonly keeper: KeeperLink;
   readonly firewall: Firewall;
-  readonly ports: PortAllocator;
+  /** Which host ports may be chosen where none is named. */
+  readonly hostPorts: Pick<AllocatorOptions, 'ephemeral' | 'reserved'>;
   /** The namespace whose traffic we steer; sandboxes hang off it. */
   readonly host: Netns;
   readonly mark: Mark;
@@ -37,6 +38,7 @@ export interface ControllerParts {
 /** The parts and the state that use cases share. */
 export interface Cnm extends ControllerParts {
   readonly state: State;
+  readonly ports: PortAllocator;
   /** Keys: `name:…`, `sandbox:…`, `network:…`; taken in that order. */
   readonly locks: KeyedLock;
   /** True from the first step of stopping: new work is refused. */

@@ -10,6 +10,7 @@ import { type SandboxFiles, filesOf } from './files.ts';
 import { createNetwork, deleteNetwork } from './networks.ts';
 import { Processes } from './processes.ts';
 import { Pruner } from './prune.ts';
+import { PortAllocator } from '../portmap/index.ts';
 import { reconcile } from './reconcile.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
 import { type SandboxSpec, createSandbox } from './sandboxes.ts';
@@ -33,7 +34,9 @@ export class NetworkController implements AsyncDisposable {
 
   /** Opens on a store; the kernel matches the records, and the predefined networks exist, when it resolves. */
   static async open(parts: ControllerParts): Promise<NetworkController> {
-    const cnm: Cnm = { ...parts, state: await State.open(parts.store), locks: new KeyedLock(), closing: false };
+    const state = await State.open(parts.store);
+    const ports = new PortAllocator({ ...parts.hostPorts, nameOf: (id) => state.sandboxById(id)?.name });
+    const cnm: Cnm = { ...parts, state, ports, locks: new KeyedLock(), closing: false };
     const controller = new NetworkController(cnm);
     await reconcile(cnm);
     await ensureDefaults(cnm);

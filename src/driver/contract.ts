@@ -122,7 +122,8 @@ export interface HeldPort {
 export interface ExternalFacet {
   /**
    * Makes published ports match `roles`, on host ports that are already held; the same arguments twice are harmless.
-   * Never closes a hold. Roles both false withdraws.
+   * Never closes a hold. A routed family needs no role: its clients reach the endpoint by its own address. No ports
+   * withdraws all.
    */
   programExternalConnectivity(
     ctx: Ctx,
@@ -184,7 +185,11 @@ export interface Driver {
   skipGwAlloc?(options: DriverOptions, internal: boolean): { readonly v4: boolean; readonly v6: boolean };
   createNetwork(ctx: Ctx, net: DriverNetwork): Promise<{ readonly state: Json }>;
   deleteNetwork(ctx: Ctx, net: DriverNetwork): Promise<void>;
-  createEndpoint(ctx: Ctx, net: DriverNetwork, ep: EndpointRequest): Promise<{ readonly iface: IfaceAddresses; readonly state: Json }>;
+  createEndpoint(
+    ctx: Ctx,
+    net: DriverNetwork,
+    ep: EndpointRequest,
+  ): Promise<{ readonly iface: IfaceAddresses; readonly state: Json }>;
   deleteEndpoint(ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint): Promise<void>;
   join(ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint, at: JoinPlace): Promise<JoinResult>;
   leave(ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint, at?: JoinPlace): Promise<{ readonly netState?: Json }>;

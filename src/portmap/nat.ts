@@ -39,7 +39,7 @@ export interface NatInput {
   readonly ports: readonly AllocatedPort[];
   readonly v4?: NatSide;
   readonly v6?: NatSide;
-  /** Which default routes of the sandbox the endpoint has; both false withdraws everything. */
+  /** Which default routes of the sandbox the endpoint has. */
   readonly roles: { readonly v4: boolean; readonly v6: boolean };
   readonly isInternal: boolean;
 }
@@ -49,7 +49,7 @@ export interface NatInput {
  * role; a routed family needs none, as its clients reach the endpoint by its own address.
  */
 export function describeNat(input: NatInput): { readonly rules: readonly NatRule[]; readonly bindings: readonly ReportedPort[] } {
-  if (input.isInternal || (!input.roles.v4 && !input.roles.v6)) return { rules: [], bindings: [] };
+  if (input.isInternal) return { rules: [], bindings: [] };
   const rules = new Map<string, NatRule>();
   for (const { hold, port } of input.ports) {
     for (const hostAddress of hold.addresses) {

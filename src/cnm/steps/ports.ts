@@ -24,35 +24,37 @@ export const portsStep: JoinStep = {
 
   async undo(a) {
     if (a.sandbox.publish.length === 0) return;
+    // What leaves goes first, so that no port leads two ways.
+    await program(a, a.ep, NO_ROLE, []);
     const after = others(a);
-    await moveRoles(a, electAmong(a.cnm, [...after, a.ep]), electAmong(a.cnm, after), [...after, a.ep]);
+    await moveRoles(a, electAmong(a.cnm, [...after, a.ep]), electAmong(a.cnm, after), after);
     if (a.heldBefore !== undefined) await releaseTo(a, a.heldBefore);
   },
 };
 
 export const rolesOf = (election: Election, id: EndpointId): GatewayRoles => ({ v4: election.v4 === id, v6: election.v6 === id });
 
-/** Who loses a role goes first, so that no port leads two ways. */
+/** Who loses a role goes first. The joining endpoint is always told: a routed one has ports without any role. */
 async function moveRoles(a: Attachment, before: Election, after: Election, endpoints: readonly EndpointRecord[]): Promise<void> {
   const changed = endpoints.filter(({ id }) => {
     const [was, is] = [rolesOf(before, id), rolesOf(after, id)];
-    return was.v4 !== is.v4 || was.v6 !== is.v6;
+    return id === a.ep.id || was.v4 !== is.v4 || was.v6 !== is.v6;
   });
   const loses = (ep: EndpointRecord): boolean => before.v4 === ep.id || before.v6 === ep.id;
-  for (const ep of [...changed.filter(loses), ...changed.filter((e) => !loses(e))]) await program(a, ep, rolesOf(after, ep.id));
+  for (const ep of [...changed.filter(loses), ...changed.filter((e) => !loses(e))])
+    await program(a, ep, rolesOf(after, ep.id), a.sandbox.held);
 }
 
-async function program(a: Attachment, ep: EndpointRecord, roles: GatewayRoles): Promise<void> {
+async function program(a: Attachment, ep: EndpointRecord, roles: GatewayRoles, ports: readonly AllocatedPort[]): Promise<void> {
   const net = a.cnm.state.networkById(ep.network);
   const external = net === undefined ? undefined : driverOf(a.cnm, net).external;
   if (net === undefined || external === undefined) return;
-  const ports = net.internal ? [] : a.sandbox.held;
   const result = await external.programExternalConnectivity(
     a.ctx,
     driverNetwork(net),
     driverEndpoint(ep),
-    net.internal ? NO_ROLE : roles,
-    ports,
+    roles,
+    net.internal ? [] : ports,
   );
   const changed: EndpointRecord = { ...ep, bindings: result.bindings, driverState: result.state };
   if (ep.id === a.ep.id) a.ep = changed;
