@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { type Logger, isCnmError, messageOf } from './base/index.ts';
 import { type House, openHouse } from './compose.ts';
 import { AskedForHelp, type DaemonConfig, createApp, createLogger, listen, readConfig } from './daemon/index.ts';
-import { notifyServiceManager } from './kernel/index.ts';
+import { notifyServiceManager, requireCapabilities } from './kernel/index.ts';
 
 /** Exit code for a wrong flag or file, as for wrong usage of the CLI. */
 const WRONG_USAGE = 125;
@@ -39,7 +39,7 @@ function configOrExit(): DaemonConfig {
 }
 
 async function serve(config: DaemonConfig, log: Logger): Promise<void> {
-  if (process.getuid?.() !== 0) throw new Error('root is needed: network namespaces, links and firewall rules are made');
+  requireCapabilities();
   const house = await openHouse({
     stateDir: config.stateDir,
     runDir: config.runDir,
