@@ -2,7 +2,7 @@
  * Builds dist/: the CLI, daemon and keeper as CommonJS bundles (they start faster), the library as ES modules with
  * declarations. Packages with native parts stay outside the bundles.
  */
-import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { rolldown } from 'rolldown';
@@ -54,11 +54,13 @@ for (const [name, file] of Object.entries(present(programs))) {
 writeFileSync(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
 for (const name of ['network', 'patchbayd']) if (existsSync(join(dist, `${name}.js`))) chmodSync(join(dist, `${name}.js`), 0o755);
 
+const packages = [...Object.keys(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).dependencies), 'vitest'];
 const entries = present(library);
 if (Object.keys(entries).length > 0) {
   await bundle(
     entries,
-    { external: (id) => /^[a-z@]/.test(id) && !id.startsWith('/') },
+    // What an embedding program installs with us; the bundler's own helpers go in.
+    { external: (id) => packages.some((name) => id === name || id.startsWith(`${name}/`)) },
     {
       dir: join(dist, 'lib'),
       format: 'esm',
