@@ -1,7 +1,10 @@
 /** Daemons and what surrounds them: two on one host, a second on the same folders, bridges given, Node releases. */
 
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { libc } from '../../src/kernel/index.ts';
 import { Lab } from './lab.ts';
 
 /** Where the test set-up unpacks the newest long-term release. */
@@ -108,6 +111,24 @@ test('the socket is for its group only, what is stored is for root', async () =>
   expect(statSync(lab.socket).mode & 0o777).toBe(0o660);
   expect(statSync(lab.socket).gid).toBe(1);
   expect(statSync(lab.stateDir).mode & 0o777).toBe(0o700);
+});
+
+test('a service manager is told when the daemon serves and when it stops', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'pbt-notify-'));
+  const path = join(folder, 'notify');
+  const fd = libc.socket(libc.AF.unix, libc.SOCK.datagram | libc.SOCK.nonblock | libc.SOCK.cloexec, 0);
+  try {
+    libc.bind(fd, Buffer.concat([Buffer.from([libc.AF.unix, 0]), Buffer.from(`${path}\0`)]), path);
+    const lab = await open({ env: { NOTIFY_SOCKET: path } });
+    const into = Buffer.alloc(4096);
+    const received = (): string => into.toString('utf8', 0, Math.max(libc.receive(fd, into), 0));
+    expect(received()).toMatch(/^READY=1$/m);
+    await lab.stop();
+    expect(received()).toMatch(/^STOPPING=1$/m);
+  } finally {
+    libc.close(fd);
+    rmSync(folder, { recursive: true });
+  }
 });
 
 describe('on Node 26', () => {

@@ -41,6 +41,8 @@ export interface LabOptions {
   readonly node?: string;
   /** Another lab whose machine this daemon lives on too. */
   readonly in?: Lab;
+  /** Further environment of the daemon. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Commands run on the machine before the daemon starts. */
   readonly before?: readonly (readonly [string, ...string[]])[];
 }
@@ -56,6 +58,7 @@ export class Lab {
   readonly node: string;
   readonly #flags: readonly string[];
   readonly #isGuest: boolean;
+  readonly #env: Readonly<Record<string, string>>;
   #upstream: ChildProcess | undefined;
   daemon: ChildProcess | undefined;
   /** What the daemon wrote to stderr so far. */
@@ -64,6 +67,7 @@ export class Lab {
   private constructor(options: LabOptions) {
     this.#flags = options.flags ?? [];
     this.node = options.node ?? process.execPath;
+    this.#env = options.env ?? {};
     this.#isGuest = options.in !== undefined;
     this.host = options.in?.host ?? `${this.prefix}-host`;
     this.outside = options.in?.outside ?? `${this.prefix}-out`;
@@ -131,7 +135,7 @@ export class Lab {
     ];
     const flags = [...folders, '--dns', WIRE.outside, ...this.#flags, ...extra];
     const args = [`--net=/run/netns/${this.host}`, this.node, join(DIST, 'patchbayd.js'), ...flags];
-    const child = spawn('nsenter', args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn('nsenter', args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...this.#env } });
     this.daemon = child;
     child.stderr.on('data', (chunk: Buffer) => (this.log += chunk.toString()));
     await new Promise<void>((resolve, reject) => {
