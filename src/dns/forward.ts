@@ -54,9 +54,14 @@ export interface ForwardShared {
   readonly slots: Slots;
 }
 
-export const newForwardShared = (concurrent: number, queued: number, queueMs = 4000): ForwardShared => ({
-  hostHealth: new UpstreamHealth(() => performance.now()),
-  slots: new Slots(concurrent, queued, queueMs),
+/** `changed` hears when a server of the host's file falls silent or answers again: its protocol, address and port. */
+export const newForwardShared = (
+  concurrent: number,
+  queued: number,
+  changed?: (upstream: string, isDemoted: boolean) => void,
+): ForwardShared => ({
+  hostHealth: new UpstreamHealth(() => performance.now(), changed),
+  slots: new Slots(concurrent, queued, 4000),
 });
 
 export class Forwarder {

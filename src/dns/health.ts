@@ -19,15 +19,19 @@ interface State {
 export class UpstreamHealth {
   readonly #states = new Map<string, State>();
   readonly #now: () => number;
+  readonly #changed: (key: string, isDemoted: boolean) => void;
 
-  /** `now` counts milliseconds and never goes back. */
-  constructor(now: () => number) {
+  /** `now` counts milliseconds and never goes back. `changed` hears when an upstream falls silent for good or is back. */
+  constructor(now: () => number, changed: (key: string, isDemoted: boolean) => void = () => {}) {
     this.#now = now;
+    this.#changed = changed;
   }
 
   /** Reports any sound reply, also an error code. */
   answered(key: string): void {
+    const wasDemoted = this.isDemoted(key);
     this.#states.delete(key);
+    if (wasDemoted) this.#changed(key, false);
   }
 
   /** Reports that its patience passed, or its whole time, without a word. */
@@ -41,6 +45,7 @@ export class UpstreamHealth {
       }
     }
     this.#states.set(key, { ...state, silences: state.silences + 1 });
+    if (state.silences + 1 === SILENCES_TO_DEMOTE) this.#changed(key, true);
   }
 
   isDemoted(key: string): boolean {

@@ -232,6 +232,7 @@ class KeeperClient implements KeeperLink {
       return;
     }
     this.#hello = hello;
+    this.#lastStart = Number.NEGATIVE_INFINITY;
     this.#tellAgain(connection, hello);
     this.#connection = connection;
     this.#arrive();

@@ -1,7 +1,8 @@
 /** Resolvers of all sandboxes: their sockets, their views, and the one name table, in both threads. */
 
+import { readFileSync } from 'node:fs';
 import { CnmError, messageOf, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
-import { newForwardShared, NameTable, Resolver } from '../dns/index.ts';
+import { newForwardShared, NameTable, Resolver, type ForwardShared } from '../dns/index.ts';
 import { libc, type Netns } from '../kernel/index.ts';
 import type { NameRecord, SandboxWish } from './contract.ts';
 import { dialler } from './dialler.ts';
@@ -14,6 +15,12 @@ import { TcpService } from './tcp.ts';
 /** Questions of all sandboxes together that are asked of upstreams at once, and that wait. Each holds a descriptor. */
 const MAX_FORWARDS = 8192;
 const MAX_WAITING_FORWARDS = 32_768;
+
+/** At most a quarter of the descriptors that this process may have, so that sandboxes and holds find some. */
+function forwardLimit(): number {
+  const limit = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
+  return limit === undefined ? MAX_FORWARDS : Math.min(MAX_FORWARDS, Math.ceil(Number(limit) / 4));
+}
 
 /** One served sandbox. */
 class Serving {
@@ -66,7 +73,7 @@ export class Sandboxes {
   readonly #log: Logger;
   readonly #loop: Loop;
   readonly #table = new NameTable();
-  readonly #shared = newForwardShared(MAX_FORWARDS, MAX_WAITING_FORWARDS);
+  readonly #shared: ForwardShared;
   readonly #byId = new Map<SandboxId, Serving>();
   readonly #byDescriptor: Map<number, Serving>;
 
@@ -74,6 +81,9 @@ export class Sandboxes {
     this.#log = log;
     this.#loop = loop;
     this.#byDescriptor = byDescriptor;
+    this.#shared = newForwardShared(forwardLimit(), MAX_WAITING_FORWARDS, (upstream, isSilent) => {
+      log.warn({ upstream }, isSilent ? 'keeper: an upstream does not answer and is asked last' : 'keeper: an upstream answers again');
+    });
   }
 
   /** Starts the UDP loop from `workerFile`. `died` is called when it ends by itself. */

@@ -46,8 +46,10 @@ export class KeeperState {
     return this.#revisions.size === 0 && this.#lost.size === 0;
   }
 
+  /** Of all entries that the keeper knows, also of those it still tries to get back. */
   get revisions(): Readonly<Record<string, string>> {
-    return Object.fromEntries(this.#revisions);
+    const lost = [...this.#lost].map(([key, { entry }]) => [key, entry.revision] as const);
+    return Object.fromEntries([...this.#revisions, ...lost]);
   }
 
   inventory(): Inventory {

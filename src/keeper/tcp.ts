@@ -22,7 +22,8 @@ export class TcpService {
   /** Takes over `fd`, a bound socket that listens or not yet. */
   constructor(fd: number, answer: Answer, failed: (error: Error) => void) {
     this.#answer = answer;
-    this.#server = createServer((socket) => this.#serve(socket));
+    // A client may close its own half right behind its question (RFC 7766 §6.2.4) and still wait.
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#serve(socket));
     this.#server.maxConnections = MAX_CONNECTIONS;
     this.#server.on('error', failed);
     this.#server.listen({ fd });
@@ -39,11 +40,13 @@ export class TcpService {
     /** Read but not begun; at most one chunk's worth, since reading pauses while there are any. */
     let waiting: Uint8Array[] = [];
     let open = 0;
+    let isEnded = false;
     const settle = (): void => {
       while (open < MAX_OPEN_QUESTIONS && waiting.length > 0) {
         const message = waiting.shift();
         if (message !== undefined) begin(message);
       }
+      if (isEnded && open === 0 && waiting.length === 0) socket.end();
       if (waiting.length > 0 || open >= MAX_OPEN_QUESTIONS || socket.writableLength > MAX_UNSENT_OCTETS) socket.pause();
       else socket.resume();
     };
@@ -57,13 +60,21 @@ export class TcpService {
       });
     };
     this.#connections.add(socket);
-    socket.setTimeout(IDLE_MS, () => socket.destroy());
+    socket.setTimeout(IDLE_MS, () => {
+      // A question that is on its way to slow upstreams is no silence of the client's; it ends by its own limits.
+      if (open > 0) socket.setTimeout(IDLE_MS);
+      else socket.destroy();
+    });
     socket.on('error', () => socket.destroy());
     socket.on('close', () => {
       waiting = [];
       this.#connections.delete(socket);
     });
     socket.on('drain', settle);
+    socket.on('end', () => {
+      isEnded = true;
+      settle();
+    });
     socket.on('data', (chunk) => {
       const messages = reader.push(chunk);
       if (messages === undefined) return void socket.destroy();
