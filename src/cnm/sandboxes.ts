@@ -174,9 +174,10 @@ async function build(cnm: Cnm, plan: Plan, ctx: Ctx): Promise<SandboxRecord> {
     using source = draft.adopted === undefined ? undefined : openAdoptable(cnm, draft.adopted);
     await cnm.state.commit({ sandboxes: [draft] });
     undo.add('forget record', () => cnm.state.commit({ remove: { sandbox: draft.id } }));
-    undo.add('release ports and resolver', () => forgetInKeeper(cnm, draft.id));
     using netns = makeNamespace(cnm, draft, source);
     undo.add('remove namespace', () => removeNetnsPin(draft.key));
+    // Undone before the pin goes: a socket left in the namespace would keep it alive where nobody can reach it.
+    undo.add('release ports and resolver', () => forgetInKeeper(cnm, draft.id));
     if (draft.mode !== 'host') await netns.rtnl().batch([{ op: 'link.set', at: { name: 'lo' }, change: { up: true } }]);
     const placed: SandboxRecord = { ...draft, identity: netns.identity };
     createFiles(cnm, placed);
