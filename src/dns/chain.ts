@@ -1,7 +1,8 @@
 /** Who is asked for an answer, in order. */
 
 import { answerLocally } from './local.ts';
-import type { DnsProtocol, Forwarder, Upstream } from './forward.ts';
+import type { Forwarder } from './forward.ts';
+import type { DnsProtocol, Upstream } from './upstream.ts';
 import type { NameTable, NameView } from './names.ts';
 import { MAX_TCP_ANSWER_OCTETS, localReply, type Query } from './wire.ts';
 

@@ -3,37 +3,14 @@
  * dialler that is handed in.
  */
 
-import type { Address } from '../base/index.ts';
 import { UpstreamHealth } from './health.ts';
 import { Race, type Exchange } from './race.ts';
 import { Slots } from './slots.ts';
+import type { Dialler, DnsProtocol, Upstream } from './upstream.ts';
 import { RCODE, errorReply, type Query } from './wire.ts';
 
-export type DnsProtocol = 'udp' | 'tcp';
-
-export interface Upstream {
-  readonly address: Address;
-  /** Default 53. */
-  readonly port?: number;
-  /** Namespace it is asked from: servers of the host's file from the host, `--dns` servers from the sandbox. */
-  readonly at: 'host' | 'sandbox';
-}
-
 /** Upstreams that count; the rest of a longer list is not asked. */
-export const MAX_UPSTREAMS = 3;
-
-export interface DialEvents {
-  /** One whole DNS message. May come again until close(). */
-  message(bytes: Uint8Array): void;
-  /** The exchange cannot succeed any more. Never before ask() has returned. */
-  failed(error: Error): void;
-}
-
-/** Opens sockets in the right namespace. */
-export interface Dialler {
-  /** Sends `message` from a new socket with a random source port. The socket lives until close(), which is repeatable. */
-  ask(upstream: Upstream, protocol: DnsProtocol, message: Uint8Array, events: DialEvents): { close(): void };
-}
+const MAX_UPSTREAMS = 3;
 
 export interface ForwardLimits {
   /** Time for one upstream from dialling to its answer, milliseconds. Default 4000. */
@@ -107,8 +84,8 @@ export class Forwarder {
   close(): void {
     this.#isClosed = true;
     this.#slots.clear();
-    for (const race of [...this.#races]) race.abandon();
-    for (const exchange of [...this.#exchanges]) exchange.close();
+    for (const race of this.#races) race.abandon();
+    for (const exchange of this.#exchanges) exchange.close();
   }
 
   async #race(query: Query, protocol: DnsProtocol, upstreams: readonly Upstream[]): Promise<Uint8Array | undefined> {

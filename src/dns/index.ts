@@ -1,15 +1,8 @@
 export { NameTable, type NameRecord, type NameView } from './names.ts';
 export { answerLocally, LOCAL_TTL_SECONDS } from './local.ts';
 export { Resolver, type ResolverSettings } from './resolver.ts';
-export {
-  newForwardShared,
-  type DialEvents,
-  type Dialler,
-  type DnsProtocol,
-  type ForwardLimits,
-  type ForwardShared,
-  type Upstream,
-} from './forward.ts';
+export { newForwardShared, type ForwardLimits, type ForwardShared } from './forward.ts';
+export type { DialEvents, Dialler, DnsProtocol, Upstream } from './upstream.ts';
 export { framed, MessageReader } from './stream.ts';
 export {
   answerInPlace,

@@ -50,5 +50,7 @@ export function reversedAddress(name: string): Address | undefined {
   if (labels.length !== 34 || !name.endsWith('.ip6.arpa')) return undefined;
   const nibbles = labels.slice(0, 32).reverse();
   if (!nibbles.every((nibble) => /^[0-9a-f]$/.test(nibble))) return undefined;
-  return addressFromBytes(Uint8Array.from({ length: 16 }, (_, i) => Number.parseInt(`${nibbles[2 * i]}${nibbles[2 * i + 1]}`, 16)));
+  return addressFromBytes(
+    Uint8Array.from({ length: 16 }, (_, i) => Number.parseInt(`${nibbles[2 * i]}${nibbles[2 * i + 1]}`, 16)),
+  );
 }

@@ -4,8 +4,8 @@
  */
 
 import { randomInt } from 'node:crypto';
-import type { DialEvents, Dialler, DnsProtocol, Upstream } from './forward.ts';
 import type { UpstreamHealth } from './health.ts';
+import type { DialEvents, Dialler, DnsProtocol, Upstream } from './upstream.ts';
 import { RCODE, idOf, judgeReply, rcodeOf, withId, type Query } from './wire.ts';
 
 /** Datagrams of strangers that one exchange puts up with. */
@@ -53,7 +53,8 @@ export class Race {
       const isDemoted = (upstream: Upstream): boolean => this.#health(upstream).isDemoted(this.#key(upstream));
       const trusted = upstreams.filter((upstream) => !isDemoted(upstream));
       const demoted = upstreams.filter(isDemoted);
-      const probed = trusted.length === 0 ? [] : demoted.filter((upstream) => this.#health(upstream).takeProbe(this.#key(upstream)));
+      const probed =
+        trusted.length === 0 ? [] : demoted.filter((upstream) => this.#health(upstream).takeProbe(this.#key(upstream)));
       this.#waiting = [...trusted, ...demoted.filter((upstream) => !probed.includes(upstream))];
       for (const upstream of probed) this.#ask(upstream, true);
       this.#next();
@@ -84,10 +85,13 @@ export class Race {
     }
     const exchange = this.#ask(upstream, false);
     if (this.#waiting.length === 0) return;
-    this.#patience = setTimeout(() => {
-      exchange.countSilence();
-      this.#next();
-    }, this.#health(upstream).patienceMs(this.#key(upstream)));
+    this.#patience = setTimeout(
+      () => {
+        exchange.countSilence();
+        this.#next();
+      },
+      this.#health(upstream).patienceMs(this.#key(upstream)),
+    );
   }
 
   /** A probe goes on after the race, since its answer is news about the upstream, and its failure hurries nobody. */
@@ -148,7 +152,7 @@ export class Race {
     if (this.#isOver) return;
     this.#isOver = true;
     clearTimeout(this.#patience);
-    for (const exchange of [...this.#running]) if (!this.#probes.has(exchange)) exchange.close();
+    for (const exchange of this.#running) if (!this.#probes.has(exchange)) exchange.close();
     this.#finish(reply);
   }
 }

@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 import { CnmError, familyOf, isLoopback, tryAddress, type Address } from '../base/index.ts';
-import type { Upstream } from './forward.ts';
+import type { Upstream } from './upstream.ts';
 
 export const HOST_RESOLV_CONF = '/etc/resolv.conf';
 /** What systemd-resolved knows behind its stub. */
@@ -102,7 +102,9 @@ export function buildResolvConf(request: ResolvConfRequest): ResolvConfAnswer {
     options: options ?? host.options,
     other: host.other,
   };
-  const overridden = [nameservers && 'nameservers', search && 'search', options && 'options'].filter((name) => name !== undefined);
+  const overridden = [nameservers && 'nameservers', search && 'search', options && 'options'].filter(
+    (name) => name !== undefined,
+  );
   const optionSource: Source = options === undefined ? 'host' : 'override';
   const page = { request, overridden };
   if (request.mode === 'internal') return internal(page, merged, nameservers === undefined ? 'host' : 'sandbox', optionSource);
@@ -120,7 +122,9 @@ const isSoundNdots = (option: string): boolean => /^ndots:\d+$/.test(option);
 
 function internal(page: Page, conf: ResolvConf, at: Upstream['at'], optionSource: Source): ResolvConfAnswer {
   // Our own address would be asked from where it is us: a loop. Asked from the host it is somebody else.
-  const upstreams = conf.nameservers.filter((address) => at === 'host' || address !== RESOLVER_ADDRESS).map((address) => ({ address, at }));
+  const upstreams = conf.nameservers
+    .filter((address) => at === 'host' || address !== RESOLVER_ADDRESS)
+    .map((address) => ({ address, at }));
   const sound = conf.options.filter((option) => !isNdots(option) || isSoundNdots(option));
   const hasNdots = sound.some(isNdots);
   const options = hasNdots ? sound : [...sound, 'ndots:0'];
@@ -135,7 +139,9 @@ function legacy(page: Page, conf: ResolvConf, optionSource: Source): ResolvConfA
   const usable = conf.nameservers.filter((address) => !isLoopback(address) && (ipv6 || familyOf(address) === 4));
   if (usable.length > 0) return plain(page, { ...conf, nameservers: usable }, optionSource, []);
   const nameservers = [...FALLBACK_SERVERS[4], ...(ipv6 ? FALLBACK_SERVERS[6] : [])];
-  return plain(page, { ...conf, nameservers }, optionSource, ['# No usable name server in the host file: public servers are used.']);
+  return plain(page, { ...conf, nameservers }, optionSource, [
+    '# No usable name server in the host file: public servers are used.',
+  ]);
 }
 
 function plain(page: Page, conf: ResolvConf, optionSource: Source, notes: readonly string[]): ResolvConfAnswer {

@@ -1,7 +1,8 @@
 /** Answers the questions of one sandbox: judge, local names, upstreams. Sockets and their life are the keeper's. */
 
 import { chain } from './chain.ts';
-import { Forwarder, type Dialler, type DnsProtocol, type ForwardLimits, type ForwardShared, type Upstream } from './forward.ts';
+import { Forwarder, type ForwardLimits, type ForwardShared } from './forward.ts';
+import type { Dialler, DnsProtocol, Upstream } from './upstream.ts';
 import type { NameTable, NameView } from './names.ts';
 import { RCODE, decodeQuery, errorReply } from './wire.ts';
 

@@ -158,7 +158,7 @@ function offeredUdpSize(bytes: Uint8Array): number | undefined {
 export function questionName(bytes: Uint8Array, start: number, question: Readonly<Question>): string | undefined {
   const labels: string[] = [];
   const stop = start + question.end - 5;
-  for (let at = start + HEADER_OCTETS; at < stop; ) {
+  for (let at = start + HEADER_OCTETS; at < stop;) {
     const length = bytes[at] ?? 0;
     const label = Buffer.from(bytes.buffer, bytes.byteOffset + at + 1, length).toString('utf8');
     if (label.includes('.') || label.includes('\ufffd')) return undefined;
@@ -208,7 +208,13 @@ const order = new Uint16Array(65_536);
  * follow in random order, and those beyond `limit` octets are cut with TC set. `bytes` must have room for
  * min(limit, question + records). Returns the length of the answer.
  */
-export function answerInPlace(bytes: Uint8Array, start: number, question: Readonly<Question>, records: AnswerRecords, limit: number): number {
+export function answerInPlace(
+  bytes: Uint8Array,
+  start: number,
+  question: Readonly<Question>,
+  records: AnswerRecords,
+  limit: number,
+): number {
   const { count, size } = records;
   const room = Math.min(limit, bytes.length - start) - question.end;
   const kept = count === 0 ? 0 : Math.min(count, Math.max(0, Math.floor(room / size)));
@@ -271,7 +277,11 @@ export const rcodeOf = (message: Uint8Array): number => (message[3] ?? 0) & 0x0f
  * What an upstream's message is to the question we asked: `stranger` has another id or is no response (RFC 5452 §9: ignore
  * and go on listening); `garbage` has our id and does not answer our question.
  */
-export function judgeReply(reply: Uint8Array, asked: Uint8Array, question: Readonly<Question>): 'answer' | 'garbage' | 'stranger' {
+export function judgeReply(
+  reply: Uint8Array,
+  asked: Uint8Array,
+  question: Readonly<Question>,
+): 'answer' | 'garbage' | 'stranger' {
   if (reply.length < HEADER_OCTETS || ((reply[2] ?? 0) & 0x80) === 0 || idOf(reply) !== idOf(asked)) return 'stranger';
   // Some servers refuse with the bare header.
   if (u16(reply, 4) === 0) return rcodeOf(reply) === RCODE.NOERROR ? 'garbage' : 'answer';

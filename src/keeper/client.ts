@@ -114,7 +114,8 @@ class KeeperClient implements KeeperLink {
       await this.#drop('holds', owner);
       return [];
     }
-    const settle = (answer: PutAnswer): readonly HoldRequest[] => groups.filter((_, i) => (answer as readonly HoldAnswer[])[i]?.ok);
+    const settle = (answer: PutAnswer): readonly HoldRequest[] =>
+      groups.filter((_, i) => (answer as readonly HoldAnswer[])[i]?.ok);
     return (await this.#put('holds', owner, groups, settle)) as readonly HoldAnswer[];
   }
 
@@ -134,12 +135,20 @@ class KeeperClient implements KeeperLink {
    * Writes, tells, waits. `settled` is the value as it came out (ports chosen, failed holds left out): the file then says
    * that, so that a restart of the keeper brings back exactly what the caller was told.
    */
-  #put<T extends Table>(table: T, id: string, value: TableValues[T], settled: (answer: PutAnswer) => TableValues[T]): Promise<PutAnswer> {
+  #put<T extends Table>(
+    table: T,
+    id: string,
+    value: TableValues[T],
+    settled: (answer: PutAnswer) => TableValues[T],
+  ): Promise<PutAnswer> {
     return this.#locks.run(keyOf(table, id), async () => {
       const revision = `${this.#life}-${++this.#revision}`;
       this.#remember(table, { id, revision, value });
       try {
-        const answer = await this.#asked((connection) => connection.change({ op: 'put', table, id, revision, value }), `${table} ${id}`);
+        const answer = await this.#asked(
+          (connection) => connection.change({ op: 'put', table, id, revision, value }),
+          `${table} ${id}`,
+        );
         const outcome = settled(answer);
         if (JSON.stringify(outcome) !== JSON.stringify(value)) this.#remember(table, { id, revision, value: outcome });
         return answer;
@@ -228,7 +237,9 @@ class KeeperClient implements KeeperLink {
     if (hello.version !== PROTOCOL_VERSION) {
       this.#options.log.info({ pid: hello.pid, version: hello.version }, 'keeper of another version is replaced');
       await connection.retire();
-      await withDeadline(connection.closed, performance.now() + START_GRACE_MS, 'the old keeper').finally(() => connection.close());
+      await withDeadline(connection.closed, performance.now() + START_GRACE_MS, 'the old keeper').finally(() =>
+        connection.close(),
+      );
       return;
     }
     this.#hello = hello;

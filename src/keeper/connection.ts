@@ -2,7 +2,16 @@
 
 import { createConnection, type Socket } from 'node:net';
 import { CnmError } from '../base/index.ts';
-import { LineReader, MAX_MESSAGE_OCTETS, parseReply, type Hello, type Inventory, type PutAnswer, type Reply, type Request } from './protocol.ts';
+import {
+  LineReader,
+  MAX_MESSAGE_OCTETS,
+  parseReply,
+  type Hello,
+  type Inventory,
+  type PutAnswer,
+  type Reply,
+  type Request,
+} from './protocol.ts';
 
 type Answer = Extract<Reply, { ok: unknown }>['ok'];
 

@@ -3,7 +3,15 @@
 import { createSocket } from 'node:dgram';
 import { Socket } from 'node:net';
 import { familyOf } from '../base/index.ts';
-import { MAX_TCP_ANSWER_OCTETS, MessageReader, framed, type DialEvents, type Dialler, type DnsProtocol, type Upstream } from '../dns/index.ts';
+import {
+  MAX_TCP_ANSWER_OCTETS,
+  MessageReader,
+  framed,
+  type DialEvents,
+  type Dialler,
+  type DnsProtocol,
+  type Upstream,
+} from '../dns/index.ts';
 import { encodeSocketAddress, libc, openTcpClient, type Netns } from '../kernel/index.ts';
 
 const DNS_PORT = 53;

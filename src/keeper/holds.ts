@@ -51,14 +51,15 @@ export class Holds {
   }
 
   closeAll(): void {
-    for (const owner of [...this.#owners.keys()]) this.set(owner, []);
+    for (const owner of this.#owners.keys()) this.set(owner, []);
   }
 
   #open(request: HoldRequest): Held | (HoldAnswer & { ok: false }) {
     const descriptors: number[] = [];
     for (const address of request.addresses) {
       try {
-        if (this.#sockets + descriptors.length >= MAX_HELD_SOCKETS) throw Object.assign(new Error('too many holds'), { errno: 'EMFILE' });
+        if (this.#sockets + descriptors.length >= MAX_HELD_SOCKETS)
+          throw Object.assign(new Error('too many holds'), { errno: 'EMFILE' });
         descriptors.push(open(request.protocol, address, request.port));
       } catch (error) {
         descriptors.forEach(libc.close);

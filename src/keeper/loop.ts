@@ -41,7 +41,7 @@ export class Loop {
   order(order: Order): Promise<void> {
     const ticket = ++this.#ticket;
     const done = new Promise<void>((resolve) => this.#waiting.set(ticket, resolve));
-    this.#worker.postMessage({ ticket, order });
+    this.#worker.postMessage({ ticket, order }, []);
     if (this.#wakeDescriptor !== undefined) wake(this.#wakeDescriptor);
     return done;
   }

@@ -42,7 +42,13 @@ export interface Entry<T extends Table = Table> {
 
 export type Request =
   | { readonly op: 'hello' }
-  | { readonly op: 'put'; readonly table: Table; readonly id: string; readonly revision: string; readonly value: TableValues[Table] }
+  | {
+      readonly op: 'put';
+      readonly table: Table;
+      readonly id: string;
+      readonly revision: string;
+      readonly value: TableValues[Table];
+    }
   | { readonly op: 'drop'; readonly table: Table; readonly id: string }
   | { readonly op: 'inventory' }
   /** The keeper lets go of everything and ends. Understood by every version. */

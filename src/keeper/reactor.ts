@@ -110,7 +110,13 @@ export class Reactor {
       case 'names':
         return this.#table.set(order.endpoint, order.record);
       case 'open':
-        this.#served.set(order.fd, { fd: order.fd, view: order.view, pending: order.pending, cache: new Map(), quota: new Quota() });
+        this.#served.set(order.fd, {
+          fd: order.fd,
+          view: order.view,
+          pending: order.pending,
+          cache: new Map(),
+          quota: new Quota(),
+        });
         return this.#epoll.add(order.fd);
       case 'view': {
         const served = this.#served.get(order.fd);

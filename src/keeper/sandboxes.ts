@@ -82,7 +82,10 @@ export class Sandboxes {
     this.#loop = loop;
     this.#byDescriptor = byDescriptor;
     this.#shared = newForwardShared(forwardLimit(), MAX_WAITING_FORWARDS, (upstream, isSilent) => {
-      log.warn({ upstream }, isSilent ? 'keeper: an upstream does not answer and is asked last' : 'keeper: an upstream answers again');
+      log.warn(
+        { upstream },
+        isSilent ? 'keeper: an upstream does not answer and is asked last' : 'keeper: an upstream answers again',
+      );
     });
   }
 
@@ -109,7 +112,8 @@ export class Sandboxes {
 
   /** In force in both threads when it resolves. */
   async setNames(endpoint: EndpointId, record: NameRecord | null): Promise<void> {
-    if (record !== null && this.#table.size >= MAX_ENDPOINTS) throw new CnmError('resolver_unavailable', `over ${MAX_ENDPOINTS} endpoints`);
+    if (record !== null && this.#table.size >= MAX_ENDPOINTS)
+      throw new CnmError('resolver_unavailable', `over ${MAX_ENDPOINTS} endpoints`);
     this.#table.set(endpoint, record);
     await this.#loop.order({ op: 'names', endpoint, record });
   }
@@ -147,7 +151,7 @@ export class Sandboxes {
   }
 
   async stop(): Promise<void> {
-    for (const id of [...this.#byId.keys()]) await this.remove(id);
+    for (const id of this.#byId.keys()) await this.remove(id);
     await this.#loop.stop();
   }
 

@@ -25,7 +25,9 @@ export function openResolverSockets(netns: Netns, ports: Ports): ResolverSockets
   try {
     return netns.run(() => openBoth(ports));
   } catch (error) {
-    throw new CnmError('resolver_unavailable', `cannot open the resolver in ${netns.path}: ${messageOf(error)}`, { cause: error });
+    throw new CnmError('resolver_unavailable', `cannot open the resolver in ${netns.path}: ${messageOf(error)}`, {
+      cause: error,
+    });
   }
 }
 

@@ -15,7 +15,12 @@ export interface KeeperManifest {
 
 const address = (text: string): Address => text as Address;
 const network: NetworkId = newNetworkId();
-const record = (name: string, at: string): NameRecord => ({ network, networkName: 'mynet', names: [name], addresses: [address(at)] });
+const record = (name: string, at: string): NameRecord => ({
+  network,
+  networkName: 'mynet',
+  names: [name],
+  addresses: [address(at)],
+});
 const hold = (port: number, protocol: HoldRequest['protocol'] = 'tcp', ...addresses: string[]): HoldRequest => ({
   protocol,
   port,
@@ -61,11 +66,18 @@ export function keeperContract(name: string, manifest: KeeperManifest): void {
     test('holds are the whole set of their owner; those held already stay, unlisted ones go', async () => {
       const keeper = await manifest.open();
       const [one, two] = [newSandboxId(), newSandboxId()];
-      expect(await keeper.holds(one, [hold(8080, 'tcp', '127.0.0.1', '127.0.0.2'), hold(8080, 'udp')])).toEqual([{ ok: true }, { ok: true }]);
+      expect(await keeper.holds(one, [hold(8080, 'tcp', '127.0.0.1', '127.0.0.2'), hold(8080, 'udp')])).toEqual([
+        { ok: true },
+        { ok: true },
+      ]);
       expect(await keeper.holds(one, [hold(8080, 'udp'), hold(8081)])).toEqual([{ ok: true }, { ok: true }]);
       expect(await keeper.holds(two, [hold(8080)])).toEqual([{ ok: true }]);
       const { holds } = await keeper.inventory();
-      expect(holds.map((h) => `${h.owner === one ? 1 : 2} ${h.protocol} ${h.port}`).sort()).toEqual(['1 tcp 8081', '1 udp 8080', '2 tcp 8080']);
+      expect(holds.map((h) => `${h.owner === one ? 1 : 2} ${h.protocol} ${h.port}`).sort()).toEqual([
+        '1 tcp 8081',
+        '1 udp 8080',
+        '2 tcp 8080',
+      ]);
       expect(await keeper.holds(one, [])).toEqual([]);
       await keeper.holds(two, []);
       expect((await keeper.inventory()).holds).toEqual([]);
@@ -75,9 +87,16 @@ export function keeperContract(name: string, manifest: KeeperManifest): void {
       const keeper = await manifest.open();
       const [one, two] = [newSandboxId(), newSandboxId()];
       await keeper.holds(one, [hold(9000, 'tcp', '127.0.0.2')]);
-      const answers = await keeper.holds(two, [hold(9001), hold(9000, 'tcp', '127.0.0.1', '127.0.0.2'), hold(9000, 'udp', '127.0.0.2')]);
+      const answers = await keeper.holds(two, [
+        hold(9001),
+        hold(9000, 'tcp', '127.0.0.1', '127.0.0.2'),
+        hold(9000, 'udp', '127.0.0.2'),
+      ]);
       expect(answers).toEqual([{ ok: true }, { ok: false, address: '127.0.0.2', errno: 'EADDRINUSE' }, { ok: true }]);
-      expect(await keeper.holds(one, [hold(9000, 'tcp', '127.0.0.2'), hold(9000, 'tcp', '127.0.0.1')])).toEqual([{ ok: true }, { ok: true }]);
+      expect(await keeper.holds(one, [hold(9000, 'tcp', '127.0.0.2'), hold(9000, 'tcp', '127.0.0.1')])).toEqual([
+        { ok: true },
+        { ok: true },
+      ]);
     });
 
     test('the same group twice in one call collides with itself', async () => {
@@ -93,7 +112,9 @@ export function keeperContract(name: string, manifest: KeeperManifest): void {
       test('a port of another process is refused', async () => {
         const keeper = await manifest.open();
         await occupy(9200);
-        expect(await keeper.holds(newSandboxId(), [hold(9200)])).toEqual([{ ok: false, address: '127.0.0.1', errno: 'EADDRINUSE' }]);
+        expect(await keeper.holds(newSandboxId(), [hold(9200)])).toEqual([
+          { ok: false, address: '127.0.0.1', errno: 'EADDRINUSE' },
+        ]);
       });
     }
 
@@ -102,9 +123,11 @@ export function keeperContract(name: string, manifest: KeeperManifest): void {
       await keeper.close();
       await keeper.close();
       const codes = await Promise.all(
-        [keeper.names(newEndpointId(), record('c', '10.0.0.2')), keeper.inventory(), keeper.holds(newSandboxId(), [hold(9300)])].map((call) =>
-          call.then(() => 'no error', codeOf),
-        ),
+        [
+          keeper.names(newEndpointId(), record('c', '10.0.0.2')),
+          keeper.inventory(),
+          keeper.holds(newSandboxId(), [hold(9300)]),
+        ].map((call) => call.then(() => 'no error', codeOf)),
       );
       expect(codes).toEqual(Array(3).fill('resolver_unavailable'));
     });

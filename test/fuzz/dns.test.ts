@@ -42,7 +42,16 @@ for (let i = 0; i < 40; i++) {
 
 const SIZES = [100, 512, 1232, 4096, 65_000];
 const TYPES = ['A', 'AAAA', 'PTR', 'MX', 'TXT', 'SRV'];
-const NAMES = ['c1', 'C2.mynet', 'web', 'web.MyNet', '1.0.0.10.in-addr.arpa', 'example.com', '.', `1.${'0.'.repeat(27)}0.0.d.f.ip6.arpa`];
+const NAMES = [
+  'c1',
+  'C2.mynet',
+  'web',
+  'web.MyNet',
+  '1.0.0.10.in-addr.arpa',
+  'example.com',
+  '.',
+  `1.${'0.'.repeat(27)}0.0.d.f.ip6.arpa`,
+];
 const OPT = { type: 'OPT', name: '.', extendedRcode: 0, ednsVersion: 0, flags: 0 };
 
 function sample(random: (below: number) => number): Buffer {
@@ -63,12 +72,23 @@ function mutated(bytes: Buffer, random: (below: number) => number): Buffer {
   for (let n = random(5); n > 0; n--) {
     const at = copy.length === 0 ? 0 : random(copy.length);
     switch (random(6)) {
-      case 0: copy[at] = random(256); break;
-      case 1: copy[at] = (copy[at] ?? 0) ^ (1 << random(8)); break;
-      case 2: copy = copy.subarray(0, at); break;
-      case 3: copy = Buffer.concat([copy.subarray(0, at), Buffer.alloc(random(64), random(256)), copy.subarray(at)]); break;
-      case 4: if (at + 1 < copy.length) copy.writeUInt16BE(0xc000 | random(64), at); break;
-      default: copy = Buffer.concat([copy, copy.subarray(at)]);
+      case 0:
+        copy[at] = random(256);
+        break;
+      case 1:
+        copy[at] = (copy[at] ?? 0) ^ (1 << random(8));
+        break;
+      case 2:
+        copy = copy.subarray(0, at);
+        break;
+      case 3:
+        copy = Buffer.concat([copy.subarray(0, at), Buffer.alloc(random(64), random(256)), copy.subarray(at)]);
+        break;
+      case 4:
+        if (at + 1 < copy.length) copy.writeUInt16BE(0xc000 | random(64), at);
+        break;
+      default:
+        copy = Buffer.concat([copy, copy.subarray(at)]);
     }
   }
   return copy;
@@ -83,37 +103,49 @@ function otherParser(bytes: Uint8Array) {
   }
 }
 
+/** What is wrong with our treatment of the message, or undefined. Counts what it was. */
+function flaw(bytes: Buffer, count: (kind: string) => void): string | undefined {
+  const original = Buffer.from(bytes);
+  const question = newQuestion();
+  const isCommon = readCommonQuestion(bytes, 0, bytes.length, question);
+  const decoded = decodeQuery(bytes);
+  count(decoded.kind);
+  // The fast path must agree with the general one wherever it dares to speak.
+  if (isCommon && (decoded.kind !== 'query' || JSON.stringify(decoded.query.question) !== JSON.stringify(question)))
+    return 'two readings';
+  if (decoded.kind === 'ignored') return undefined;
+  let reply = decoded.kind === 'refused' ? decoded.reply : errorReply(bytes, RCODE.SERVFAIL);
+  if (decoded.kind === 'query') {
+    const records = answerLocally(table, view, bytes, 0, decoded.query.question);
+    if (records !== undefined) {
+      count('local');
+      reply = localReply(decoded.query, records, decoded.query.question.udpLimit);
+    }
+    if (judgeReply(reply, bytes, decoded.query.question) !== 'answer') return 'reply to another question';
+  }
+  const theirs = otherParser(reply);
+  if (theirs?.flag_qr !== true || theirs.id !== bytes.readUInt16BE(0)) return 'unsound reply';
+  if (reply.length > MAX_UDP_ANSWER_OCTETS) return 'reply too long';
+  return bytes.equals(original) ? undefined : 'message changed';
+}
+
 test('100,000 mutated messages neither crash, nor get an unsound reply, nor make the process grow', () => {
   const random = generator(seed);
   const heapBefore = process.memoryUsage().heapUsed;
-  const question = newQuestion();
-  let local = 0;
-  let refused = 0;
+  const counts: Record<string, number> = {};
+  const count = (kind: string): void => void (counts[kind] = (counts[kind] ?? 0) + 1);
+  const flaws: string[] = [];
   for (let i = 0; i < 100_000; i++) {
     const bytes = mutated(sample(random), random);
-    const original = Buffer.from(bytes);
-    const decoded = decodeQuery(bytes);
-    if (decoded.kind === 'refused') {
-      refused++;
-      expect(otherParser(decoded.reply)).toMatchObject({ flag_qr: true });
-    } else if (decoded.kind === 'query') {
-      const records = answerLocally(table, view, bytes, 0, decoded.query.question);
-      const reply = records === undefined ? errorReply(bytes, RCODE.SERVFAIL) : localReply(decoded.query, records, decoded.query.question.udpLimit);
-      if (records !== undefined) local++;
-      expect(reply.length).toBeLessThanOrEqual(MAX_UDP_ANSWER_OCTETS);
-      expect(otherParser(reply)?.id).toBe(bytes.readUInt16BE(0));
-      expect(judgeReply(reply, bytes, decoded.query.question)).toBe('answer');
-    }
-    expect(bytes.equals(original)).toBe(true);
-    // The fast path must agree with the general one wherever it dares to speak.
-    if (readCommonQuestion(bytes, 0, bytes.length, question)) expect(decoded).toMatchObject({ kind: 'query', query: { question } });
-    judgeReply(bytes, original, question);
+    const found = flaw(bytes, count);
+    if (found !== undefined && flaws.length < 5) flaws.push(`${found}: ${bytes.toString('hex')}`);
   }
-  expect(local).toBeGreaterThan(5000);
-  expect(refused).toBeGreaterThan(5000);
-  globalThis.gc?.();
+  expect(flaws).toEqual([]);
+  for (const kind of ['ignored', 'refused', 'query', 'local']) expect(counts[kind]).toBeGreaterThan(5000);
   expect(process.memoryUsage().heapUsed - heapBefore).toBeLessThan(256 * 1024 * 1024);
 }, 120_000);
+
+const DATA: Readonly<Record<string, RegExp>> = { A: /^10\.0\.0\.\d+$/, AAAA: /^fd00::[0-9a-f]+$/, PTR: /^c\d+\.mynet$/ };
 
 test('questions and answers mean the same to an independent parser', () => {
   const random = generator(seed + 1);
@@ -133,11 +165,19 @@ test('questions and answers mean the same to an independent parser', () => {
     const reply = packet.decode(slot.subarray(0, length));
     const offered = theirs.additionals[0]?.udpPayloadSize ?? 512;
     expect(length).toBeLessThanOrEqual(Math.min(Math.max(offered, 512), 1232));
-    expect(reply).toMatchObject({ id: theirs.id, flag_qr: true, flag_rd: theirs.flag_rd, flag_ra: true, flag_aa: false, rcode: 'NOERROR', questions: [asked] });
+    expect(reply).toMatchObject({
+      id: theirs.id,
+      flag_qr: true,
+      flag_rd: theirs.flag_rd,
+      flag_ra: true,
+      flag_aa: false,
+      rcode: 'NOERROR',
+      questions: [asked],
+    });
     expect(reply.flag_tc).toBe(reply.answers.length < records.count);
     for (const answer of reply.answers) {
       expect(answer).toMatchObject({ name: asked.name, type: asked.type, ttl: 600, class: 'IN' });
-      if (asked.type === 'A') expect(answer.data).toMatch(/^10\.0\.0\.\d+$/);
+      expect(String(answer.data)).toMatch(DATA[asked.type] ?? /^$/);
     }
   }
   expect(compared).toBeGreaterThan(3000);

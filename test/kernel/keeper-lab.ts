@@ -28,7 +28,11 @@ afterEach(async () => {
 export const afterTest = (close: () => Promise<void> | void): void => void closers.push(close);
 
 /** Tries until `probe` has a value. Throws after `limitMs`. */
-export async function eventually<T>(probe: () => Promise<T | undefined> | T | undefined, what: string, limitMs = 10_000): Promise<T> {
+export async function eventually<T>(
+  probe: () => Promise<T | undefined> | T | undefined,
+  what: string,
+  limitMs = 10_000,
+): Promise<T> {
   const deadline = performance.now() + limitMs;
   for (;;) {
     const value = await probe();
@@ -164,22 +168,28 @@ export interface TestUpstream {
 type Answerer = (request: InstanceType<typeof Packet>) => InstanceType<typeof Packet> | undefined;
 
 /** Answers every A with `address`. */
-export const always = (address: string): Answerer => (request) => {
-  const response = Packet.createResponseFromRequest(request);
-  const question = request.questions[0];
-  if (question?.type === Packet.TYPE.A) {
-    response.answers.push(new Packet.Resource({ name: question.name, type: question.type, class: 1, ttl: 30, address }));
-  }
-  return response;
-};
+export const always =
+  (address: string): Answerer =>
+  (request) => {
+    const response = Packet.createResponseFromRequest(request);
+    const question = request.questions[0];
+    if (question?.type === Packet.TYPE.A) {
+      response.answers.push(new Packet.Resource({ name: question.name, type: question.type, class: 1, ttl: 30, address }));
+    }
+    return response;
+  };
 
-export const rcode = (code: number): Answerer => (request) => Packet.createErrorResponseFromRequest(request, code);
+export const rcode =
+  (code: number): Answerer =>
+  (request) =>
+    Packet.createErrorResponseFromRequest(request, code);
 
 /** Some 3,000 octets of TXT. */
 export const bulky: Answerer = (request) => {
   const response = Packet.createResponseFromRequest(request);
   const name = request.questions[0]?.name ?? '';
-  for (let i = 0; i < 15; i++) response.answers.push(new Packet.Resource({ name, type: 16, class: 1, ttl: 30, data: `${i}`.padEnd(190, 'x') }));
+  for (let i = 0; i < 15; i++)
+    response.answers.push(new Packet.Resource({ name, type: 16, class: 1, ttl: 30, data: `${i}`.padEnd(190, 'x') }));
   return response;
 };
 
@@ -192,12 +202,13 @@ export function serveUpstream(netns: Netns, at: Upstream['at'], address: string,
     const spec = { address: address as Address, port: 53 };
     return [openUdpSocket(spec), openTcpListener(spec)];
   });
-  const take = (protocol: string) => (request: InstanceType<typeof Packet>, send: (response: InstanceType<typeof Packet>) => unknown) => {
-    const question = request.questions[0];
-    asked.push(`${protocol} ${question?.name} ${Packet.typeName(question?.type ?? 0)}`);
-    const response = answer(request);
-    if (response !== undefined) send(response);
-  };
+  const take =
+    (protocol: string) => (request: InstanceType<typeof Packet>, send: (response: InstanceType<typeof Packet>) => unknown) => {
+      const question = request.questions[0];
+      asked.push(`${protocol} ${question?.name} ${Packet.typeName(question?.type ?? 0)}`);
+      const response = answer(request);
+      if (response !== undefined) send(response);
+    };
   const udpServer = new UDPServer();
   udpServer.on('request', take('udp'));
   udpServer.bind({ fd: udp });

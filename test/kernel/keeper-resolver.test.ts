@@ -37,25 +37,28 @@ beforeEach(async () => {
 const endpoint = newEndpointId();
 
 describe('names in a sandbox', () => {
-  test.each(['+notcp', '+tcp'])('resolve with %s: A, AAAA, alias, name.network, PTR; a family that is missing is empty', async (protocol) => {
-    const box = await lab.sandbox(link);
-    await link.names(endpoint, names('c1', 'web', '0123456789ab').to('10.0.0.2'));
-    await link.names(newEndpointId(), names('c2', 'web').to('10.0.0.3', 'fd00::3'));
-    const cases: [string[], string[]][] = [
-      [['c1'], ['10.0.0.2']],
-      [['C1.'], ['10.0.0.2']],
-      [['c1.mynet'], ['10.0.0.2']],
-      [['0123456789ab'], ['10.0.0.2']],
-      [['web'], ['10.0.0.2', '10.0.0.3']],
-      [['-t', 'AAAA', 'c2'], ['fd00::3']],
-      [['-t', 'AAAA', 'c1'], ['NOERROR']],
-      [['-t', 'MX', 'c1'], ['NOERROR']],
-      [['-x', '10.0.0.2'], ['c1.mynet.']],
-      [['-x', 'fd00::3'], ['c2.mynet.']],
-      [['c9'], ['SERVFAIL']],
-    ];
-    for (const [args, answer] of cases) expect([args, await dig(box, protocol, ...args)]).toEqual([args, answer]);
-  });
+  test.each(['+notcp', '+tcp'])(
+    'resolve with %s: A, AAAA, alias, name.network, PTR; a family that is missing is empty',
+    async (protocol) => {
+      const box = await lab.sandbox(link);
+      await link.names(endpoint, names('c1', 'web', '0123456789ab').to('10.0.0.2'));
+      await link.names(newEndpointId(), names('c2', 'web').to('10.0.0.3', 'fd00::3'));
+      const cases: [string[], string[]][] = [
+        [['c1'], ['10.0.0.2']],
+        [['C1.'], ['10.0.0.2']],
+        [['c1.mynet'], ['10.0.0.2']],
+        [['0123456789ab'], ['10.0.0.2']],
+        [['web'], ['10.0.0.2', '10.0.0.3']],
+        [['-t', 'AAAA', 'c2'], ['fd00::3']],
+        [['-t', 'AAAA', 'c1'], ['NOERROR']],
+        [['-t', 'MX', 'c1'], ['NOERROR']],
+        [['-x', '10.0.0.2'], ['c1.mynet.']],
+        [['-x', 'fd00::3'], ['c2.mynet.']],
+        [['c9'], ['SERVFAIL']],
+      ];
+      for (const [args, answer] of cases) expect([args, await dig(box, protocol, ...args)]).toEqual([args, answer]);
+    },
+  );
 
   test('resolve through the redirect from port 53, and a server on 0.0.0.0:53 still has room', async () => {
     const box = await lab.sandbox(link);
@@ -87,10 +90,16 @@ describe('names in a sandbox', () => {
     const other = { id: 'b'.repeat(64) as NetworkId, name: 'other' };
     const mine = { id: NETWORK, name: 'mynet' };
     await link.names(newEndpointId(), names('web').to('10.0.0.2'));
-    await link.names(newEndpointId(), { network: other.id, networkName: 'other', names: ['web', 'far'], addresses: ['10.1.0.2' as Address] });
+    await link.names(newEndpointId(), {
+      network: other.id,
+      networkName: 'other',
+      names: ['web', 'far'],
+      addresses: ['10.1.0.2' as Address],
+    });
     expect(await dig(box, 'far')).toEqual(['SERVFAIL']);
     expect(await dig(box, 'web')).toEqual(['10.0.0.2']);
-    const seeing = (...networks: { id: NetworkId; name: string }[]) => link.sandbox(box.id, { ...box.wish, view: { networks, forwardsFromHost: true } });
+    const seeing = (...networks: { id: NetworkId; name: string }[]) =>
+      link.sandbox(box.id, { ...box.wish, view: { networks, forwardsFromHost: true } });
     await seeing(other, mine);
     expect(await dig(box, 'far.other')).toEqual(['10.1.0.2']);
     expect(await dig(box, 'web')).toEqual(['10.1.0.2']);
@@ -140,7 +149,9 @@ describe('the sockets of a sandbox', () => {
   test('are not opened in a namespace that is not the one that was meant', async () => {
     const box = await lab.sandbox(link);
     const ask = (path: string, identity: string) =>
-      link.sandbox(newSandboxId(), { ...box.wish, ports: { udp: 0, tcp: 0 }, netns: { path, identity } }).then(() => 'no error', codeOf);
+      link
+        .sandbox(newSandboxId(), { ...box.wish, ports: { udp: 0, tcp: 0 }, netns: { path, identity } })
+        .then(() => 'no error', codeOf);
     expect(await ask(box.inside.path, 'boot:other')).toBe('bad_netns');
     expect(await ask('/nowhere/at/all', 'boot:other')).toBe('bad_netns');
     expect((await link.inventory()).sandboxes).toEqual([box.id]);
@@ -155,7 +166,8 @@ describe('the sockets of a sandbox', () => {
 });
 
 describe('forwarding', () => {
-  const onHost = (address: string, answer: Parameters<typeof serveUpstream>[3]) => serveUpstream(lab.host.host, 'host', address, answer);
+  const onHost = (address: string, answer: Parameters<typeof serveUpstream>[3]) =>
+    serveUpstream(lab.host.host, 'host', address, answer);
 
   test('known names never reach the upstream, unknown ones do, by the protocol of the question', async () => {
     const server = onHost('127.0.0.1', always('192.0.2.53'));
@@ -242,7 +254,22 @@ describe('forwarding', () => {
     await link.names(endpoint, names('c1').to('10.0.0.2'));
     const file = join(lab.runDir, 'questions');
     writeFileSync(file, Array.from({ length: 1500 }, (_, i) => `n${i}.example A\n`).join(''));
-    const load = box.inside.exec('dnsperf', ['-s', '127.0.0.11', '-p', String(box.ports.udp), '-d', file, '-n', '1', '-q', '1500', '-c', '10', '-t', '9']);
+    const load = box.inside.exec('dnsperf', [
+      '-s',
+      '127.0.0.11',
+      '-p',
+      String(box.ports.udp),
+      '-d',
+      file,
+      '-n',
+      '1',
+      '-q',
+      '1500',
+      '-c',
+      '10',
+      '-t',
+      '9',
+    ]);
     await sleep(300);
     for (let i = 0; i < 5; i++) expect(await dig(box, 'c1')).toEqual(['10.0.0.2']);
     const { stdout } = await load;
@@ -308,7 +335,22 @@ describe('odd clients', () => {
     await link.names(endpoint, names('c1').to('10.0.0.2'));
     const file = join(lab.runDir, 'flood');
     writeFileSync(file, 'c1 A\n');
-    const flood = loud.inside.exec('dnsperf', ['-s', '127.0.0.11', '-p', String(loud.ports.udp), '-d', file, '-l', '2', '-q', '1000', '-c', '4', '-t', '1']);
+    const flood = loud.inside.exec('dnsperf', [
+      '-s',
+      '127.0.0.11',
+      '-p',
+      String(loud.ports.udp),
+      '-d',
+      file,
+      '-l',
+      '2',
+      '-q',
+      '1000',
+      '-c',
+      '4',
+      '-t',
+      '1',
+    ]);
     let done = false;
     const end = flood.then(() => (done = true));
     let asked = 0;

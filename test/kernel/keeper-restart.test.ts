@@ -93,9 +93,14 @@ describe('held host ports', () => {
   });
 
   test('can be taken while connections of an earlier server linger in TIME_WAIT', async () => {
-    const server = spawn('nsenter', [`--net=${lab.host.path}`, process.execPath, '-e', `
+    const server = spawn('nsenter', [
+      `--net=${lab.host.path}`,
+      process.execPath,
+      '-e',
+      `
       const net = require('net');
-      const s = net.createServer((c) => c.end('x')).listen(7070, '127.0.0.1', () => net.connect(7070, '127.0.0.1').on('close', () => process.exit()).resume());`]);
+      const s = net.createServer((c) => c.end('x')).listen(7070, '127.0.0.1', () => net.connect(7070, '127.0.0.1').on('close', () => process.exit()).resume());`,
+    ]);
     await once(server, 'exit');
     const { stdout } = await lab.host.exec('ss', ['-Htan', 'state', 'time-wait', '( sport = :7070 )']);
     expect(stdout).toContain('7070');
@@ -105,7 +110,11 @@ describe('held host ports', () => {
 
   test('stay with the very same sockets over a restart of the daemon', async () => {
     await link.holds(owner, [hold(8080)]);
-    const inodes = (): string[] => readdirSync(`/proc/${second.pid}/fd`).map((fd) => readlinkSync(`/proc/${second.pid}/fd/${fd}`)).filter((to) => to.startsWith('socket:')).sort();
+    const inodes = (): string[] =>
+      readdirSync(`/proc/${second.pid}/fd`)
+        .map((fd) => readlinkSync(`/proc/${second.pid}/fd/${fd}`))
+        .filter((to) => to.startsWith('socket:'))
+        .sort();
     const { pid } = link;
     await link.close();
     expect(listenOnHost(8080)).toBe('EADDRINUSE');
@@ -147,7 +156,7 @@ describe('a keeper killed with SIGKILL', () => {
       const supervisor = parentOf(now);
       await killed(now);
       expect(await eventually(() => resolves(box), 'the name resolves again')).toBe('10.0.0.2');
-      now = Number(await eventually(() => childOf(supervisor), 'the supervisor has a new keeper'));
+      now = await eventually(() => childOf(supervisor), 'the supervisor has a new keeper');
       expect(listenOnHost(8080)).toBe('EADDRINUSE');
     }
     expect((await lab.open()).pid).not.toBe(pid);
@@ -188,7 +197,10 @@ describe('a keeper killed with SIGKILL', () => {
     await link.names(newEndpointId(), names('c1').to('10.0.0.2'));
     const folder = join(lab.runDir, 'keeper');
     writeFileSync(join(folder, 'names', 'torn.json'), '{"id":"torn","rev');
-    writeFileSync(join(folder, 'sandboxes', `${gone.id}.json`), JSON.stringify({ id: gone.id, revision: 'x', value: { ...gone.wish, netns: { path: '/gone', identity: 'x' } } }));
+    writeFileSync(
+      join(folder, 'sandboxes', `${gone.id}.json`),
+      JSON.stringify({ id: gone.id, revision: 'x', value: { ...gone.wish, netns: { path: '/gone', identity: 'x' } } }),
+    );
     const { pid } = link;
     await killed(pid);
     expect(await eventually(() => resolves(box), 'the name resolves again')).toBe('10.0.0.2');
@@ -222,7 +234,8 @@ describe('a keeper killed with SIGKILL', () => {
 });
 
 describe('the life of a keeper', () => {
-  const ended = (pid: number): Promise<true> => eventually(() => (isAlive(pid) ? undefined : (true as const)), `process ${pid} ends`, 15_000);
+  const ended = (pid: number): Promise<true> =>
+    eventually(() => (isAlive(pid) ? undefined : (true as const)), `process ${pid} ends`, 15_000);
 
   test('ends, with its supervisor, when it holds nothing and no daemon is connected; not before', async () => {
     const pid = link.pid!;
@@ -299,7 +312,9 @@ describe('the life of a keeper', () => {
       socket.on('data', (chunk) => {
         const { seq, op } = JSON.parse(chunk.toString()) as { seq: number; op: string };
         asked.push(op);
-        socket.write(`${JSON.stringify({ seq, ok: op === 'hello' ? { version: 0, pid: process.pid, supervisor: 1, revisions: {} } : null })}\n`);
+        socket.write(
+          `${JSON.stringify({ seq, ok: op === 'hello' ? { version: 0, pid: process.pid, supervisor: 1, revisions: {} } : null })}\n`,
+        );
         if (op === 'retire') {
           old.close();
           socket.end();
@@ -323,13 +338,20 @@ describe('the life of a keeper', () => {
     expect(statSync(folder).mode & 0o777).toBe(0o700);
     expect(statSync(join(folder, 'keeper.sock')).mode & 0o777).toBe(0o600);
     writeFileSync(join(folder, 'log'), Buffer.alloc(3 * 1024 * 1024, 'x'));
-    await expect(link.sandbox(newSandboxId(), { netns: { path: '/gone', identity: 'x' }, view: { networks: [], forwardsFromHost: true }, upstreams: [], ports: { udp: 0, tcp: 0 } })).rejects.toMatchObject({ code: 'bad_netns' });
+    await expect(
+      link.sandbox(newSandboxId(), {
+        netns: { path: '/gone', identity: 'x' },
+        view: { networks: [], forwardsFromHost: true },
+        upstreams: [],
+        ports: { udp: 0, tcp: 0 },
+      }),
+    ).rejects.toMatchObject({ code: 'bad_netns' });
     expect(statSync(join(folder, 'log')).size).toBeLessThan(1024 * 1024);
   });
 
   test('a message that makes no sense ends its connection and nothing else', async () => {
     const { pid } = link;
-    for (const nonsense of ['garbage\n', '{"seq":1}\n', '[]\n', `${'x'.repeat(17 * 1024 * 1024)}`]) {
+    for (const nonsense of ['garbage\n', '{"seq":1}\n', '[]\n', 'x'.repeat(17 * 1024 * 1024)]) {
       const socket = createConnection(join(lab.runDir, 'keeper', 'keeper.sock'));
       socket.on('error', () => {});
       socket.on('data', () => {});

@@ -1,7 +1,8 @@
 import packet from 'dns-packet';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Address } from '../../src/base/index.ts';
-import { Forwarder, newForwardShared, type DialEvents, type Dialler, type DnsProtocol, type Upstream } from '../../src/dns/forward.ts';
+import { Forwarder, newForwardShared } from '../../src/dns/forward.ts';
+import type { DialEvents, Dialler, DnsProtocol, Upstream } from '../../src/dns/upstream.ts';
 import { NameTable } from '../../src/dns/names.ts';
 import { Resolver } from '../../src/dns/resolver.ts';
 import { decodeQuery, rcodeOf, type Query } from '../../src/dns/wire.ts';
@@ -11,14 +12,26 @@ type Behaviour = (message: Buffer, events: DialEvents) => void;
 
 const reply = (message: Buffer, flags = 0x80, data = '192.0.2.1'): Buffer => {
   const { id, questions } = packet.decode(message);
-  return packet.encode({ type: 'response', id, flags, questions, answers: flags & 15 ? [] : [{ type: 'A', name: questions[0]!.name, ttl: 30, data }] });
+  return packet.encode({
+    type: 'response',
+    id,
+    flags,
+    questions,
+    answers: flags & 15 ? [] : [{ type: 'A', name: questions[0]!.name, ttl: 30, data }],
+  });
 };
 
 const answers: Behaviour = (message, events) => queueMicrotask(() => events.message(reply(message)));
-const says = (rcode: number): Behaviour => (message, events) => queueMicrotask(() => events.message(reply(message, 0x80 | rcode)));
+const says =
+  (rcode: number): Behaviour =>
+  (message, events) =>
+    queueMicrotask(() => events.message(reply(message, 0x80 | rcode)));
 const silent: Behaviour = () => {};
 const refuses: Behaviour = (_, events) => queueMicrotask(() => events.failed(new Error('ECONNREFUSED')));
-const late = (ms: number): Behaviour => (message, events) => void setTimeout(() => events.message(reply(message)), ms);
+const late =
+  (ms: number): Behaviour =>
+  (message, events) =>
+    void setTimeout(() => events.message(reply(message)), ms);
 
 interface Asked {
   readonly at: number;
@@ -43,7 +56,9 @@ const dialler: Dialler = {
 
 const host = (...addresses: string[]): Upstream[] => addresses.map((address) => ({ address: address as Address, at: 'host' }));
 const question = (name = 'example.com'): Query => {
-  const decoded = decodeQuery(packet.encode({ type: 'query', id: 77, flags: packet.RECURSION_DESIRED, questions: [{ type: 'A', name }] }));
+  const decoded = decodeQuery(
+    packet.encode({ type: 'query', id: 77, flags: packet.RECURSION_DESIRED, questions: [{ type: 'A', name }] }),
+  );
   if (decoded.kind !== 'query') throw new Error(decoded.kind);
   return decoded.query;
 };
@@ -63,7 +78,11 @@ afterEach(() => {
 });
 
 /** Runs the clock until the reply is there; tells it and when it came. */
-async function forward(upstreams: Upstream[], fromHost = true, query = question()): Promise<{ rcode: number; id: number; afterMs: number }> {
+async function forward(
+  upstreams: Upstream[],
+  fromHost = true,
+  query = question(),
+): Promise<{ rcode: number; id: number; afterMs: number }> {
   const begun = Date.now();
   let after = Number.NaN;
   const result = forwarder.forward(query, 'udp', upstreams, fromHost).then((bytes) => {
@@ -92,7 +111,13 @@ describe('one question', () => {
     ['SERVFAIL', says(2)],
     ['REFUSED', says(5)],
     ['a refused connection', refuses],
-    ['garbage', ((message, events) => queueMicrotask(() => events.message(Buffer.concat([message.subarray(0, 2), Buffer.from([0x80, 0, 0, 9, 0, 0, 0, 0, 0, 0])])))) as Behaviour],
+    [
+      'garbage',
+      ((message, events) =>
+        queueMicrotask(() =>
+          events.message(Buffer.concat([message.subarray(0, 2), Buffer.from([0x80, 0, 0, 9, 0, 0, 0, 0, 0, 0])])),
+        )) as Behaviour,
+    ],
   ])('after %s the next upstream is asked at once', async (_, bad) => {
     servers = { '10.0.0.1': bad, '10.0.0.2': answers };
     expect(await forward(host('10.0.0.1', '10.0.0.2'))).toMatchObject({ rcode: 0, id: 77 });
@@ -151,7 +176,9 @@ describe('one question', () => {
   test('host upstreams are skipped when nothing leads outside, those of the sandbox are not', async () => {
     servers = { '10.0.0.1': answers, '10.0.0.2': answers };
     expect(await forward(host('10.0.0.1'), false)).toMatchObject({ rcode: 2 });
-    expect(await forward([...host('10.0.0.1'), { address: '10.0.0.2' as Address, at: 'sandbox' }], false)).toMatchObject({ rcode: 0 });
+    expect(await forward([...host('10.0.0.1'), { address: '10.0.0.2' as Address, at: 'sandbox' }], false)).toMatchObject({
+      rcode: 0,
+    });
     expect(addressesAsked()).toEqual(['10.0.0.2']);
   });
 });
@@ -191,7 +218,7 @@ describe('a silent upstream', () => {
     expect(forwarder.openSockets).toBe(0);
   });
 
-  test('three of them: SERVFAIL within libc\'s patience of 5 s times two, not 12', async () => {
+  test("three of them: SERVFAIL within libc's patience of 5 s times two, not 12", async () => {
     servers = { '10.0.0.1': silent, '10.0.0.2': silent, '10.0.0.3': silent };
     expect((await forward(host('10.0.0.1', '10.0.0.2', '10.0.0.3'))).afterMs).toBe(6000);
     expect((await forward(host('10.0.0.1', '10.0.0.2', '10.0.0.3'))).afterMs).toBeLessThan(5000);
@@ -252,13 +279,19 @@ describe('a resolver', () => {
   test('forwards unknown names, also those of one label, and other types of known names', async () => {
     const resolver = build();
     servers = { '10.0.0.1': answers };
-    for (const [name, type] of [['printer', 'A'], ['www.example.com', 'AAAA'], ['c1', 'TXT']]) {
+    for (const [name, type] of [
+      ['printer', 'A'],
+      ['www.example.com', 'AAAA'],
+      ['c1', 'TXT'],
+    ]) {
       expect(await ask(resolver, name!, type)).toMatchObject({ rcode: 'NOERROR' });
     }
     expect(asked).toHaveLength(3);
   });
 
   test('says nothing to a response', async () => {
-    expect(await build().answer(packet.encode({ type: 'response', id: 1, questions: [{ type: 'A', name: 'c1' }] }), 'udp')).toBeUndefined();
+    expect(
+      await build().answer(packet.encode({ type: 'response', id: 1, questions: [{ type: 'A', name: 'c1' }] }), 'udp'),
+    ).toBeUndefined();
   });
 });

@@ -5,7 +5,10 @@ import { Slots } from '../../src/dns/slots.ts';
 test('silence shortens the patience, twice demotes, any answer restores, and changes are told once', () => {
   const now = 0;
   const told: string[] = [];
-  const health = new UpstreamHealth(() => now, (key, isDemoted) => told.push(`${key} ${isDemoted}`));
+  const health = new UpstreamHealth(
+    () => now,
+    (key, isDemoted) => told.push(`${key} ${isDemoted}`),
+  );
   expect(health.patienceMs('a')).toBe(1000);
   health.silent('a');
   expect([health.patienceMs('a'), health.isDemoted('a')]).toEqual([200, false]);

@@ -7,7 +7,10 @@ import { decodeQuery, localReply } from '../../src/dns/wire.ts';
 
 const net = (name: string): NetworkId => `net-${name}` as NetworkId;
 const ep = (name: string): EndpointId => `ep-${name}` as EndpointId;
-const view = (...names: string[]): NameView => ({ networks: names.map((name) => ({ id: net(name), name })), forwardsFromHost: true });
+const view = (...names: string[]): NameView => ({
+  networks: names.map((name) => ({ id: net(name), name })),
+  forwardsFromHost: true,
+});
 
 let table: NameTable;
 const add = (endpoint: string, network: string, names: string[], ...addresses: string[]): void =>
@@ -111,7 +114,10 @@ describe('answers to questions', () => {
     if (decoded.kind !== 'query') throw new Error(decoded.kind);
     const records = answerLocally(table, seen, bytes, 0, decoded.query.question);
     if (records === undefined) return 'forward';
-    return packet.decode(Buffer.from(localReply(decoded.query, records, 512))).answers!.map((one) => String(one.data)).sort();
+    return packet
+      .decode(Buffer.from(localReply(decoded.query, records, 512)))
+      .answers!.map((one) => String(one.data))
+      .sort();
   }
 
   const cases: [string, string, string, string[] | 'forward'][] = [

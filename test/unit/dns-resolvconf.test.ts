@@ -70,7 +70,11 @@ sortlist 10.0.0.0/8
     ],
     [
       'internal: --dns servers are asked from the sandbox, without our own address; ndots of the user stays',
-      build('internal', HOST, { nameservers: ['9.9.9.9', '127.0.0.11'] as Address[], search: ['.'], options: ['ndots:2', 'rotate'] }),
+      build('internal', HOST, {
+        nameservers: ['9.9.9.9', '127.0.0.11'] as Address[],
+        search: ['.'],
+        options: ['ndots:2', 'rotate'],
+      }),
       `nameserver 127.0.0.11
 options ndots:2 rotate
 sortlist 10.0.0.0/8

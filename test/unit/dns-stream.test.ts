@@ -7,7 +7,8 @@ const stream = Buffer.concat(messages.map(framed));
 test.each([1, 2, 3, 100, 701, 10_000])('messages come whole from chunks of %i octets', (size) => {
   const reader = new MessageReader(1000);
   const got: Buffer[] = [];
-  for (let at = 0; at < stream.length; at += size) got.push(...(reader.push(stream.subarray(at, at + size)) ?? []).map(Buffer.from));
+  for (let at = 0; at < stream.length; at += size)
+    got.push(...(reader.push(stream.subarray(at, at + size)) ?? []).map(Buffer.from));
   expect(got.map(String)).toEqual(messages.map(String));
 });
 

@@ -16,7 +16,7 @@ import {
   withId,
 } from '../../src/dns/wire.ts';
 
-type Change = (bytes: Buffer) => Buffer | void;
+type Change = (bytes: Buffer) => void;
 
 const ask = (name: string, type = 'A', extra: Message = {}): Buffer =>
   packet.encode({ type: 'query', id: 0x1234, flags: packet.RECURSION_DESIRED, questions: [{ type, name }], ...extra });
@@ -78,8 +78,11 @@ describe('the common question', () => {
     ['a record in the answer section', changed(ask('a'), (b) => void (b[7] = 1))],
     ['octets behind the question', Buffer.concat([ask('a'), Buffer.of(0)])],
     ['EDNS version 1', changed(ask('a', 'A', opt(1232)), (b) => void (b[b.length - 5] = 1))],
-    ['an EDNS option that overruns', changed(ask('a', 'A', opt(1232, [{ code: 10, data: Buffer.alloc(8) }])), (b) => void (b[b.length - 9] = 9))],
-    ['a compression pointer', changed(ask('ab'), (b) => void (b.set([0xc0, 12], 12)))],
+    [
+      'an EDNS option that overruns',
+      changed(ask('a', 'A', opt(1232, [{ code: 10, data: Buffer.alloc(8) }])), (b) => void (b[b.length - 9] = 9)),
+    ],
+    ['a compression pointer', changed(ask('ab'), (b) => b.set([0xc0, 12], 12))],
   ];
   test.each(odd)('leaves %s to the general path', (_, bytes) => {
     expect(common(bytes)).toBeUndefined();
@@ -100,13 +103,27 @@ describe('any message', () => {
   const refused: [string, Buffer, number][] = [
     ['an update', changed(ask('a'), (b) => void (b[2] = 0x28)), RCODE.NOTIMP],
     ['a notify', changed(ask('a'), (b) => void (b[2] = 0x20)), RCODE.NOTIMP],
-    ['two questions', packet.encode({ type: 'query', questions: [{ type: 'A', name: 'a' }, { type: 'A', name: 'b' }] }), RCODE.FORMERR],
-    ['a pointer in the question', changed(ask('ab'), (b) => void b.set([0xc0, 12], 12)), RCODE.FORMERR],
+    [
+      'two questions',
+      packet.encode({
+        type: 'query',
+        questions: [
+          { type: 'A', name: 'a' },
+          { type: 'A', name: 'b' },
+        ],
+      }),
+      RCODE.FORMERR,
+    ],
+    ['a pointer in the question', changed(ask('ab'), (b) => b.set([0xc0, 12], 12)), RCODE.FORMERR],
     ['a reserved label type', changed(ask('ab'), (b) => void (b[12] = 0x41)), RCODE.FORMERR],
     ['a name that runs past the end', changed(ask('ab'), (b) => void (b[12] = 60)), RCODE.FORMERR],
     ['a cut question', ask('ab').subarray(0, 16), RCODE.FORMERR],
     ['a broken record', changed(ask('a', 'A', opt(1232)), (b) => void b.writeUInt16BE(40, b.length - 2)), RCODE.FORMERR],
-    ['two OPTs', Buffer.concat([changed(ask('a', 'A', opt(1232)), (b) => void (b[11] = 2)), ask('a', 'A', opt(1232)).subarray(-11)]), RCODE.FORMERR],
+    [
+      'two OPTs',
+      Buffer.concat([changed(ask('a', 'A', opt(1232)), (b) => void (b[11] = 2)), ask('a', 'A', opt(1232)).subarray(-11)]),
+      RCODE.FORMERR,
+    ],
     ['a message beyond the limit', Buffer.concat([ask('a'), Buffer.alloc(1300)]), RCODE.FORMERR],
   ];
   test.each(refused)('%s is refused', (_, bytes, rcode) => {
@@ -138,7 +155,16 @@ describe('answers', () => {
   test('keep id, question, its case, RD and CD; set RA and not AA', () => {
     const bytes = changed(ask('C1.MyNet'), (b) => void (b[3] = 0x10));
     const reply = packet.decode(Buffer.from(localReply(queryOf(bytes), makeRecords(TYPE.A, 600, addresses(1)), 512)));
-    expect(reply).toMatchObject({ id: 0x1234, flag_qr: true, flag_aa: false, flag_ra: true, flag_rd: true, flag_cd: true, flag_tc: false, rcode: 'NOERROR' });
+    expect(reply).toMatchObject({
+      id: 0x1234,
+      flag_qr: true,
+      flag_aa: false,
+      flag_ra: true,
+      flag_rd: true,
+      flag_cd: true,
+      flag_tc: false,
+      rcode: 'NOERROR',
+    });
     expect(reply.questions).toMatchObject([{ name: 'C1.MyNet', type: 'A' }]);
     expect(reply.answers).toMatchObject([{ name: 'C1.MyNet', type: 'A', ttl: 600, data: '10.0.0.0' }]);
     expect(reply.additionals).toEqual([]);
@@ -170,13 +196,20 @@ describe('answers', () => {
     const records = makeRecords(TYPE.A, 600, addresses(3));
     const orders = new Set<string>();
     for (let i = 0; i < 500; i++) {
-      orders.add(packet.decode(Buffer.from(localReply(query, records, 512))).answers!.map((a) => String(a.data)).join());
+      orders.add(
+        packet
+          .decode(Buffer.from(localReply(query, records, 512)))
+          .answers!.map((a) => String(a.data))
+          .join(),
+      );
     }
     expect(orders.size).toBe(6);
   });
 
   test('drop the OPT of the query', () => {
-    const reply = packet.decode(Buffer.from(localReply(queryOf(ask('a', 'A', opt(1232))), makeRecords(TYPE.A, 600, addresses(1)), 512)));
+    const reply = packet.decode(
+      Buffer.from(localReply(queryOf(ask('a', 'A', opt(1232))), makeRecords(TYPE.A, 600, addresses(1)), 512)),
+    );
     expect(reply.additionals).toEqual([]);
   });
 });
@@ -184,11 +217,21 @@ describe('answers', () => {
 describe('error replies', () => {
   test('carry the question when it can be read', () => {
     const reply = packet.decode(Buffer.from(errorReply(ask('Up', 'A', opt(1232)), RCODE.SERVFAIL)));
-    expect(reply).toMatchObject({ id: 0x1234, rcode: 'SERVFAIL', flag_rd: true, flag_ra: true, questions: [{ name: 'Up' }], additionals: [] });
+    expect(reply).toMatchObject({
+      id: 0x1234,
+      rcode: 'SERVFAIL',
+      flag_rd: true,
+      flag_ra: true,
+      questions: [{ name: 'Up' }],
+      additionals: [],
+    });
   });
 
   test('are a bare header when it cannot', () => {
-    const reply = errorReply(changed(ask('ab'), (b) => void (b[12] = 60)), RCODE.FORMERR);
+    const reply = errorReply(
+      changed(ask('ab'), (b) => void (b[12] = 60)),
+      RCODE.FORMERR,
+    );
     expect(reply).toHaveLength(12);
     expect(packet.decode(Buffer.from(reply))).toMatchObject({ rcode: 'FORMERR', questions: [] });
   });
@@ -227,12 +270,14 @@ describe('names', () => {
     expect(Buffer.from(encodeName('c1.my_net.')!).toString('latin1')).toBe('\x02c1\x06my_net\0');
   });
 
-  test.each([['empty label', 'a..b'], ['long label', 'a'.repeat(64)], ['long name', Array(64).fill('abc').join('.')], ['nothing', '']])(
-    'with %s have no wire form',
-    (_, name) => {
-      expect(encodeName(name)).toBeUndefined();
-    },
-  );
+  test.each([
+    ['empty label', 'a..b'],
+    ['long label', 'a'.repeat(64)],
+    ['long name', Array(64).fill('abc').join('.')],
+    ['nothing', ''],
+  ])('with %s have no wire form', (_, name) => {
+    expect(encodeName(name)).toBeUndefined();
+  });
 
   test('with a dot inside a label have no text', () => {
     const bytes = changed(ask('a-b.c'), (b) => void (b[14] = 0x2e));

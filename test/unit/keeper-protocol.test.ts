@@ -9,12 +9,16 @@ import { errorReply, LineReader, parseEntry, parseReply, parseRequest } from '..
 const sandbox = {
   netns: { path: '/run/x', identity: 'boot:1' },
   view: { networks: [{ id: 'n1', name: 'mynet' }], forwardsFromHost: true },
-  upstreams: [{ address: '10.0.0.1', at: 'host' }, { address: 'fd00::1', port: 5353, at: 'sandbox' }],
+  upstreams: [
+    { address: '10.0.0.1', at: 'host' },
+    { address: 'fd00::1', port: 5353, at: 'sandbox' },
+  ],
   ports: { udp: 0, tcp: 40_000 },
 };
 const names = { network: 'n1', networkName: 'mynet', names: ['c1'], addresses: ['10.0.0.2'] };
 const holds = [{ protocol: 'tcp', addresses: ['0.0.0.0', '::'], port: 8080 }];
-const put = (table: string, value: unknown, over: object = {}): string => JSON.stringify({ seq: 1, op: 'put', table, id: 'abc', revision: 'r1', value, ...over });
+const put = (table: string, value: unknown, over: object = {}): string =>
+  JSON.stringify({ seq: 1, op: 'put', table, id: 'abc', revision: 'r1', value, ...over });
 const refused = expect.objectContaining({ code: 'bad_request' });
 
 describe('requests', () => {

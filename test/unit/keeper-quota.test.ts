@@ -27,10 +27,11 @@ test('spending is bounded by a burst and a rate; a debt is paid by waiting', () 
   expect(quota.isCovered(1000)).toBe(false);
   expect(quota.isCovered(1010)).toBe(true);
   let second = 0;
-  for (let t = 1010; t < 2010; t++) while (quota.isCovered(t)) {
-    quota.spend(64, t);
-    second += 64;
-  }
+  for (let t = 1010; t < 2010; t++)
+    while (quota.isCovered(t)) {
+      quota.spend(64, t);
+      second += 64;
+    }
   expect(second).toBeLessThan(45_000);
   expect(second).toBeGreaterThan(15_000);
 });
