@@ -28,7 +28,11 @@ test('a program opens a controller, makes a network and a sandbox, and closes it
   `;
   const { stdout, stderr } = await lab.in('host', process.execPath, '--input-type=module', '-e', script);
   expect(stderr).toBe('');
-  expect(JSON.parse(stdout)).toEqual({ network: 'net', address: expect.stringMatching(/^172\.16\.\d+\.2\/20$/), code: 'network_in_use' });
+  expect(JSON.parse(stdout)).toEqual({
+    network: 'net',
+    address: expect.stringMatching(/^172\.16\.\d+\.2\/20$/),
+    code: 'network_in_use',
+  });
   expect(await lab.leftovers()).toEqual([]);
 });
 
