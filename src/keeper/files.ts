@@ -34,6 +34,15 @@ export function writeEntry<T extends Table>(paths: KeeperPaths, table: T, entry:
   renameSync(`${file}.new`, file);
 }
 
+/** Removes what a killed daemon had not finished writing. For the daemon's own start: nobody else writes then. */
+export function removeHalfWritten(paths: KeeperPaths): void {
+  for (const table of TABLES) {
+    for (const name of readdirSync(join(paths.folder, table))) {
+      if (name.endsWith('.new')) rmSync(join(paths.folder, table, name), { force: true });
+    }
+  }
+}
+
 /** Accepts what is gone. */
 export function removeEntry(paths: KeeperPaths, table: Table, id: string): void {
   rmSync(fileOf(paths, table, id), { force: true });
