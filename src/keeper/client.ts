@@ -3,11 +3,12 @@
  * keeper when none answers, finds it again when it died, and tells it again what it missed.
  */
 
+import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CnmError, KeyedLock, messageOf, silentLogger, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
 import { ConnectionLost, KeeperConnection } from './connection.ts';
 import type { HoldAnswer, HoldRequest, KeeperLink, NameRecord, SandboxWish } from './contract.ts';
-import { keeperPaths, makeFolders, removeEntry, writeEntry, type KeeperPaths } from './files.ts';
+import { keeperPaths, makeFolders, removeEntry, removeHalfWritten, writeEntry, type KeeperPaths } from './files.ts';
 import {
   keyOf,
   PROTOCOL_VERSION,
@@ -80,8 +81,14 @@ class KeeperClient implements KeeperLink {
   readonly #arrivals = new Set<() => void>();
 
   constructor(options: KeeperOptions) {
-    this.#options = { execPath: process.execPath, env: { PATH: process.env.PATH }, log: silentLogger, ...options };
-    this.#paths = keeperPaths(options.runDir);
+    this.#options = {
+      execPath: process.execPath,
+      env: { PATH: process.env.PATH },
+      log: silentLogger,
+      ...options,
+      runDir: resolve(options.runDir),
+    };
+    this.#paths = keeperPaths(this.#options.runDir);
   }
 
   get pid(): number | undefined {
@@ -91,6 +98,7 @@ class KeeperClient implements KeeperLink {
   /** Resolves with the first connection. */
   async start(): Promise<void> {
     makeFolders(this.#paths);
+    removeHalfWritten(this.#paths);
     void this.#stayConnected();
     await this.#connected(performance.now() + START_MS);
   }

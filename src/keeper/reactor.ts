@@ -141,7 +141,13 @@ export class Reactor {
     const served = this.#served.get(fd);
     if (served === undefined) return;
     const row = this.#row;
-    const count = row.receive(fd);
+    let count: number;
+    try {
+      count = row.receive(fd);
+    } catch {
+      // An error that waits on the socket is gone once told. One that stays must not spin: it is left out for a moment.
+      return this.#mute(served);
+    }
     for (let i = 0; i < count; i++) this.#answer(served, i);
     row.sendAnswers(fd);
     if (count > 0) this.#charge(served, count);
@@ -150,6 +156,10 @@ export class Reactor {
   #charge(served: Served, count: number): void {
     const now = performance.now();
     if (!this.#contention.note(served.quota, now) || served.quota.spend(count, now)) return;
+    this.#mute(served);
+  }
+
+  #mute(served: Served): void {
     this.#epoll.remove(served.fd);
     this.#muted.add(served);
   }

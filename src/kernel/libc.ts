@@ -53,6 +53,8 @@ const fn = {
   fcntl: define('fcntl', ['int', 'int', 'long']),
   ioctl: define('ioctl', ['int', 'ulong', 'ulong']),
   abort: define('abort', [], 'void'),
+  prctl: define('prctl', ['int', 'ulong', 'ulong', 'ulong', 'ulong']),
+  capset: define('capset', ['void *', 'void *']),
   syscall: define('syscall', ['long', 'long', 'long', 'long', 'long'], 'long'),
 } as const;
 
@@ -261,6 +263,12 @@ export const pidfdOpen = (pid: number): number =>
 
 export const pidfdSendSignal = (pidfd: number, signal: number, pid: number): void =>
   void checked(fn.syscall(SYS_PIDFD_SEND_SIGNAL, pidfd, signal, 0, 0), 'pidfd_send_signal', `process ${pid}`);
+
+/** prctl with one argument. */
+export const prctl = (option: number, argument: number): number => checked(fn.prctl(option, argument, 0, 0, 0), 'prctl', `option ${option}`);
+
+/** Capabilities of this thread, as raw structs of linux/capability.h. */
+export const capset = (header: Uint8Array, data: Uint8Array): void => void checked(fn.capset(header, data), 'capset', 'this thread');
 
 /** Lets children keep the descriptor over exec, or not. */
 export const setInheritable = (fd: number, inheritable: boolean): void =>

@@ -291,6 +291,20 @@ describe('the life of a keeper', () => {
     expect(String((await once(child.stdout, 'data'))[0]).trim()).toBe(file);
   });
 
+  test('keeps only the capabilities it needs, in every thread that works, and can bind low ports', async () => {
+    const threads = readdirSync(`/proc/${link.pid}/task`).map((id) =>
+      readFileSync(`/proc/${link.pid}/task/${id}/status`, 'utf8'),
+    );
+    const main = threads.find((status) => status.includes(`Pid:\t${link.pid}\n`))!;
+    // Bits 10, 12, 21.
+    for (const set of ['CapEff', 'CapPrm', 'CapBnd']) expect(main).toMatch(new RegExp(`^${set}:\\s+0000000000201400$`, 'm'));
+    expect(main).toMatch(/^NoNewPrivs:\s+1$/m);
+    expect(
+      threads.some((status) => !status.includes(`Pid:\t${link.pid}\n`) && /^CapEff:\s+0000000000201400$/m.test(status)),
+    ).toBe(true);
+    expect(await link.holds(owner, [hold(80), hold(443, 'udp')])).toEqual([{ ok: true }, { ok: true }]);
+  });
+
   test('two run directories on one host are two keepers, which see each other only by the ports', async () => {
     const neighbour = new Lab(lab.host, testFolder());
     const second = await neighbour.open();
