@@ -1,2 +1,4 @@
+/** The keeper room's door: what the keeper is told, and the daemon's link to it. The process itself is main.ts. */
+
 export type * from './contract.ts';
-export { openKeeper, type KeeperOptions } from './client.ts';
+export { openKeeper } from './client.ts';

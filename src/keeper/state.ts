@@ -7,14 +7,14 @@ import { Holds } from './holds.ts';
 import { keyOf, type Entry, type Inventory, type PutAnswer, type Table } from './protocol.ts';
 import type { Sandboxes } from './sandboxes.ts';
 
-/** Pause between tries for what a restart could not get back, milliseconds. */
+/** Pause between tries for what a restart could not get back, milliseconds, and how many there are. */
 const RETRY_MS = 1000;
+const MAX_TRIES = 600;
 
 interface Lost {
   readonly table: Table;
   readonly entry: Entry;
-  /** The log knows. */
-  isTold: boolean;
+  tries: number;
 }
 
 export class KeeperState {
@@ -36,7 +36,7 @@ export class KeeperState {
   async restore(paths: KeeperPaths): Promise<void> {
     for (const table of ['holds', 'names', 'sandboxes'] as const) {
       const entries = readEntries(paths, table, this.#log);
-      for (const entry of entries) this.#lost.set(keyOf(table, entry.id), { table, entry, isTold: false });
+      for (const entry of entries) this.#lost.set(keyOf(table, entry.id), { table, entry, tries: 0 });
       await Promise.all(entries.map((entry) => this.#tryLost(keyOf(table, entry.id))));
     }
     this.#scheduleRetry();
@@ -52,8 +52,15 @@ export class KeeperState {
     return Object.fromEntries([...this.#revisions, ...lost]);
   }
 
+  /** Sandboxes and endpoints include those still to be restored, so that a daemon can drop them; holds are what is held. */
   inventory(): Inventory {
-    return { sandboxes: this.#sandboxes.ids(), endpoints: this.#sandboxes.endpoints(), holds: this.#holds.list() };
+    const lost = (table: Table): readonly string[] =>
+      [...this.#lost.values()].filter((one) => one.table === table).map(({ entry }) => entry.id);
+    return {
+      sandboxes: [...this.#sandboxes.ids(), ...lost('sandboxes')],
+      endpoints: [...this.#sandboxes.endpoints(), ...lost('names')],
+      holds: this.#holds.list(),
+    };
   }
 
   /** Makes the entry what is; live when it resolves. Throws what the table throws; then nothing of a sandbox or endpoint is left. */
@@ -103,9 +110,11 @@ export class KeeperState {
       if (failure === undefined) {
         this.#lost.delete(key);
         this.#revisions.set(key, lost.entry.revision);
-      } else if (!lost.isTold) {
-        lost.isTold = true;
+      } else if (++lost.tries === 1) {
         this.#log.error({ key, failure }, 'keeper: not restored, will be tried again');
+      } else if (lost.tries === MAX_TRIES) {
+        this.#lost.delete(key);
+        this.#log.error({ key, failure }, 'keeper: given up');
       }
     });
   }

@@ -209,6 +209,20 @@ describe('a keeper killed with SIGKILL', () => {
     expect(await eventually(() => resolves(gone), 'the other sandbox resolves again')).toBe('10.0.0.2');
   });
 
+  test('lists a sandbox that it cannot restore, so that a daemon which knows nothing of it can drop it', async () => {
+    const box = await lab.sandbox(link);
+    const stray = newSandboxId();
+    const paths = keeperPaths(lab.runDir);
+    writeEntry(paths, 'sandboxes', { id: stray, revision: 'x', value: { ...box.wish, netns: { path: '/gone', identity: 'x' } } });
+    const { pid } = link;
+    await killed(pid);
+    await eventually(other(pid), 'the link is up again');
+    expect([...(await link.inventory()).sandboxes].sort()).toEqual([box.id, stray].sort());
+    await link.sandbox(stray, null);
+    expect((await link.inventory()).sandboxes).toEqual([box.id]);
+    expect(readdirSync(join(paths.folder, 'sandboxes'))).toEqual([`${box.id}.json`]);
+  });
+
   test('gets a port back that another process took meanwhile as soon as it is free', async () => {
     await link.holds(owner, [hold(8080, 'tcp', '127.0.0.1')]);
     const { pid } = link;
