@@ -265,10 +265,12 @@ export const pidfdSendSignal = (pidfd: number, signal: number, pid: number): voi
   void checked(fn.syscall(SYS_PIDFD_SEND_SIGNAL, pidfd, signal, 0, 0), 'pidfd_send_signal', `process ${pid}`);
 
 /** prctl with one argument. */
-export const prctl = (option: number, argument: number): number => checked(fn.prctl(option, argument, 0, 0, 0), 'prctl', `option ${option}`);
+export const prctl = (option: number, argument: number): number =>
+  checked(fn.prctl(option, argument, 0, 0, 0), 'prctl', `option ${option}`);
 
 /** Capabilities of this thread, as raw structs of linux/capability.h. */
-export const capset = (header: Uint8Array, data: Uint8Array): void => void checked(fn.capset(header, data), 'capset', 'this thread');
+export const capset = (header: Uint8Array, data: Uint8Array): void =>
+  void checked(fn.capset(header, data), 'capset', 'this thread');
 
 /** Lets children keep the descriptor over exec, or not. */
 export const setInheritable = (fd: number, inheritable: boolean): void =>
