@@ -125,6 +125,7 @@ function interfaces(options: DriverNetwork['options']): string[] {
 }
 
 const FE80 = 'fe80::/64' as Prefix;
+const LOOPBACK = ['127.0.0.0/8', '::1/128'] as Prefix[];
 
 /** Checks what is known once subnets are leased. Throws too_many_subnets, bad_subnet, bad_aux_address. */
 export function checkSubnets(net: DriverNetwork): void {
@@ -149,6 +150,8 @@ function checkSubnet(pool: DriverPool, family: 4 | 6): void {
   if (prefixLength(pool.prefix) === 0) throw new CnmError('bad_subnet', `ipv${family} pool is empty`);
   const first = prefixAddress(pool.prefix);
   if (isMulticast(first)) throw new CnmError('bad_subnet', `subnet ${pool.prefix} is multicast`);
+  if (LOOPBACK.some((loopback) => prefixesOverlap(pool.prefix, loopback)))
+    throw new CnmError('bad_subnet', `subnet ${pool.prefix} overlaps loopback addresses`);
   if (family === 6 && prefixesOverlap(pool.prefix, FE80) && pool.prefix !== FE80) {
     throw new CnmError(
       'bad_subnet',

@@ -39,7 +39,7 @@ export interface ControllerParts {
 export interface Cnm extends ControllerParts {
   readonly state: State;
   readonly ports: PortAllocator;
-  /** Keys: `name:…`, `sandbox:…`, `network:…`; taken in that order. */
+  /** Keys: `name:…`, `sandbox:…`, `netns:…`, `network:…`; taken in that order. */
   readonly locks: KeyedLock;
   /** True from the first step of stopping: new work is refused. */
   closing: boolean;

@@ -93,16 +93,22 @@ export class Processes {
     const found =
       cnm.state.allSandboxes().find((s) => s.phase === 'deleting' && (s.id === term || s.name === term)) ??
       cnm.state.sandbox(term);
-    if (found.process !== undefined && this.#watches.has(found.id)) {
+    const isAlive = found.process !== undefined && this.#watches.has(found.id);
+    if (isAlive) {
       if (!force) {
         throw new CnmError(
           'sandbox_busy',
-          `cannot remove sandbox ${found.name}: its process ${found.process.pid} is alive; stop it, or force`,
+          `cannot remove sandbox ${found.name}: its process ${found.process?.pid} is alive; stop it, or force`,
         );
       }
       await this.#end(found);
     }
-    await cnm.locks.run(`sandbox:${found.id}`, () => deleteSandbox(cnm, found.id));
+    await cnm.locks.run(`sandbox:${found.id}`, async () => {
+      // With its process the sandbox may have gone by itself, which is what was asked for.
+      if (!isAlive && cnm.state.sandboxById(found.id) === undefined)
+        throw new CnmError('no_sandbox', `No such sandbox: ${term}`);
+      await deleteSandbox(cnm, found.id);
+    });
     return found;
   }
 

@@ -171,8 +171,8 @@ async function build(cnm: Cnm, plan: Plan, ctx: Ctx): Promise<SandboxRecord> {
   const draft = plan.record;
   return undoable(async (undo) => {
     // Looked at before anything is written: a bad path changes nothing.
-    using source = draft.adopted === undefined ? undefined : openAdoptable(cnm, draft.adopted);
-    await cnm.state.commit({ sandboxes: [draft] });
+    using source = draft.adopted === undefined ? undefined : openNetns(draft.adopted);
+    await claim(cnm, draft, source);
     undo.add('forget record', () => cnm.state.commit({ remove: { sandbox: draft.id } }));
     using netns = makeNamespace(cnm, draft, source);
     undo.add('remove namespace', () => removeNetnsPin(draft.key));
@@ -200,16 +200,22 @@ function makeNamespace(cnm: Cnm, draft: SandboxRecord, source: Netns | undefined
   return source === undefined ? createNetns(draft.key) : pinNetns(source, draft.key);
 }
 
-/** Opens a namespace given by path, once. Throws bad_netns for anything that is not one, for the host's own and for one that is a sandbox already. */
-function openAdoptable(cnm: Cnm, path: string): Netns {
-  const netns = openNetns(path);
+/**
+ * Writes the first record. Of a given namespace it holds the identity, so that nobody else takes the same one meanwhile.
+ * Throws bad_netns for the host's own and for one that is a sandbox already.
+ */
+async function claim(cnm: Cnm, draft: SandboxRecord, source: Netns | undefined): Promise<void> {
+  if (source === undefined) return cnm.state.commit({ sandboxes: [draft] });
+  const { identity, path } = source;
   const refuse = (why: string): never => {
-    netns[Symbol.dispose]();
     throw new CnmError('bad_netns', `${JSON.stringify(path)} ${why}`);
   };
-  if (netns.identity === cnm.host.identity) return refuse("is the host's own network namespace");
-  const other = cnm.state.allSandboxes().find((s) => s.identity === netns.identity);
-  return other === undefined ? netns : refuse(`is the namespace of sandbox ${other.name} already`);
+  await cnm.locks.run(`netns:${identity}`, async () => {
+    if (identity === cnm.host.identity) return refuse("is the host's own network namespace");
+    const other = cnm.state.allSandboxes().find((s) => s.identity === identity);
+    if (other !== undefined) return refuse(`is the namespace of sandbox ${other.name} already`);
+    await cnm.state.commit({ sandboxes: [{ ...draft, identity }] });
+  });
 }
 
 /** Ends resolver and held ports of a sandbox; the keeper has let go of its sockets when this resolves. */

@@ -92,7 +92,8 @@ function pieceAt(piece: string, value: string, start: number): boolean {
 
 const hasLabel = (labels: Readonly<Record<string, string>>, wanted: string): boolean => {
   const at = wanted.indexOf('=');
-  return at < 0 ? wanted in labels : labels[wanted.slice(0, at)] === wanted.slice(at + 1);
+  const key = at < 0 ? wanted : wanted.slice(0, at);
+  return Object.hasOwn(labels, key) && (at < 0 || labels[key] === wanted.slice(at + 1));
 };
 
 const any = (values: readonly string[] | undefined, test: (value: string) => boolean): boolean =>
