@@ -5,7 +5,7 @@ import type { Driver, DriverEndpoint, DriverNetwork, DriverParts, JoinPlace, Joi
 import { parseEndpointSysctls } from '../shared/endpoint-sysctls.ts';
 import { Announcer } from './announcer.ts';
 import { hostLinkName, plug, unplug } from './endpoint.ts';
-import { type BridgeState, bridgeIntent, ensureBridge, removeBridge } from './network.ts';
+import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, removeBridge } from './network.ts';
 import { type BridgeOptions, checkSubnets, containerGateway, parseBridgeOptions } from './options.ts';
 import { program } from './publish.ts';
 import { restoreNetwork } from './restore.ts';
@@ -35,7 +35,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
       remember(net, options);
       undo.add('forget network', () => known.delete(net.id));
       const { state, index } = await ensureBridge(parts, net, options);
-      if (state.created) undo.add('delete bridge', () => removeBridge(parts, options.bridge));
+      undo.add('delete bridge or give it back', () => releaseBridge(state));
       undo.add('withdraw rules', () => parts.firewall.apply([{ owner: net.id, intent: null }]));
       await parts.firewall.apply([{ owner: net.id, intent: bridgeIntent(net, options) }]);
       remember(net, options, index);
@@ -43,10 +43,16 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     });
   }
 
+  async function releaseBridge({ created, bridge, adoption }: BridgeState): Promise<void> {
+    if (created) await removeBridge(parts, bridge);
+    else if (adoption !== undefined) await giveBridgeBack(parts, bridge, adoption);
+  }
+
   async function deleteNetwork(net: DriverNetwork): Promise<void> {
     const state = net.state as unknown as BridgeState | null;
     // Without a state the creation did not get far enough to answer; what it made carries our mark.
-    if (state?.created !== false) await removeBridge(parts, state?.bridge ?? parseBridgeOptions(net).bridge);
+    if (state === null) await removeBridge(parts, parseBridgeOptions(net).bridge);
+    else await releaseBridge(state);
     await parts.firewall.apply([{ owner: net.id, intent: null }]);
     known.delete(net.id);
   }

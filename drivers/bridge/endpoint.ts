@@ -1,18 +1,9 @@
 /** The veth pair of an endpoint: made where it will live, taken out of service on leave (spec 04 §4). */
 
 import { randomBytes } from 'node:crypto';
-import {
-  type Address,
-  CnmError,
-  type Mac,
-  type Prefix,
-  errnoOf,
-  ignoring,
-  prefixAddress,
-  undoable,
-} from '../../src/base/index.ts';
+import { type Address, CnmError, type Prefix, errnoOf, ignoring, prefixAddress, undoable } from '../../src/base/index.ts';
 import type { DriverEndpoint, DriverParts, JoinPlace } from '../../src/driver/index.ts';
-import { type RtnlOp, announce, writeSysctl } from '../../src/kernel/index.ts';
+import { type Rtnl, type RtnlOp, announce, writeSysctl } from '../../src/kernel/index.ts';
 import { applyEndpointSysctls } from '../shared/endpoint-sysctls.ts';
 import type { BridgeOptions } from './options.ts';
 
@@ -60,7 +51,7 @@ export async function plug(
       { op: 'link.set', at: { index }, change: { up: true } },
     ]);
     applyEndpointSysctls(at.netns, at.ifname, ep.options);
-    await host.batch(hostSide(bridge, hostLink, options, [v4, v6].filter((p) => p !== undefined).map(prefixAddress), mac));
+    await host.batch(hostSide(bridge, ep, options));
     return { hostLink };
   });
 }
@@ -73,22 +64,24 @@ function setFamilySysctl(at: JoinPlace, v6: Prefix | undefined): void {
 }
 
 /** The host side comes up last: only then does the bridge forward at once, without waiting for the carrier's event. */
-function hostSide(
-  bridge: number,
-  name: string,
-  options: BridgeOptions,
-  addresses: readonly Address[],
-  mac: Mac | undefined,
-): RtnlOp[] {
+export function hostSide(bridge: number, ep: DriverEndpoint, options: BridgeOptions): RtnlOp[] {
+  const at = { name: hostLinkName(ep) };
+  const { mac } = ep.iface;
   return [
-    { op: 'link.set', at: { name }, change: { hairpin: true, ...(!options.icc && { isolated: true }) } },
+    { op: 'link.set', at, change: { hairpin: true, ...(!options.icc && { isolated: true }) } },
     // An address that was someone else's a moment ago: the host must not go on sending to the old MAC.
     ...(mac === undefined
       ? []
-      : addresses.map((address): RtnlOp => ({ op: 'neighbour.replace', spec: { link: bridge, address, mac, state: 'stale' } }))),
-    { op: 'link.set', at: { name }, change: { up: true } },
+      : addressesOf(ep).map((address): RtnlOp => ({
+          op: 'neighbour.replace',
+          spec: { link: bridge, address, mac, state: 'stale' },
+        }))),
+    { op: 'link.set', at, change: { up: true } },
   ];
 }
+
+const addressesOf = ({ iface }: DriverEndpoint): Address[] =>
+  [iface.v4, iface.v6].filter((prefix) => prefix !== undefined).map(prefixAddress);
 
 async function addPair(parts: DriverParts, ops: readonly RtnlOp[]): Promise<void> {
   try {
@@ -120,10 +113,18 @@ export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPla
         { op: 'link.set', at: side, change: { name: dead, group: deadGroup } },
       ]),
     );
+    await forgetNeighbours(host, ep, hostLink.master);
   }
   // Without a host side there is no pair: a link of that name in the sandbox is somebody else's.
   if (hostLink !== undefined && at !== undefined) await retireSandboxSide(parts, at, dead, hostLink.index);
   parts.reaper.kick();
+}
+
+/** The host's neighbour entries on the bridge: nobody has these addresses now. */
+async function forgetNeighbours(host: Rtnl, ep: DriverEndpoint, bridge: number | undefined): Promise<void> {
+  if (bridge === undefined) return;
+  const ops = addressesOf(ep).map((address): RtnlOp => ({ op: 'neighbour.remove', spec: { link: bridge, address } }));
+  await ignoring(['ENOENT', 'ENODEV', 'ENXIO'], () => host.batch(ops));
 }
 
 async function retireSandboxSide(parts: DriverParts, at: JoinPlace, dead: string, hostIndex: number): Promise<void> {

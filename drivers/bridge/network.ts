@@ -26,6 +26,17 @@ export interface BridgeState {
   /** False: adopted, never deleted. */
   readonly created: boolean;
   readonly mac: Mac;
+  /** What was changed on an adopted bridge, to be taken back when the network goes. */
+  readonly adoption?: Adoption;
+}
+
+interface Adoption {
+  /** Addresses of the network that the bridge did not have. */
+  readonly added: readonly Prefix[];
+  /** Addresses of its own that contradicted the network's. */
+  readonly removed: readonly Prefix[];
+  /** The MTU that it had, octets. */
+  readonly mtu: number;
 }
 
 /** Makes or adopts the bridge and brings it up; answers its index. Repeatable: what is right already stays. A failure takes back what this call made. */
@@ -43,15 +54,30 @@ export async function ensureBridge(
     }
     const created = known?.created ?? found === undefined;
     const mac = known?.mac ?? found?.mac ?? randomMac();
-    const link = found ?? (await makeBridge(parts, options, mac));
+    // Registered first: what is half-made is found by its name and our mark.
     if (found === undefined) undo.add(`delete bridge ${options.bridge}`, () => removeBridge(parts, options.bridge));
-    bridgeSysctls(parts, net, options);
-    await setAddresses(rtnl, link, net, options, created);
-    forwarding(parts, net);
+    const link = found ?? (await makeBridge(parts, options, mac));
+    const change = await addressChange(rtnl, link, net, options, created);
+    const adoption = created ? undefined : merged(known?.adoption, { ...change, mtu: link.mtu });
+    if (found !== undefined && !created)
+      undo.add('give bridge back', () => giveBridgeBack(parts, options.bridge, { ...change, mtu: link.mtu }));
+    bridgeSysctls(parts, net, options, created);
+    await rtnl.batch([
+      ...change.removed.map((prefix) => ({ op: 'address.remove', spec: { link: link.index, prefix } }) as const),
+      ...change.added.map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
+    ]);
+    await forwarding(parts, net);
     const mtu = options.mtu !== undefined && options.mtu !== link.mtu ? { mtu: options.mtu } : {};
     await rtnl.batch([{ op: 'link.set', at: { index: link.index }, change: { up: true, ...mtu } }]);
-    return { state: { bridge: options.bridge, created, mac }, index: link.index };
+    return { state: { bridge: options.bridge, created, mac, ...(adoption && { adoption }) }, index: link.index };
   });
+}
+
+/** What a first adoption changed stays true when a start changes something again. */
+function merged(known: Adoption | undefined, now: Adoption): Adoption {
+  if (known === undefined) return now;
+  const both = (a: readonly Prefix[], b: readonly Prefix[]): Prefix[] => [...new Set([...a, ...b])];
+  return { added: both(known.added, now.added), removed: both(known.removed, now.removed), mtu: known.mtu };
 }
 
 async function makeBridge(parts: DriverParts, options: BridgeOptions, mac: Mac): Promise<Link> {
@@ -84,12 +110,31 @@ export async function removeBridge(parts: DriverParts, bridge: string): Promise<
   parts.reaper.kick();
 }
 
-function bridgeSysctls(parts: DriverParts, net: DriverNetwork, options: BridgeOptions): void {
+/** Takes back what an adoption changed; a bridge that is gone is fine. */
+export async function giveBridgeBack(parts: DriverParts, bridge: string, { added, removed, mtu }: Adoption): Promise<void> {
+  const rtnl = parts.host.rtnl();
+  const link = await rtnl.link.find({ name: bridge });
+  if (link === undefined) return;
+  const present = (await rtnl.address.list({ link: link.index })).map((a) => a.prefix);
+  await rtnl.batch([
+    ...added
+      .filter((prefix) => present.includes(prefix))
+      .map((prefix) => ({ op: 'address.remove', spec: { link: link.index, prefix } }) as const),
+    ...removed
+      .filter((prefix) => !present.includes(prefix))
+      .map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
+    ...(link.mtu === mtu ? [] : [{ op: 'link.set', at: { index: link.index }, change: { mtu } } as const]),
+  ]);
+}
+
+function bridgeSysctls(parts: DriverParts, net: DriverNetwork, options: BridgeOptions, created: boolean): void {
   const { host } = parts;
   const conf = (family: string, key: string): string[] => ['net', family, 'conf', options.bridge, key];
+  const wantsIPv6 = net.enableIPv6 && options.mode6 !== 'isolated';
   if (readSysctl(host, conf('ipv6', 'accept_ra')) !== undefined) {
-    writeSysctl(host, conf('ipv6', 'accept_ra'), '0');
-    writeSysctl(host, conf('ipv6', 'disable_ipv6'), net.enableIPv6 && options.mode6 !== 'isolated' ? '0' : '1');
+    if (created) writeSysctl(host, conf('ipv6', 'accept_ra'), '0');
+    // Switching it off takes all IPv6 addresses away, which on an adopted bridge are not ours.
+    if (wantsIPv6 || created) writeSysctl(host, conf('ipv6', 'disable_ipv6'), wantsIPv6 ? '0' : '1');
   } else if (net.enableIPv6) {
     throw new CnmError('kernel_lacks', 'this host has no IPv6: make the network without it');
   }
@@ -98,17 +143,28 @@ function bridgeSysctls(parts: DriverParts, net: DriverNetwork, options: BridgeOp
 }
 
 /** Routing between bridges and the outside, host-wide as the reference sets it; never switched off again, others may need it. */
-function forwarding(parts: DriverParts, net: DriverNetwork): void {
+async function forwarding(parts: DriverParts, net: DriverNetwork): Promise<void> {
+  const { host, firewall } = parts;
   const wanted = [
-    ...(net.enableIPv4 ? [['net', 'ipv4', 'ip_forward']] : []),
+    ...(net.enableIPv4 ? [{ family: 4 as const, paths: [['net', 'ipv4', 'ip_forward']] }] : []),
     ...(net.enableIPv6
       ? [
-          ['net', 'ipv6', 'conf', 'default', 'forwarding'],
-          ['net', 'ipv6', 'conf', 'all', 'forwarding'],
+          {
+            family: 6 as const,
+            paths: [
+              ['net', 'ipv6', 'conf', 'default', 'forwarding'],
+              ['net', 'ipv6', 'conf', 'all', 'forwarding'],
+            ],
+          },
         ]
       : []),
   ];
-  for (const path of wanted) if (readSysctl(parts.host, path) !== '1') writeSysctl(parts.host, path, '1');
+  for (const { family, paths } of wanted) {
+    const missing = paths.filter((path) => readSysctl(host, path) !== '1');
+    if (missing.length === 0) continue;
+    await firewall.closeForward(family);
+    for (const path of missing) writeSysctl(host, path, '1');
+  }
 }
 
 /** The bridge's own addresses: gateway of each family that has one. */
@@ -120,16 +176,20 @@ export function bridgeAddresses(net: DriverNetwork, options: BridgeOptions): Pre
   return [...own(net.v4, options.inhibitIPv4 || options.mode4 === 'isolated'), ...own(net.v6, options.mode6 === 'isolated')];
 }
 
-async function setAddresses(rtnl: Rtnl, link: Link, net: DriverNetwork, options: BridgeOptions, created: boolean): Promise<void> {
+/** Addresses to add, and those to take off: an adopted bridge keeps its own unless they contradict ours (spec 04 "Adopted bridge"). */
+async function addressChange(
+  rtnl: Rtnl,
+  link: Link,
+  net: DriverNetwork,
+  options: BridgeOptions,
+  created: boolean,
+): Promise<{ added: Prefix[]; removed: Prefix[] }> {
   const wanted = bridgeAddresses(net, options);
   const present = (await rtnl.address.list({ link: link.index })).map((a) => a.prefix);
-  const missing = wanted.filter((prefix) => !present.includes(prefix));
-  // An adopted bridge keeps addresses of its own; those that contradict ours go (spec 04 "Adopted bridge").
-  const wrong = created ? [] : present.filter((prefix) => !wanted.includes(prefix) && contradicts(net, prefix));
-  await rtnl.batch([
-    ...wrong.map((prefix) => ({ op: 'address.remove', spec: { link: link.index, prefix } }) as const),
-    ...missing.map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
-  ]);
+  return {
+    added: wanted.filter((prefix) => !present.includes(prefix)),
+    removed: created ? [] : present.filter((prefix) => !wanted.includes(prefix) && contradicts(net, prefix)),
+  };
 }
 
 function contradicts(net: DriverNetwork, prefix: Prefix): boolean {

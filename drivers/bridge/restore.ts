@@ -1,9 +1,9 @@
 /** Start: the kernel is made to match the records, add before remove (design: one report a network, never a throw). */
 
-import { messageOf } from '../../src/base/index.ts';
+import { type Json, messageOf } from '../../src/base/index.ts';
 import type { FirewallChange } from '../../src/firewall/index.ts';
 import type { DriverParts, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
-import { hostLinkName, plug } from './endpoint.ts';
+import { hostLinkName, hostSide, plug } from './endpoint.ts';
 import { type BridgeState, bridgeIntent, ensureBridge } from './network.ts';
 import { parseBridgeOptions } from './options.ts';
 import { portsOf } from './publish.ts';
@@ -18,7 +18,7 @@ export async function restoreNetwork(
   const base = { id: net.id, links, state: net.state };
   try {
     const options = parseBridgeOptions(net);
-    const { index } = await ensureBridge(parts, net, options, known);
+    const { index, state } = await ensureBridge(parts, net, options, known);
     const problems: string[] = [];
     for (const endpoint of endpoints) {
       const problem = await restoreEndpoint(parts, index, options, endpoint);
@@ -28,7 +28,10 @@ export async function restoreNetwork(
       { owner: net.id, intent: bridgeIntent(net, options) },
       ...endpoints.map(({ ep, roles, ports }) => ({ owner: ep.id, intent: portsOf(net, ep, options, roles, ports).intent })),
     ];
-    return { report: { ...base, rules, ...(problems.length > 0 && { problem: problems.join('; ') }) }, index };
+    return {
+      report: { ...base, state: state as unknown as Json, rules, ...(problems.length > 0 && { problem: problems.join('; ') }) },
+      index,
+    };
   } catch (error) {
     return { report: { ...base, rules: [], problem: messageOf(error) } };
   }
@@ -48,7 +51,11 @@ async function restoreEndpoint(
     if (link === undefined) {
       await plug(parts, bridge, ep, options, place);
     } else if (link.master !== bridge || !link.up) {
-      await host.batch([{ op: 'link.set', at: { index: link.index }, change: { master: bridge, up: true } }]);
+      // A port's own settings go when it is taken off its bridge.
+      await host.batch([
+        { op: 'link.set', at: { index: link.index }, change: { master: bridge } },
+        ...hostSide(bridge, ep, options),
+      ]);
     }
     return undefined;
   } catch (error) {

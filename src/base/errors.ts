@@ -141,7 +141,11 @@ export const errorCatalogue = {
     'Try again; see the log if it persists.',
   ),
   shutting_down: entry('unavailable', 'The daemon is stopping.', 'Try again when it is back.'),
-  deadline_exceeded: entry('timeout', 'The operation took too long and was undone.', 'Try again; see the log if it persists.'),
+  deadline_exceeded: entry(
+    'timeout',
+    'The operation took too long; nothing was changed.',
+    'Try again; see the log if it persists.',
+  ),
   client_gone: entry('cancelled', 'The client went away and the operation was undone.', 'Try again.'),
   store_corrupt: entry(
     'data_loss',

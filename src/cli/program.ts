@@ -1,4 +1,4 @@
-/** The command table: every verb with its flags. Completion and help come from it. */
+/** The command table: every verb with its flags. Help comes from it. */
 
 import { Command } from 'commander';
 import { addNetworkCommands } from './commands/network.ts';

@@ -158,7 +158,9 @@ function checkModes(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord): void 
       'not_supported_here',
       'container sharing network namespace with the host cannot be connected to any other network',
     );
-  if (kind === 'none' || sandbox.mode === 'none') {
+  const present = cnm.state.endpointsOfSandbox(sandbox.id).flatMap((ep) => cnm.state.networkById(ep.network) ?? []);
+  const isPrivate = present.some((other) => driverOf(cnm, other).capabilities.sandbox === 'none');
+  if (isPrivate || (kind === 'none' && present.length > 0)) {
     throw new CnmError(
       'not_supported_here',
       'container cannot be connected to multiple networks with one of the networks in private (none) mode',

@@ -105,8 +105,7 @@ export class Processes {
     }
     await cnm.locks.run(`sandbox:${found.id}`, async () => {
       // With its process the sandbox may have gone by itself, which is what was asked for.
-      if (!isAlive && cnm.state.sandboxById(found.id) === undefined)
-        throw new CnmError('no_sandbox', `No such sandbox: ${term}`);
+      if (!isAlive && cnm.state.sandboxById(found.id) === undefined) throw new CnmError('no_sandbox', `No such sandbox: ${term}`);
       await deleteSandbox(cnm, found.id);
     });
     return found;

@@ -124,7 +124,7 @@ export interface SandboxRecord extends RecordBase {
   readonly identity?: string;
   /** Path given by the user; the namespace is not ours to clear. */
   readonly adopted?: string;
-  readonly mode: 'own' | 'host' | 'none';
+  readonly mode: 'own' | 'host';
   /** Published ports as asked for. */
   readonly publish: readonly WantedPort[];
   /** Declared only, as `80/tcp`. */

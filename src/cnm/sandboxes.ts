@@ -77,17 +77,18 @@ function planOf(cnm: Cnm, spec: SandboxSpec): Plan {
   const wanted = spec.networks !== undefined && spec.networks.length > 0 ? spec.networks : defaultNetwork(cnm);
   const nets = wanted.map(([term, settings]) => ({ net: cnm.state.network(term), settings }));
   const kinds = nets.map(({ net }) => driverOf(cnm, net).capabilities.sandbox);
-  const mode = kinds.includes('host') ? 'host' : kinds.includes('none') ? 'none' : 'own';
-  if (mode !== 'own' && nets.length > 1) {
-    throw new CnmError('not_supported_here', `network ${mode} cannot be combined with other networks`);
+  const mode = kinds.includes('host') ? 'host' : 'own';
+  const alone = kinds.includes('host') ? 'host' : kinds.includes('none') ? 'none' : undefined;
+  if (alone !== undefined && nets.length > 1) {
+    throw new CnmError('not_supported_here', `network ${alone} cannot be combined with other networks`);
   }
   if (mode === 'host' && spec.netns)
     throw new CnmError('bad_netns', 'a namespace cannot be given together with the host network');
   const { wanted: publish, exposed } = parsePortBindings(spec.portBindings ?? {});
   const warnings: string[] = [];
-  if (publish.length > 0 && (mode !== 'own' || nets.every(({ net }) => net.internal))) {
+  if (publish.length > 0 && (alone !== undefined || nets.every(({ net }) => net.internal))) {
     warnings.push(
-      `Published ports are discarded when using ${mode === 'own' ? 'internal networks only' : `${mode} network mode`}`,
+      `Published ports are discarded when using ${alone === undefined ? 'internal networks only' : `${alone} network mode`}`,
     );
   }
   const id = newSandboxId();
@@ -102,7 +103,7 @@ function planOf(cnm: Cnm, spec: SandboxSpec): Plan {
     key: join(cnm.runDir, 'netns', shortId(id)),
     ...(spec.netns && { adopted: spec.netns }),
     mode,
-    publish: mode === 'own' ? publish : [],
+    publish: alone === undefined ? publish : [],
     exposed,
     held: [],
     heldFamilies: { v4: false, v6: false },

@@ -1,6 +1,6 @@
 /** Desired state of the packet filter. Callers give an owner's whole wish; a backend computes and applies the change. */
 
-import type { Address, Prefix } from '../base/index.ts';
+import type { Address, IpFamily, Prefix } from '../base/index.ts';
 
 export type GatewayMode = 'nat' | 'nat-unprotected' | 'routed' | 'isolated';
 
@@ -67,6 +67,11 @@ export interface Firewall {
   apply(changes: readonly FirewallChange[]): Promise<void>;
   /** Start: makes the whole of ours in the kernel equal `all`, whatever was there, in one step. */
   sync(all: readonly { readonly owner: string; readonly intent: Intent }[]): Promise<void>;
+  /**
+   * Sets the policy of forwarded traffic to DROP, before routing is switched on where there was none: the host would
+   * otherwise become a router between all its links. Ours is accepted by rules. Never set back, as in the reference.
+   */
+  closeForward(family: IpFamily): Promise<void>;
   /** Writes everything again after someone flushed us. */
   reload(): Promise<void>;
   /** Removes everything of this instance, and the shared user chain when it is empty and nobody else's jump needs it. */

@@ -24,4 +24,11 @@ export async function openFirewall(options: FirewallOptions): Promise<Firewall> 
 }
 
 const nothing = async (): Promise<void> => {};
-const withoutRules: Firewall = { backend: 'none', apply: nothing, sync: nothing, reload: nothing, purge: nothing };
+const withoutRules: Firewall = {
+  backend: 'none',
+  apply: nothing,
+  sync: nothing,
+  closeForward: nothing,
+  reload: nothing,
+  purge: nothing,
+};

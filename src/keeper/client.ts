@@ -76,6 +76,8 @@ class KeeperClient implements KeeperLink {
   #hello: Hello | undefined;
   #lastStart = Number.NEGATIVE_INFINITY;
   #lostAt = Number.NEGATIVE_INFINITY;
+  /** Supervisor of the keeper that was lost last. */
+  #supervisor: number | undefined;
   #isClosed = false;
   /** Those who wait for a connection. */
   readonly #arrivals = new Set<() => void>();
@@ -260,8 +262,7 @@ class KeeperClient implements KeeperLink {
     this.#hello = undefined;
     this.#lostAt = performance.now();
     if (!this.#isClosed) this.#options.log.warn({ pid: hello.pid }, 'connection to the keeper lost');
-    // Its supervisor may be on it already.
-    if (!isSupervisor(hello.supervisor)) this.#lostAt = Number.NEGATIVE_INFINITY;
+    this.#supervisor = hello.supervisor;
   }
 
   /** Entries that the keeper has not, or in another revision. */
@@ -278,7 +279,9 @@ class KeeperClient implements KeeperLink {
 
   #startKeeper(reason: string): void {
     const now = performance.now();
-    if (this.#isClosed || now - this.#lastStart < START_GRACE_MS || now - this.#lostAt < START_GRACE_MS) return;
+    if (this.#isClosed || now - this.#lastStart < START_GRACE_MS) return;
+    // Its supervisor may be on it, unless the keeper ended by its own wish and the supervisor with it.
+    if (now - this.#lostAt < START_GRACE_MS && this.#supervisor !== undefined && isSupervisor(this.#supervisor)) return;
     this.#lastStart = now;
     this.#options.log.info({ runDir: this.#options.runDir, reason }, 'keeper is started');
     startSupervised(this.#options, this.#paths);

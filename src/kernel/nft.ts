@@ -165,7 +165,7 @@ interface ResolverRedirect {
   /** Ports on 127.0.0.11 that the resolver listens on. */
   readonly udp: number;
   readonly tcp: number;
-  /** UDP questions a second above which the rest is dropped in the kernel. Default 20,000. */
+  /** UDP questions a second above which the rest is dropped in the kernel. Default 300,000. */
   readonly ratePerSecond?: number;
 }
 

@@ -268,6 +268,10 @@ describe('connect and sandboxes', () => {
     expect((await lab.cli('exec', 'alone', '--', 'ip', '-o', 'link')).stdout.split('\n')).toHaveLength(1);
     expect((await lab.cli('exec', 'shared', '--', 'ip', '-o', 'link')).stdout).toContain('wire0');
     expect((await api('POST', '/networks/n/connect', { Container: 'shared' })).status).toBe(400);
+    expect((await api('POST', '/networks/n/connect', { Container: 'alone' })).status).toBe(400);
+    expect((await api('POST', '/networks/none/disconnect', { Container: 'alone' })).status).toBe(200);
+    expect((await api('POST', '/networks/n/connect', { Container: 'alone' })).status).toBe(200);
+    expect((await lab.cli('exec', 'alone', '--', 'dig', '+short', 'alone')).stdout).toMatch(/^10\.9\./);
     for (const name of ['alone', 'shared']) expect((await api('DELETE', `/sandboxes/${name}`)).status).toBe(204);
   });
 

@@ -113,6 +113,15 @@ test('the socket is for its group only, what is stored is for root', async () =>
   expect(statSync(lab.stateDir).mode & 0o777).toBe(0o700);
 });
 
+test.each([
+  ['off', 'DROP'],
+  ['on', 'ACCEPT'],
+])('where routing was %s, the policy of forwarded traffic is then %s', async (before, policy) => {
+  const lab = await open({ before: [['sysctl', '-qw', `net.ipv4.ip_forward=${before === 'on' ? 1 : 0}`]] });
+  expect((await lab.in('host', 'iptables', '-S', 'FORWARD')).stdout.split('\n')[0]).toBe(`-P FORWARD ${policy}`);
+  expect((await lab.in('host', 'sysctl', '-n', 'net.ipv4.ip_forward')).stdout).toBe('1');
+});
+
 test('a service manager is told when the daemon serves and when it stops', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'pbt-notify-'));
   const path = join(folder, 'notify');

@@ -54,7 +54,8 @@ export class Lab {
   readonly outside: string;
   readonly socket = join(this.folder, 'pb.sock');
   readonly stateDir = join(this.folder, 'state');
-  readonly runDir = join(this.folder, 'run');
+  /** In memory, as /run is. */
+  readonly runDir = mkdtempSync('/dev/shm/pbt-');
   readonly node: string;
   readonly #flags: readonly string[];
   readonly #isGuest: boolean;
@@ -217,7 +218,7 @@ export class Lab {
       const path = join(this.runDir, folder);
       if (existsSync(path)) left.push(...readdirSync(path).map((name) => `file: ${folder}/${name}`));
     }
-    left.push(...mountsUnder(this.folder).map((mount) => `mount: ${mount}`));
+    left.push(...mountsUnder(this.runDir).map((mount) => `mount: ${mount}`));
     return left;
   }
 
@@ -243,10 +244,10 @@ export class Lab {
         // Ended by itself.
       }
     }
-    for (const mount of mountsUnder(this.folder)) await execa('umount', ['-l', mount], { reject: false });
+    for (const mount of mountsUnder(this.runDir)) await execa('umount', ['-l', mount], { reject: false });
     if (!this.#isGuest)
       for (const name of [this.host, this.outside]) await execa('ip', ['netns', 'del', name], { reject: false });
-    rmSync(this.folder, { recursive: true, force: true });
+    for (const folder of [this.folder, this.runDir]) rmSync(folder, { recursive: true, force: true });
   }
 
   /** Supervisor and keeper of this run, found by the run directory on their command line. */

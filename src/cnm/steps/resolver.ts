@@ -18,6 +18,8 @@ export const resolverStep: JoinStep = {
     if (a.netns === undefined || a.sandbox.identity === undefined) return;
     if (a.sandbox.mode !== 'own' || a.sandbox.resolver !== undefined || !servesNames(a.net)) return;
     const upstreams = upstreamsOf(a.cnm, a.sandbox);
+    // Set first: a keeper that does not answer may have done it all the same.
+    a.startedResolver = true;
     const ports = await a.cnm.keeper.sandbox(a.sandbox.id, {
       netns: { path: a.sandbox.key, identity: a.sandbox.identity },
       view: viewOf(a.cnm, others(a)),
@@ -25,7 +27,6 @@ export const resolverStep: JoinStep = {
       ports: { udp: 0, tcp: 0 },
     });
     a.sandbox = { ...a.sandbox, resolver: { ...ports, upstreams } };
-    a.startedResolver = true;
     installResolverRedirect(a.netns, { table: resolverTable(a.cnm.mark.tag), ...ports });
     writeResolverResolvConf(a.cnm, a.sandbox);
   },

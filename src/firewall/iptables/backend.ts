@@ -64,6 +64,10 @@ class IptablesFirewall implements Firewall {
     });
   }
 
+  closeForward(family: IpFamily): Promise<void> {
+    return this.#alone(() => this.#restore(family, '*filter\n:FORWARD DROP [0:0]\nCOMMIT\n'));
+  }
+
   reload(): Promise<void> {
     return this.#alone(async () => {
       await this.#rewrite(this.#books);
