@@ -3,7 +3,7 @@
  * the sandbox, hence edited in place, never replaced.
  */
 
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Address, errnoOf, shortId } from '../base/index.ts';
 import {
@@ -37,16 +37,27 @@ export function filesOf(cnm: { readonly runDir: string }, sandbox: Pick<SandboxR
   };
 }
 
-/** Makes the folder and the files as they are without any network. Undo: removeFiles. */
+/** Makes the folder and those files that are not there, as they are without any network. Undo: removeFiles. */
 export function createFiles(cnm: Cnm, sandbox: SandboxRecord): void {
   const files = filesOf(cnm, sandbox);
   mkdirSync(files.folder, { recursive: true, mode: 0o755 });
   const base = sandbox.mode === 'host' && sandbox.extraHosts.length === 0 ? readText('/etc/hosts') : HOSTS_HEAD;
   const extra = sandbox.extraHosts.map(({ name, address }) => `${address}\t${name}\n`).join('');
-  writeFileSync(files.hosts, base + extra);
-  writeFileSync(files.hostname, `${sandbox.hostname}\n`);
-  writeFileSync(files.outputLog, '', { mode: 0o640 });
-  writeResolvConf(cnm, sandbox, built(cnm, sandbox, sandbox.mode === 'host' ? 'host' : 'legacy'));
+  writeAbsent(files.hosts, base + extra);
+  writeAbsent(files.hostname, `${sandbox.hostname}\n`);
+  writeAbsent(files.outputLog, '', 0o640);
+  if (existsSync(files.resolvConf)) return;
+  rmSync(`${files.resolvConf}.hash`, { force: true });
+  writeResolvConf(cnm, sandbox, built(cnm, sandbox, resolvConfMode(sandbox)));
+}
+
+function resolvConfMode(sandbox: SandboxRecord): ResolvConfRequest['mode'] {
+  if (sandbox.mode === 'host') return 'host';
+  return sandbox.resolver === undefined ? 'legacy' : 'internal';
+}
+
+function writeAbsent(path: string, text: string, mode = 0o666): void {
+  if (!existsSync(path)) writeFileSync(path, text, { mode });
 }
 
 export function removeFiles(cnm: Cnm, sandbox: SandboxRecord): void {

@@ -14,8 +14,11 @@ import { unmakeNetwork } from './networks.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
 import { deleteSandbox } from './sandboxes.ts';
 import { replayAddresses, replayPools } from './steps/addresses.ts';
+import { restoreFiles } from './steps/files.ts';
+import { restoreRoutes } from './steps/gateway.ts';
 import { nameRecord, resolverWish } from './steps/names.ts';
 import { rolesOf } from './steps/ports.ts';
+import { restoreRedirect } from './steps/resolver.ts';
 import { sweep } from './sweep.ts';
 
 export async function reconcile(cnm: Cnm): Promise<void> {
@@ -27,6 +30,7 @@ export async function reconcile(cnm: Cnm): Promise<void> {
       reports.flatMap((r) => r.rules.flatMap(({ owner, intent }) => (intent === null ? [] : [{ owner, intent }]))),
     );
     await tellKeeper(cnm, alive);
+    await restoreSandboxes(cnm, alive);
     await storeReports(cnm, reports, problems);
     await finish(cnm, alive);
     await sweep(
@@ -106,6 +110,31 @@ function wishOf(cnm: Cnm, net: NetworkRecord, alive: Living): RestoreNetwork {
 
 const joinedOf = (cnm: Cnm, sandbox: SandboxRecord): EndpointRecord[] =>
   cnm.state.endpointsOfSandbox(sandbox.id).filter((ep) => ep.phase === 'joined');
+
+/** What living sandboxes have of ours besides links: files, redirect and routes. */
+async function restoreSandboxes(cnm: Cnm, alive: Living): Promise<void> {
+  for (const sandbox of cnm.state.sandboxes()) {
+    const netns = alive.get(sandbox.id);
+    if (netns === undefined) continue;
+    const endpoints = joinedOf(cnm, sandbox);
+    const steps: readonly (readonly [string, () => Promise<void> | void])[] = [
+      ['files', () => restoreFiles(cnm, sandbox, endpoints)],
+      ...(sandbox.mode === 'own'
+        ? ([
+            ['redirect', () => restoreRedirect(cnm, sandbox, netns)],
+            ['routes', () => restoreRoutes(cnm, netns, endpoints)],
+          ] as const)
+        : []),
+    ];
+    for (const [what, step] of steps) {
+      try {
+        await step();
+      } catch (error) {
+        cnm.env.log.error({ sandbox: sandbox.id, name: sandbox.name, err: error }, `${what} of a sandbox cannot be restored`);
+      }
+    }
+  }
+}
 
 /** The keeper has most of this already when it lived on; every wish is whole and harmless twice. */
 async function tellKeeper(cnm: Cnm, alive: Living): Promise<void> {

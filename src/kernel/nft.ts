@@ -13,7 +13,7 @@ const NFNL_SUBSYS_NFTABLES = 10;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
 const NFPROTO_IPV4 = 2;
-const MSG = { newTable: 0, deleteTable: 2, newChain: 3, newRule: 6 } as const;
+const MSG = { newTable: 0, getTable: 1, deleteTable: 2, newChain: 3, newRule: 6 } as const;
 const TABLE_NAME = 1;
 const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, type: 7 } as const;
 const HOOK = { number: 1, priority: 2 } as const;
@@ -184,6 +184,13 @@ export function installResolverRedirect(netns: Netns, redirect: ResolverRedirect
   if (refused === undefined) return;
   if (LACKING.includes(refused.errno)) throw lacksNftables();
   throw new KernelError('nft', `table ${table}`, refused.errno, refused.text);
+}
+
+/** Start: as installResolverRedirect where the table is gone; one that is there stays as it is. */
+export function restoreResolverRedirect(netns: Netns, redirect: ResolverRedirect): void {
+  using socket = openNetfilter(netns);
+  const found = socket.request(message(MSG.getTable, 0, text(TABLE_NAME, redirect.table)), () => true);
+  if (found !== true) installResolverRedirect(netns, redirect);
 }
 
 function contents({ table, udp, tcp, ratePerSecond }: ResolverRedirect): Message[] {

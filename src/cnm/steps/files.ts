@@ -2,7 +2,9 @@
 
 import { prefixAddress } from '../../base/index.ts';
 import type { Attachment, JoinStep } from '../attachment.ts';
-import { addHostLines, hostLine, removeHostLines } from '../files.ts';
+import type { Cnm } from '../context.ts';
+import { addHostLines, createFiles, hostLine, removeHostLines } from '../files.ts';
+import type { EndpointRecord, SandboxRecord } from '../records.ts';
 
 export const filesStep: JoinStep = {
   label: 'files',
@@ -14,5 +16,15 @@ export const filesStep: JoinStep = {
   },
 };
 
-const linesOf = (a: Attachment): string[] =>
+const linesOf = (a: Pick<Attachment, 'ep' | 'sandbox'>): string[] =>
   [a.ep.v4, a.ep.v6].filter((p) => p !== undefined).map((prefix) => hostLine(prefixAddress(prefix), a.sandbox.hostname));
+
+/** Start: files of the sandbox that are gone are made again, with the lines of its joined endpoints. */
+export function restoreFiles(cnm: Cnm, sandbox: SandboxRecord, endpoints: readonly EndpointRecord[]): void {
+  createFiles(cnm, sandbox);
+  addHostLines(
+    cnm,
+    sandbox,
+    endpoints.flatMap((ep) => linesOf({ ep, sandbox })),
+  );
+}

@@ -2,9 +2,11 @@
 
 import type { Address, EndpointId, IpFamily } from '../../base/index.ts';
 import { ignoring } from '../../base/index.ts';
-import type { RtnlOp } from '../../kernel/index.ts';
+import type { Netns, RtnlOp } from '../../kernel/index.ts';
 import { type Attachment, type JoinStep, electAmong, others } from '../attachment.ts';
+import type { Cnm } from '../context.ts';
 import type { EndpointRecord } from '../records.ts';
+import { routeOps } from './link.ts';
 
 export const gatewayStep: JoinStep = {
   label: 'gateway',
@@ -34,4 +36,15 @@ async function setRoutes(a: Attachment, before: readonly EndpointRecord[], after
 function gatewayOf(endpoints: readonly EndpointRecord[], id: EndpointId | undefined, family: IpFamily): Address | undefined {
   const join = endpoints.find((ep) => ep.id === id)?.join;
   return family === 4 ? join?.gateway : join?.gateway6;
+}
+
+/** Start: routes that the sandbox has lost, with a link that was made anew or by another hand. What is there stays. */
+export async function restoreRoutes(cnm: Cnm, netns: Netns, endpoints: readonly EndpointRecord[]): Promise<void> {
+  const winner = electAmong(cnm, endpoints);
+  const defaults = ([4, 6] as const).flatMap((family): RtnlOp[] => {
+    const gateway = gatewayOf(endpoints, family === 4 ? winner.v4 : winner.v6, family);
+    return gateway === undefined ? [] : [{ op: 'route.add', spec: { family, gateway } }];
+  });
+  const others = endpoints.flatMap((ep) => routeOps('route.add', ep.join?.routes ?? []));
+  for (const op of [...others, ...defaults]) await ignoring(['EEXIST'], () => netns.rtnl().batch([op]));
 }

@@ -2,7 +2,7 @@
 
 import type { Netns, RtnlOp } from '../../kernel/index.ts';
 import { CnmError, familyOf } from '../../base/index.ts';
-import { labels } from '../../driver/index.ts';
+import { type StaticRoute, labels } from '../../driver/index.ts';
 import { type Attachment, type JoinStep, others, placeOf } from '../attachment.ts';
 import { driverEndpoint, driverNetwork } from '../context.ts';
 
@@ -30,14 +30,7 @@ export const linkStep: JoinStep = {
         suppressDefaultGateway: result.suppressDefaultGateway,
       },
     };
-    const routes = result.routes.map((route): RtnlOp => ({
-      op: 'route.replace',
-      spec: {
-        family: familyOf(route.destination),
-        destination: route.destination,
-        ...(route.nextHop && { gateway: route.nextHop }),
-      },
-    }));
+    const routes = routeOps('route.replace', result.routes);
     if (routes.length > 0) await a.netns.rtnl().batch(routes);
   },
 
@@ -48,6 +41,13 @@ export const linkStep: JoinStep = {
     a.ep = rest;
   },
 };
+
+/** Static routes of an endpoint as operations inside its sandbox. */
+export const routeOps = (op: 'route.add' | 'route.replace', routes: readonly StaticRoute[]): RtnlOp[] =>
+  routes.map(({ destination, nextHop }) => ({
+    op,
+    spec: { family: familyOf(destination), destination, ...(nextHop && { gateway: nextHop }) },
+  }));
 
 /** The asked-for name, else prefix and the lowest number that is free in the sandbox (spec 01 I1). */
 async function freeIfname(a: Attachment, netns: Netns): Promise<string> {

@@ -3,10 +3,11 @@
  * resolv.conf. It stays until the sandbox is deleted, as in the reference (spec 08 W4).
  */
 
-import { installResolverRedirect, removeResolverRedirect } from '../../kernel/index.ts';
+import { type Netns, installResolverRedirect, removeResolverRedirect, restoreResolverRedirect } from '../../kernel/index.ts';
 import { type JoinStep, others, viewOf } from '../attachment.ts';
-import { servesNames } from '../context.ts';
+import { type Cnm, servesNames } from '../context.ts';
 import { upstreamsOf, writeLegacyResolvConf, writeResolverResolvConf } from '../files.ts';
+import type { SandboxRecord } from '../records.ts';
 
 /** Name of our nft table inside a sandbox. */
 export const resolverTable = (tag: string): string => `patchbay-${tag}`;
@@ -40,3 +41,10 @@ export const resolverStep: JoinStep = {
     a.sandbox = rest;
   },
 };
+
+/** Start: the redirect that the sandbox has lost. */
+export function restoreRedirect(cnm: Cnm, sandbox: SandboxRecord, netns: Netns): void {
+  if (sandbox.resolver === undefined) return;
+  const { udp, tcp } = sandbox.resolver;
+  restoreResolverRedirect(netns, { table: resolverTable(cnm.mark.tag), udp, tcp });
+}
