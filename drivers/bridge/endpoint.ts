@@ -27,7 +27,7 @@ export async function plug(
   const host = parts.host.rtnl();
   const sandbox = at.netns.rtnl();
   const hostLink = hostLinkName(ep);
-  const { mac, v4, v6 } = ep.iface;
+  const { mac, v6 } = ep.iface;
   const common = { group: parts.mark.liveGroup, ...(options.mtu && { mtu: options.mtu }) };
   return undoable(async (undo) => {
     undo.add('take link out of service', () => unplug(parts, ep, at));
@@ -45,9 +45,8 @@ export async function plug(
     ]);
     const { index } = await sandbox.link.get({ name: at.ifname });
     at.netns.run(() => setFamilySysctl(at, v6));
-    const addresses = [v4, v6, ...ep.linkLocal].filter((prefix) => prefix !== undefined);
     await sandbox.batch([
-      ...addresses.map((prefix): RtnlOp => ({ op: 'address.add', spec: { link: index, prefix, noDad: true } })),
+      ...addressesInside(ep).map((prefix): RtnlOp => ({ op: 'address.add', spec: { link: index, prefix, noDad: true } })),
       { op: 'link.set', at: { index }, change: { up: true } },
     ]);
     applyEndpointSysctls(at.netns, at.ifname, ep.options);
@@ -79,6 +78,10 @@ export function hostSide(bridge: number, ep: DriverEndpoint, options: BridgeOpti
     { op: 'link.set', at, change: { up: true } },
   ];
 }
+
+/** What the sandbox side is addressed with. */
+export const addressesInside = ({ iface, linkLocal }: DriverEndpoint): Prefix[] =>
+  [iface.v4, iface.v6, ...linkLocal].filter((prefix) => prefix !== undefined);
 
 const addressesOf = ({ iface }: DriverEndpoint): Address[] =>
   [iface.v4, iface.v6].filter((prefix) => prefix !== undefined).map(prefixAddress);

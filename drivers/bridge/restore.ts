@@ -2,8 +2,9 @@
 
 import { type Json, messageOf } from '../../src/base/index.ts';
 import type { FirewallChange } from '../../src/firewall/index.ts';
-import type { DriverParts, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
-import { hostLinkName, hostSide, plug } from './endpoint.ts';
+import type { DriverEndpoint, DriverParts, JoinPlace, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
+import type { Link } from '../../src/kernel/index.ts';
+import { addressesInside, hostLinkName, hostSide, plug, unplug } from './endpoint.ts';
 import { type BridgeState, bridgeIntent, ensureBridge } from './network.ts';
 import { parseBridgeOptions } from './options.ts';
 import { portsOf } from './publish.ts';
@@ -37,7 +38,7 @@ export async function restoreNetwork(
   }
 }
 
-/** Puts a port back on its bridge, or makes the pair anew; answers what could not be mended. */
+/** Mends the pair, or makes it anew when one side is gone; answers what could not be mended. */
 async function restoreEndpoint(
   parts: DriverParts,
   bridge: number,
@@ -47,13 +48,20 @@ async function restoreEndpoint(
   if (place === undefined) return undefined;
   const host = parts.host.rtnl();
   try {
-    const link = await host.link.find({ name: hostLinkName(ep) });
-    if (link === undefined) {
+    const [outside, inside] = await Promise.all([
+      host.link.find({ name: hostLinkName(ep) }),
+      place.netns.rtnl().link.find({ name: place.ifname }),
+    ]);
+    if (outside === undefined || inside?.parent !== outside.index) {
+      if (outside !== undefined) await unplug(parts, ep, place);
       await plug(parts, bridge, ep, options, place);
-    } else if (link.master !== bridge || !link.up) {
-      // A port's own settings go when it is taken off its bridge.
+      return undefined;
+    }
+    await restoreInside(place, ep, inside);
+    if (outside.master !== bridge || !outside.up) {
+      // A port's own settings go when it is taken off its bridge. Down first: see hostSide.
       await host.batch([
-        { op: 'link.set', at: { index: link.index }, change: { master: bridge } },
+        { op: 'link.set', at: { index: outside.index }, change: { master: bridge, up: false } },
         ...hostSide(bridge, ep, options),
       ]);
     }
@@ -61,4 +69,15 @@ async function restoreEndpoint(
   } catch (error) {
     return `endpoint ${ep.name}: ${messageOf(error)}`;
   }
+}
+
+/** Addresses that the sandbox side has lost, and its being up. */
+async function restoreInside({ netns }: JoinPlace, ep: DriverEndpoint, link: Link): Promise<void> {
+  const rtnl = netns.rtnl();
+  const present = (await rtnl.address.list({ link: link.index })).map((a) => a.prefix);
+  const missing = addressesInside(ep).filter((prefix) => !present.includes(prefix));
+  await rtnl.batch([
+    ...missing.map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
+    ...(link.up ? [] : [{ op: 'link.set', at: { index: link.index }, change: { up: true } } as const]),
+  ]);
 }
