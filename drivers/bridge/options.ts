@@ -5,6 +5,7 @@ import {
   CnmError,
   type Prefix,
   isMulticast,
+  parseTruth,
   prefixAddress,
   prefixContains,
   prefixLength,
@@ -86,8 +87,8 @@ function bridgeName(net: DriverNetwork): string {
 function bool(options: DriverNetwork['options'], key: string, otherwise: boolean): boolean {
   const text = options[key];
   if (text === undefined || text === '') return otherwise;
-  if (['1', 't', 'T', 'TRUE', 'true', 'True'].includes(text)) return true;
-  if (['0', 'f', 'F', 'FALSE', 'false', 'False'].includes(text)) return false;
+  const truth = parseTruth(text);
+  if (truth !== undefined) return truth;
   throw bad(key, text, 'use true or false');
 }
 

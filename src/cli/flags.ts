@@ -1,7 +1,7 @@
 /** Flag values: what the reference's own flag types accept, refused early with its words. */
 
 import { BlockList, isIP } from 'node:net';
-import type { EndpointSettingsJson, IpamConfigJson } from '../base/index.ts';
+import { type EndpointSettingsJson, type IpamConfigJson, parseTruth } from '../base/index.ts';
 import { UsageError } from './client.ts';
 
 /** Collects a repeatable flag; commas split only where the reference splits them. */
@@ -26,9 +26,11 @@ export function rewriteBooleans(args: readonly string[], flags: readonly string[
     const match = end >= 0 && i > end ? null : /^--([a-z0-9-]+)=(.*)$/.exec(arg);
     const [, name, value] = match ?? [];
     if (name === undefined || value === undefined || !flags.includes(name)) return void rewritten.push(arg);
-    if (/^(1|t|T|TRUE|true|True)$/.test(value)) rewritten.push(`--${name}`);
-    else if (/^(0|f|F|FALSE|false|False)$/.test(value)) no.add(name);
-    else throw new UsageError(`invalid argument ${JSON.stringify(value)} for "--${name}" flag: use true or false`);
+    const truth = parseTruth(value);
+    if (truth === undefined)
+      throw new UsageError(`invalid argument ${JSON.stringify(value)} for "--${name}" flag: use true or false`);
+    if (truth) rewritten.push(`--${name}`);
+    else no.add(name);
   });
   return { args: rewritten, no };
 }

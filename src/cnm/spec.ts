@@ -10,6 +10,7 @@ import {
   messageOf,
   networkOf,
   parseMac,
+  parseTruth,
   prefixContains,
   prefixLength,
   prefixesOverlap,
@@ -116,10 +117,10 @@ function boolOption(options: NetworkSpec['options'], key: string): boolean | und
   return text === undefined ? undefined : parseBool(key, text);
 }
 
-/** Go's strconv.ParseBool, which users of the reference know. Throws bad_option. */
+/** A truth value of a driver option. Throws bad_option. */
 export function parseBool(key: string, text: string): boolean {
-  if (['1', 't', 'T', 'TRUE', 'true', 'True'].includes(text)) return true;
-  if (['0', 'f', 'F', 'FALSE', 'false', 'False'].includes(text)) return false;
+  const truth = parseTruth(text);
+  if (truth !== undefined) return truth;
   throw new CnmError('bad_option', `driver-opt ${JSON.stringify(key)}: ${JSON.stringify(text)} is not a valid bool`);
 }
 

@@ -1,7 +1,7 @@
 /** `/networks…`: the Engine API's words to the model's and back (spec 02 §3). */
 
 import { connectSchema, disconnectSchema, networkCreateSchema } from '../base/api.ts';
-import { CnmError, type EndpointSettingsJson, type NetworkCreateJson, parseWith } from '../base/index.ts';
+import { CnmError, type EndpointSettingsJson, type NetworkCreateJson, parseTruth, parseWith } from '../base/index.ts';
 import type { EndpointSpec, NetworkSpec } from '../cnm/index.ts';
 import type { Answer, DaemonParts, Request, Route } from './route.ts';
 import { NETWORK_FILTERS, PRUNE_FILTERS, checkNetworkFilters, networkMatches, parseFilters, pruneMatcher } from './filters.ts';
@@ -77,8 +77,8 @@ async function inspect({ controller }: DaemonParts, { term, query }: Request): P
 
 function parseQueryBool(name: string, text: string | undefined): boolean {
   if (text === undefined || text === '') return false;
-  if (/^(1|t|T|TRUE|true|True)$/.test(text)) return true;
-  if (/^(0|f|F|FALSE|false|False)$/.test(text)) return false;
+  const truth = parseTruth(text);
+  if (truth !== undefined) return truth;
   throw new CnmError('bad_request', `invalid value for ${name}: ${JSON.stringify(text)}`);
 }
 
