@@ -1,6 +1,6 @@
 /** Labelled undo in reverse order. Return = keep, throw = undo. */
 
-import { messageOf } from './errors.ts';
+import { CnmError, codeOf, messageOf } from './errors.ts';
 
 export interface Undo {
   /** Registers the inverse of the effect on the line before. */
@@ -67,8 +67,7 @@ export async function attemptAll(
   const [first, ...rest] = failures;
   if (first === undefined) return;
   if (rest.length === 0) throw first.error;
-  throw new AggregateError(
-    failures.map((f) => f.error),
-    failures.map((f) => `${f.label}: ${messageOf(f.error)}`).join('; '),
-  );
+  throw new CnmError(codeOf(first.error) ?? 'internal', failures.map((f) => `${f.label}: ${messageOf(f.error)}`).join('; '), {
+    cause: new AggregateError(failures.map((f) => f.error)),
+  });
 }

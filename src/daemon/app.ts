@@ -1,5 +1,6 @@
 /** The HTTP application: version prefix, headers, bodies, errors, and the table of routes (spec 02 §1). */
 
+import type { Socket } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { CnmError, type Logger, messageOf } from '../base/index.ts';
 import { containerRoutes } from './containers.ts';
@@ -11,6 +12,10 @@ import { API_VERSION, MIN_API_VERSION, PRODUCT_VERSION, systemRoutes } from './s
 
 /** Largest request body, octets. */
 const BODY_LIMIT = 4 * 1024 * 1024;
+/** Longest wait for a whole request from its first octet on, milliseconds. */
+const REQUEST_LIMIT_MS = 60_000;
+/** Time for answers under way when the daemon stops, milliseconds. */
+const DRAIN_MS = 10_000;
 
 /** Builds the application. Listening and closing are server.ts. */
 export function createApp(parts: DaemonParts): FastifyInstance {
@@ -23,20 +28,52 @@ export function createApp(parts: DaemonParts): FastifyInstance {
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle',
     keepAliveTimeout: 60_000,
+    requestTimeout: REQUEST_LIMIT_MS,
     routerOptions: { maxParamLength: 2048 },
     frameworkErrors: (error, _request, reply) => void send(reply, failure(error, parts.log)),
+    clientErrorHandler: refuseNonsense,
   });
+  const underWay = new Set<Promise<unknown>>();
+  const serve = (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+    const work = dispatch(routes, parts, request, reply).finally(() => underWay.delete(work));
+    underWay.add(work);
+    return work;
+  };
+  app.addHook('preClose', () => drain(app, underWay));
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body));
   app.setErrorHandler((error, _request, reply) => send(reply, failure(error, parts.log)));
-  app.setNotFoundHandler((request, reply) => dispatch(routes, parts, request, reply));
+  app.setNotFoundHandler(serve);
   // All paths come here: names with slashes and the 404 for a wrong method are beyond a routing tree.
   app.route({
     method: ['GET', 'HEAD', 'POST', 'DELETE', 'OPTIONS', 'PUT', 'PATCH'],
     url: '/*',
-    handler: (request, reply) => dispatch(routes, parts, request, reply),
+    handler: serve,
   });
   return app;
+}
+
+/** Waits for answers under way; then nobody is waited for, neither who has not sent his request nor who does not read. */
+async function drain(app: FastifyInstance, underWay: ReadonlySet<Promise<unknown>>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<void>((resolve) => (timer = setTimeout(resolve, DRAIN_MS)));
+  await Promise.race([Promise.allSettled(underWay), limit]);
+  clearTimeout(timer);
+  app.server.closeAllConnections();
+}
+
+/** What is no HTTP request, or comes too slowly. */
+function refuseNonsense(error: Error & { code?: string }, socket: Socket): void {
+  if (!socket.writable) return void socket.destroy();
+  const [status, message] =
+    error.code === 'HPE_HEADER_OVERFLOW'
+      ? ['431 Request Header Fields Too Large', 'the header is too large']
+      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? ['408 Request Timeout', 'the request did not come in time']
+        : ['400 Bad Request', 'this is no HTTP request'];
+  const body = `${JSON.stringify({ message, code: 'bad_request' })}\n`;
+  const head = `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`;
+  socket.end(`${head}Connection: close\r\n\r\n${body}`, () => socket.destroy());
 }
 
 interface CompiledRoute extends Route {

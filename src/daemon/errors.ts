@@ -20,6 +20,7 @@ export const statusOf: Readonly<Record<ErrorKind, number>> = {
 /** Status and body for any thrown value; what is not ours is logged and told in general words. */
 export function errorAnswer(error: unknown, log: Logger): { readonly status: number; readonly body: ErrorAnswer } {
   if (isCnmError(error)) {
+    if (error.code === 'internal') log.error({ err: error }, 'a request failed');
     if (error.undoFailures !== undefined) {
       log.error(
         { err: error, failures: error.undoFailures.map((f) => `${f.label}: ${messageOf(f.error)}`) },
