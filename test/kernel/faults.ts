@@ -1,0 +1,79 @@
+/** Makes one call fail, or never return, so that what a use case leaves behind can be looked at. */
+
+import { type IpamRegistry, Registry } from '../../src/driver/index.ts';
+import type { Rtnl } from '../../src/kernel/index.ts';
+
+/** `before`: the call does nothing. `after`: it does all of its work first. */
+export type Moment = 'before' | 'after';
+
+/** Counts calls of what it has wrapped, and breaks the one that it is told to break. */
+export class Faults {
+  #count = 0;
+  #at = 0;
+  #moment: Moment = 'before';
+  #isDeath = false;
+  #isDead = false;
+  /** The call that was broken since the last reset. */
+  broke: string | undefined;
+  #reached: (() => void) | undefined;
+
+  /** Counts from 0 again and breaks nothing. */
+  reset(): void {
+    this.#count = 0;
+    this.#at = 0;
+    this.#isDeath = false;
+    this.broke = undefined;
+  }
+
+  /** The `at`-th call from now on throws. */
+  breakAt(at: number, moment: Moment): void {
+    this.reset();
+    this.#at = at;
+    this.#moment = moment;
+  }
+
+  /** The `at`-th call from now on never returns, nor does any after it: as if the process had been killed. */
+  dieAt(at: number, moment: Moment): Promise<void> {
+    this.breakAt(at, moment);
+    this.#isDeath = true;
+    return new Promise((resolve) => (this.#reached = resolve));
+  }
+
+  /** An object whose named async methods are counted under `name`. */
+  wrap<T extends object>(name: string, target: T, methods: readonly (keyof T & string)[], moments: readonly Moment[]): T {
+    return new Proxy(target, {
+      get: (object, key) => {
+        const value: unknown = Reflect.get(object, key, object);
+        if (typeof value !== 'function') return value;
+        const bound = value.bind(object) as (...args: unknown[]) => Promise<unknown>;
+        if (!(methods as readonly (string | symbol)[]).includes(key)) return bound;
+        return (...args: unknown[]) => this.#call(`${name}.${String(key)}`, moments, () => bound(...args));
+      },
+    });
+  }
+
+  /** An rtnetlink façade whose batches are counted. */
+  rtnl(target: Rtnl): Rtnl {
+    return this.wrap('rtnl', target, ['batch'], ['before', 'after']);
+  }
+
+  /** IPAM drivers whose leases are counted. */
+  registry(target: IpamRegistry): IpamRegistry {
+    const wrapped = target.all().map((ipam) => this.wrap('ipam', ipam, ['requestPool', 'requestAddress'], ['before']));
+    return new Registry('IPAM driver', wrapped);
+  }
+
+  async #call(name: string, moments: readonly Moment[], work: () => Promise<unknown>): Promise<unknown> {
+    if (this.#isDead) return never();
+    // A part that promises to have done nothing when it throws is not broken after its work.
+    if (!moments.includes(this.#moment) || ++this.#count !== this.#at) return work();
+    this.broke = name;
+    if (this.#moment === 'after') await work();
+    if (!this.#isDeath) throw new Error(`broken on purpose: ${name}`);
+    this.#isDead = true;
+    this.#reached?.();
+    return never();
+  }
+}
+
+const never = (): Promise<never> => new Promise(() => {});

@@ -1,0 +1,238 @@
+/**
+ * A controller with all its real parts on a namespace that stands for a host, and a second one as the outside world on a
+ * wire. Parts can be wrapped before the controller gets them, and everything that a use case could leave behind is read
+ * by `world`.
+ */
+
+import { lstatSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { createBridgeDriver } from '../../drivers/bridge/driver.ts';
+import { createHostDriver } from '../../drivers/host/driver.ts';
+import { createNullDriver } from '../../drivers/null/driver.ts';
+import { type Address, silentLogger } from '../../src/base/index.ts';
+import { type ControllerParts, NetworkController, type SandboxSpec } from '../../src/cnm/index.ts';
+import { type DriverParts, Registry } from '../../src/driver/index.ts';
+import { openFirewall } from '../../src/firewall/index.ts';
+import { createDefaultIpam, createNullIpam } from '../../src/ipam/index.ts';
+import type { KeeperLink } from '../../src/keeper/index.ts';
+import { createReaper, markOf, newInstanceId, openNetns } from '../../src/kernel/index.ts';
+import { MemoryStore } from '../../src/store/index.ts';
+import { serve } from './firewall-lab.ts';
+import { Lab as KeeperLab, afterTest } from './keeper-lab.ts';
+import { type TestHost, hostAt, testFolder, testHosts } from './support.ts';
+
+/** Addresses on the wire between host and outside (RFC 5737, RFC 3849). */
+export const WIRE = { host: '198.51.100.1', outside: '198.51.100.2', host6: '2001:db8:100::1', outside6: '2001:db8:100::2' };
+
+/** The low parts, from which drivers and the controller are built at every start. */
+type Foundation = DriverParts & { readonly keeper: KeeperLink };
+
+export interface HouseOptions {
+  /** Replaces what drivers and controller are built on. */
+  readonly foundation?: (parts: Foundation) => Foundation;
+  /** Replaces what the controller is opened with. */
+  readonly parts?: (parts: ControllerParts) => ControllerParts;
+  readonly defaultBridge?: ControllerParts['defaultBridge'];
+}
+
+export class House {
+  readonly host: TestHost;
+  readonly outside: TestHost;
+  readonly runDir: string;
+  readonly store = new MemoryStore();
+  readonly #foundation: Foundation;
+  controller!: NetworkController;
+
+  private constructor(host: TestHost, outside: TestHost, runDir: string, foundation: Foundation) {
+    this.host = host;
+    this.outside = outside;
+    this.runDir = runDir;
+    this.#foundation = foundation;
+  }
+
+  static async open(options: HouseOptions = {}): Promise<House> {
+    const hosts = await testHosts(2);
+    const [host, outside] = [hostAt(hosts, 0), hostAt(hosts, 1)];
+    await wire(host, outside);
+    const runDir = join(testFolder(), 'run');
+    for (const folder of ['netns', 'sandboxes']) mkdirSync(join(runDir, folder), { recursive: true });
+    const keeper = await new KeeperLab(host, runDir).open();
+    const env = { log: silentLogger, now: Date.now };
+    const mark = markOf(newInstanceId());
+    const reaper = createReaper(host.host, mark, env.log);
+    afterTest(() => reaper.close());
+    const firewall = await openFirewall({ backend: 'iptables', host: host.host, mark, log: env.log });
+    const house = new House(host, outside, runDir, { host: host.host, firewall, mark, reaper, env, keeper });
+    await house.start(options);
+    afterTest(() => house.#close());
+    return house;
+  }
+
+  /** Opens a controller on what is in store and kernel: drivers, leases and state begin anew, as in a new process. */
+  async start(options: HouseOptions = {}): Promise<void> {
+    const base = options.foundation?.(this.#foundation) ?? this.#foundation;
+    const parts: ControllerParts = {
+      ...base,
+      store: this.store,
+      drivers: new Registry('driver', [createBridgeDriver(base), createHostDriver(), createNullDriver()]),
+      ipams: new Registry('IPAM driver', [createDefaultIpam({ hostId: 'house' }), createNullIpam()]),
+      hostPorts: { ephemeral: { from: 40_000, to: 40_999 }, reserved: new Set() },
+      runDir: this.runDir,
+      dns: [WIRE.outside as Address],
+      defaultBridge: options.defaultBridge ?? { kind: 'none' },
+    };
+    this.controller = await NetworkController.open(options.parts?.(parts) ?? parts);
+  }
+
+  /** The same on the true parts: afterwards nothing of ours may be left that has a pin or a process. */
+  async #close(): Promise<void> {
+    await this.start().catch(() => {});
+    for (const sandbox of this.controller.sandboxes()) await sandbox.delete(true).catch(() => {});
+    await this.controller.close();
+  }
+
+  /** A network; answers its id. */
+  async network(name: string, spec: Omit<Parameters<NetworkController['createNetwork']>[0], 'name'> = {}): Promise<string> {
+    return (await this.controller.createNetwork({ name, ...spec })).network.id;
+  }
+
+  /** A sandbox that answers on TCP port 80 with its name and the peer's address. */
+  async sandbox(name: string, networks: SandboxSpec['networks'] = [], rest: Partial<SandboxSpec> = {}): Promise<TestHost> {
+    await this.controller.createSandbox({ name, networks, ...rest });
+    const place = this.inside(name);
+    serve(place, name, 80);
+    return place;
+  }
+
+  /** The namespace of a sandbox; closed after the test. */
+  inside(name: string): TestHost {
+    const { key } = this.controller.sandbox(name).record;
+    const netns = openNetns(key);
+    afterTest(() => netns[Symbol.dispose]());
+    const exec: TestHost['exec'] = (command, args, options) =>
+      this.host.exec('nsenter', [`--net=${key}`, command, ...args], options);
+    return { host: netns, path: key, exec };
+  }
+
+  /** Address of a sandbox on a network, without its length. */
+  address(sandbox: string, network: string, family: 4 | 6 = 4): string {
+    const id = this.controller.network(network).id;
+    const ep = this.controller
+      .sandbox(sandbox)
+      .endpoints()
+      .find((e) => e.record.network === id)?.record;
+    const prefix = family === 4 ? ep?.v4 : ep?.v6;
+    if (prefix === undefined) throw new Error(`${sandbox} has no IPv${family} address on ${network}`);
+    return prefix.replace(/\/.*/, '');
+  }
+
+  /** Everything that a use case could leave behind, in a form that compares; needs no controller. */
+  async world(): Promise<Record<string, unknown>> {
+    await this.#foundation.reaper.idle();
+    const places = [this.host, ...readdirSync(join(this.runDir, 'netns')).map((name) => this.#pinned(name))];
+    const kernel: Record<string, unknown> = {};
+    for (const [i, place] of places.entries()) kernel[i === 0 ? 'host' : place.path] = await kernelOf(place);
+    const inventory = await this.#foundation.keeper.inventory();
+    return {
+      kernel,
+      rules: await Promise.all(['iptables-save', 'ip6tables-save'].map((tool) => rulesOf(this.host, tool))),
+      records: (await this.store.list('')).entries.map(({ key, value }) => [key, value]),
+      files: treeOf(this.runDir),
+      usage: await this.#usage(),
+      keeper: {
+        sandboxes: [...inventory.sandboxes].sort(),
+        endpoints: [...inventory.endpoints].sort(),
+        holds: inventory.holds.map((h) => `${h.owner} ${h.protocol} ${h.addresses.join()} ${h.port}`).sort(),
+      },
+    };
+  }
+
+  async #usage(): Promise<unknown> {
+    const all: Record<string, string[]> = {};
+    for (const net of this.controller.networks())
+      all[net.name] = (await this.controller.usage(net.id)).map((u) => `${u.prefix} ${u.inUse} ${u.available}`);
+    return all;
+  }
+
+  #pinned(name: string): TestHost {
+    const path = join(this.runDir, 'netns', name);
+    return {
+      ...this.host,
+      path,
+      exec: (command, args, options) => this.host.exec('nsenter', [`--net=${path}`, command, ...args], options),
+    };
+  }
+}
+
+async function wire(host: TestHost, outside: TestHost): Promise<void> {
+  const quick = 'sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0';
+  await Promise.all([host, outside].map((one) => one.exec('sh', ['-ec', quick])));
+  await host.exec('ip', ['link', 'add', 'wire0', 'type', 'veth', 'peer', 'name', 'wire0', 'netns', outside.path]);
+  for (const [one, v4, v6] of [
+    [host, WIRE.host, WIRE.host6],
+    [outside, WIRE.outside, WIRE.outside6],
+  ] as const) {
+    await one.exec('sh', ['-ec', `ip addr add ${v4}/24 dev wire0; ip addr add ${v6}/64 dev wire0 nodad; ip link set wire0 up`]);
+  }
+  // As on a machine that has had a network before: forwarding stays on, and with it addresses that the kernel adds.
+  await host.exec('sysctl', ['-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1']);
+  await host.exec('sh', ['-ec', `ip route add default via ${WIRE.outside}; ip -6 route add default via ${WIRE.outside6}`]);
+}
+
+async function kernelOf(place: TestHost): Promise<unknown> {
+  const json = async (...args: string[]): Promise<Record<string, unknown>[]> =>
+    JSON.parse((await place.exec('ip', ['-j', '-d', ...args])).stdout || '[]') as Record<string, unknown>[];
+  const tables = await place.exec('nft', ['list', 'tables']);
+  return {
+    links: (await json('link'))
+      .map((l) => `${String(l['ifname'])} ${String(l['address'])} ${String(l['mtu'])} ${String(l['master'])}`)
+      .sort(),
+    addresses: (await place.exec('ip', ['-o', 'addr'])).stdout
+      .replace(/^\d+: | brd \S+/gm, '')
+      .split('\n')
+      .filter(steady)
+      .sort(),
+    routes: (await place.exec('sh', ['-ec', 'ip route show table all; ip -6 route show table all'])).stdout
+      .replace(/ linkdown/g, '')
+      .split('\n')
+      .filter(steady)
+      .sort(),
+    neighbours: (await place.exec('ip', ['neigh', 'show', 'nud', 'all'])).stdout
+      .split('\n')
+      .filter((l) => !/wire0|NOARP/.test(l))
+      .map((l) => l.replace(/ (STALE|REACHABLE|DELAY|PROBE)\s*$/, ''))
+      .sort(),
+    // Sandboxes only: on the host iptables has its own.
+    tables: place.path.includes('/netns/') ? tables.stdout.split('\n').sort() : [],
+  };
+}
+
+/** Link-local and multicast lines come and go with the state of links. */
+const steady = (line: string): boolean => !/fe80:|ff00::|multicast/.test(line);
+
+async function rulesOf(host: TestHost, tool: string): Promise<string[]> {
+  const { stdout } = await host.exec(tool, []);
+  const lines = stdout
+    .split('\n')
+    .filter((l) => !l.startsWith('#'))
+    .map((l) => l.replace(/\[\d+:\d+\]/, ''));
+  // Jumps by disjoint ranges of ports: their order says nothing.
+  const isJump = (line: string): boolean => / --dport \d+:\d+ -j /.test(line);
+  return [...lines.filter((l) => !isJump(l)), ...lines.filter(isJump).sort()];
+}
+
+/** Path → content of what is in the run directory; the keeper's own socket and log are no one's leftovers. */
+function treeOf(folder: string): Record<string, string> {
+  const tree: Record<string, string> = {};
+  for (const entry of readdirSync(folder, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isSocket() || /^(log|lock)$/.test(entry.name)) continue;
+    const isPin = path.includes('/netns/');
+    tree[relative(folder, path)] =
+      entry.isFile() && !isPin ? (lstatSync(path).size < 65_536 ? withoutRevision(readFileSync(path, 'utf8')) : 'large') : '';
+  }
+  return tree;
+}
+
+/** The keeper's files carry a revision that grows with every wish. */
+const withoutRevision = (text: string): string => text.replace(/"revision":"[^"]*"/, '"revision":""');
