@@ -2,6 +2,7 @@
 
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
+import { isatty } from 'node:tty';
 import { type Place, spawnInSandbox } from './view.ts';
 
 /** Passed on as they come. */
@@ -50,8 +51,10 @@ function exitCode(child: ChildProcess): Promise<number> {
 }
 
 function forwardSignals(child: ChildProcess): () => void {
+  // Not process.stdin: a look at it makes a pipe non-blocking, also for the process that inherits it.
+  const isTerminal = isatty(0);
   const handlers = [...FORWARDED, ...FROM_TERMINAL].map((signal) => {
-    const reaches = (FROM_TERMINAL as readonly string[]).includes(signal) && process.stdin.isTTY;
+    const reaches = (FROM_TERMINAL as readonly string[]).includes(signal) && isTerminal;
     const handler = (): void => void (reaches || child.kill(signal));
     process.on(signal, handler);
     return [signal, handler] as const;
