@@ -142,6 +142,19 @@ function bridgeSysctls(parts: DriverParts, net: DriverNetwork, options: BridgeOp
   if (net.enableIPv4) writeSysctl(host, conf('ipv4', 'route_localnet'), '1');
 }
 
+/**
+ * A link that forwards no longer takes router advertisements where accept_ra is 1 (Documentation/networking/ip-sysctl.rst):
+ * the host would lose its own IPv6 default route. 2 takes them all the same.
+ */
+async function keepRouterAdvertisements({ host, env }: DriverParts): Promise<void> {
+  for (const { name } of await host.rtnl().link.list()) {
+    const path = ['net', 'ipv6', 'conf', name, 'accept_ra'];
+    if (readSysctl(host, path) !== '1') continue;
+    writeSysctl(host, path, '2');
+    env.log.info({ link: name }, 'IPv6 routing is switched on: the link goes on taking router advertisements (accept_ra 2)');
+  }
+}
+
 /** Routing between bridges and the outside, host-wide as the reference sets it; never switched off again, others may need it. */
 async function forwarding(parts: DriverParts, net: DriverNetwork): Promise<void> {
   const { host, firewall } = parts;
@@ -163,6 +176,7 @@ async function forwarding(parts: DriverParts, net: DriverNetwork): Promise<void>
     const missing = paths.filter((path) => readSysctl(host, path) !== '1');
     if (missing.length === 0) continue;
     await firewall.closeForward(family);
+    if (family === 6) await keepRouterAdvertisements(parts);
     for (const path of missing) writeSysctl(host, path, '1');
   }
 }

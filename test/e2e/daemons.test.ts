@@ -122,6 +122,15 @@ test.each([
   expect((await lab.in('host', 'sysctl', '-n', 'net.ipv4.ip_forward')).stdout).toBe('1');
 });
 
+test('IPv6 routing, once switched on, leaves the host its router advertisements', async () => {
+  const lab = await open();
+  const acceptRa = async (link: string): Promise<string> =>
+    (await lab.in('host', 'sysctl', '-n', `net.ipv6.conf.${link}.accept_ra`)).stdout;
+  expect(await acceptRa('wire0')).toBe('1');
+  await lab.ok('create', '--ipv6', '-o', 'com.docker.network.bridge.name=six0', 'six');
+  expect([await acceptRa('wire0'), await acceptRa('six0')]).toEqual(['2', '0']);
+});
+
 test('a service manager is told when the daemon serves and when it stops', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'pbt-notify-'));
   const path = join(folder, 'notify');
