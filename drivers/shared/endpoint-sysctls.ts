@@ -1,6 +1,6 @@
 /** Per-endpoint sysctls, `net.ipv4.conf.IFNAME.log_martians=1,…` (spec 01 I3). */
 
-import { CnmError } from '../../src/base/index.ts';
+import { CnmError, errnoOf, messageOf } from '../../src/base/index.ts';
 import { type DriverOptions, labels } from '../../src/driver/index.ts';
 import { type Netns, writeSysctl } from '../../src/kernel/index.ts';
 
@@ -27,6 +27,16 @@ export function parseEndpointSysctls(options: DriverOptions, ifname: string): En
   });
 }
 
+/** Throws bad_option for a key or value that the kernel does not take. */
 export function applyEndpointSysctls(netns: Netns, ifname: string, options: DriverOptions): void {
-  for (const { path, value } of parseEndpointSysctls(options, ifname)) writeSysctl(netns, path, value);
+  for (const { path, value } of parseEndpointSysctls(options, ifname)) {
+    try {
+      writeSysctl(netns, path, value);
+    } catch (error) {
+      if (!['ENOENT', 'EINVAL', 'ERANGE'].includes(errnoOf(error) ?? '')) throw error;
+      throw new CnmError('bad_option', `network interface sysctl ${path.join('.')}=${value}: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+  }
 }

@@ -228,7 +228,7 @@ export function checkEndpoint(spec: EndpointSpec): CheckedEndpoint {
   if (ifname !== undefined && !isIfname(ifname)) {
     problems.push({
       code: 'bad_option',
-      text: `invalid interface name ${JSON.stringify(ifname)}: 1 to 15 characters without space, / and :`,
+      text: `invalid interface name ${JSON.stringify(ifname)}: 1 to 15 characters without space, / and :, and none of ${KEPT_IFNAMES.join(' ')}`,
     });
   }
   if (spec.gwPriority !== undefined && !Number.isSafeInteger(spec.gwPriority)) {
@@ -246,8 +246,11 @@ export function checkEndpoint(spec: EndpointSpec): CheckedEndpoint {
   };
 }
 
+/** Names that the kernel keeps for itself. */
+const KEPT_IFNAMES = ['.', '..', 'lo', 'all', 'default'];
+
 /** The kernel's rule (dev_valid_name), and nothing that a shell would split. */
-export const isIfname = (name: string): boolean => /^[a-zA-Z0-9_.@-]{1,15}$/.test(name) && name !== '.' && name !== '..';
+export const isIfname = (name: string): boolean => /^[a-zA-Z0-9_.@-]{1,15}$/.test(name) && !KEPT_IFNAMES.includes(name);
 
 function checkHostAddress(text: string, family: 4 | 6, problems: Problem[]): Address | undefined {
   const address = tryAddress(text);

@@ -64,10 +64,16 @@ export class State {
     if (remove?.endpoint) this.#unindex(remove.endpoint);
   }
 
+  /** A record that is there keeps its place: lists stay in the order of making. */
   #index(record: EndpointRecord): void {
-    this.#unindex(record.id);
+    const old = this.#endpointById.get(record.id);
     this.#endpointById.set(record.id, record);
-    grow(this.#byNetwork, record.network, record.id);
+    if (old?.network !== record.network) {
+      if (old !== undefined) shrink(this.#byNetwork, old.network, record.id);
+      grow(this.#byNetwork, record.network, record.id);
+    }
+    if (old?.sandbox === record.sandbox) return;
+    if (old?.sandbox !== undefined) shrink(this.#bySandbox, old.sandbox, record.id);
     if (record.sandbox !== undefined) grow(this.#bySandbox, record.sandbox, record.id);
   }
 
