@@ -1,7 +1,16 @@
 /** The veth pair of an endpoint: made where it will live, taken out of service on leave (spec 04 §4). */
 
 import { randomBytes } from 'node:crypto';
-import { type Address, CnmError, type Prefix, errnoOf, ignoring, prefixAddress, undoable } from '../../src/base/index.ts';
+import {
+  type Address,
+  CnmError,
+  type Prefix,
+  errnoOf,
+  familyOf,
+  ignoring,
+  prefixAddress,
+  undoable,
+} from '../../src/base/index.ts';
 import type { DriverEndpoint, DriverParts, JoinPlace } from '../../src/driver/index.ts';
 import { type Rtnl, type RtnlOp, announce, writeSysctl } from '../../src/kernel/index.ts';
 import { applyEndpointSysctls } from '../shared/endpoint-sysctls.ts';
@@ -68,13 +77,16 @@ export function hostSide(bridge: number, ep: DriverEndpoint, options: BridgeOpti
   const { mac } = ep.iface;
   return [
     { op: 'link.set', at, change: { hairpin: true, ...(!options.icc && { isolated: true }) } },
-    // An address that was someone else's a moment ago: the host must not go on sending to the old MAC.
+    // An address that was someone else's a moment ago: the host must not go on sending to the old MAC. An isolated family
+    // has no host side, and the kernel takes no IPv6 neighbour then.
     ...(mac === undefined
       ? []
-      : addressesOf(ep).map((address): RtnlOp => ({
-          op: 'neighbour.replace',
-          spec: { link: bridge, address, mac, state: 'stale' },
-        }))),
+      : addressesOf(ep)
+          .filter((address) => (familyOf(address) === 4 ? options.mode4 : options.mode6) !== 'isolated')
+          .map((address): RtnlOp => ({
+            op: 'neighbour.replace',
+            spec: { link: bridge, address, mac, state: 'stale' },
+          }))),
     { op: 'link.set', at, change: { up: true } },
   ];
 }
@@ -127,7 +139,7 @@ export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPla
 async function forgetNeighbours(host: Rtnl, ep: DriverEndpoint, bridge: number | undefined): Promise<void> {
   if (bridge === undefined) return;
   const ops = addressesOf(ep).map((address): RtnlOp => ({ op: 'neighbour.remove', spec: { link: bridge, address } }));
-  await ignoring(['ENOENT', 'ENODEV', 'ENXIO'], () => host.batch(ops));
+  await ignoring(['ENOENT', 'ENODEV', 'ENXIO', 'EINVAL'], () => host.batch(ops));
 }
 
 async function retireSandboxSide(parts: DriverParts, at: JoinPlace, dead: string, hostIndex: number): Promise<void> {

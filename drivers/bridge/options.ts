@@ -51,6 +51,7 @@ export function parseBridgeOptions(net: DriverNetwork): BridgeOptions {
   const mtu = whole(options, labels.mtu, 0, MAX_MTU, 0);
   const least = net.enableIPv6 ? MIN_MTU.v6 : MIN_MTU.v4;
   if (mtu !== 0 && mtu < least) throw bad(labels.mtu, String(mtu), `the least is ${least}`);
+  checkIfacePrefix(options);
   const hostBinding = address(options, labels.hostBinding);
   const snat4 = address(options, labels.hostIPv4, 4);
   const snat6 = address(options, labels.hostIPv6, 6);
@@ -123,6 +124,13 @@ function interfaces(options: DriverNetwork['options']): string[] {
   const wrong = names.find((name) => !/^[a-zA-Z0-9_.-]{1,15}$/.test(name));
   if (wrong !== undefined) throw bad(labels.trustedHostInterfaces, wrong, 'use interface names, separated by colons');
   return names;
+}
+
+/** A number is put behind it, and the whole is at most 15 characters. */
+function checkIfacePrefix(options: DriverNetwork['options']): void {
+  const prefix = options[labels.ifacePrefix] ?? '';
+  if (!/^[a-zA-Z0-9_.-]{0,12}$/.test(prefix))
+    throw bad(labels.ifacePrefix, prefix, 'use up to 12 of the characters [a-zA-Z0-9_.-]');
 }
 
 const FE80 = 'fe80::/64' as Prefix;

@@ -1,8 +1,7 @@
 /** Default routes of the sandbox follow the election; applied only where it changed. */
 
-import type { Address, EndpointId, IpFamily } from '../../base/index.ts';
-import { ignoring } from '../../base/index.ts';
-import type { Netns, RtnlOp } from '../../kernel/index.ts';
+import { type EndpointId, type IpFamily, ignoring, isLinkLocal } from '../../base/index.ts';
+import type { Netns, RouteSpec, RtnlOp } from '../../kernel/index.ts';
 import { type Attachment, type JoinStep, electAmong, others } from '../attachment.ts';
 import type { Cnm } from '../context.ts';
 import type { EndpointRecord } from '../records.ts';
@@ -23,8 +22,8 @@ async function setRoutes(a: Attachment, before: readonly EndpointRecord[], after
   for (const family of [4, 6] as const) {
     const [was, is] = family === 4 ? [old.v4, now.v4] : [old.v6, now.v6];
     if (was === is) continue;
-    const gateway = gatewayOf(after, is, family);
-    if (gateway !== undefined) ops.push({ op: 'route.replace', spec: { family, gateway } });
+    const spec = await defaultRoute(a.netns, after, is, family);
+    if (spec !== undefined) ops.push({ op: 'route.replace', spec });
     else gone.push({ op: 'route.remove', spec: { family } });
   }
   const rtnl = a.netns.rtnl();
@@ -33,18 +32,29 @@ async function setRoutes(a: Attachment, before: readonly EndpointRecord[], after
   for (const op of gone) await ignoring(['ESRCH', 'ENODEV', 'ENETUNREACH'], () => rtnl.batch([op]));
 }
 
-function gatewayOf(endpoints: readonly EndpointRecord[], id: EndpointId | undefined, family: IpFamily): Address | undefined {
+/** The default route through an endpoint; undefined when it gives none. */
+async function defaultRoute(
+  netns: Netns,
+  endpoints: readonly EndpointRecord[],
+  id: EndpointId | undefined,
+  family: IpFamily,
+): Promise<RouteSpec | undefined> {
   const join = endpoints.find((ep) => ep.id === id)?.join;
-  return family === 4 ? join?.gateway : join?.gateway6;
+  const gateway = family === 4 ? join?.gateway : join?.gateway6;
+  if (join === undefined || gateway === undefined) return undefined;
+  // A link-local address says nothing about the link that it is on.
+  if (!isLinkLocal(gateway)) return { family, gateway };
+  return { family, gateway, link: (await netns.rtnl().link.get({ name: join.ifname })).index };
 }
 
 /** Start: routes that the sandbox has lost, with a link that was made anew or by another hand. What is there stays. */
 export async function restoreRoutes(cnm: Cnm, netns: Netns, endpoints: readonly EndpointRecord[]): Promise<void> {
   const winner = electAmong(cnm, endpoints);
-  const defaults = ([4, 6] as const).flatMap((family): RtnlOp[] => {
-    const gateway = gatewayOf(endpoints, family === 4 ? winner.v4 : winner.v6, family);
-    return gateway === undefined ? [] : [{ op: 'route.add', spec: { family, gateway } }];
-  });
+  const defaults: RtnlOp[] = [];
+  for (const family of [4, 6] as const) {
+    const spec = await defaultRoute(netns, endpoints, family === 4 ? winner.v4 : winner.v6, family);
+    if (spec !== undefined) defaults.push({ op: 'route.add', spec });
+  }
   const others = endpoints.flatMap((ep) => routeOps('route.add', ep.join?.routes ?? []));
   for (const op of [...others, ...defaults]) await ignoring(['EEXIST'], () => netns.rtnl().batch([op]));
 }

@@ -52,8 +52,8 @@ export const routeOps = (op: 'route.add' | 'route.replace', routes: readonly Sta
 /** The asked-for name, else prefix and the lowest number that is free in the sandbox (spec 01 I1). */
 async function freeIfname(a: Attachment, netns: Netns): Promise<string> {
   const asked = a.ep.options[labels.endpointIfname];
-  const prefix = a.net.options[labels.ifacePrefix] ?? 'eth';
-  const taken = new Set(others(a).map((ep) => ep.join?.ifname));
+  const prefix = a.net.options[labels.ifacePrefix] || 'eth';
+  const taken = new Set(['lo', ...others(a).map((ep) => ep.join?.ifname)]);
   // A namespace that was given to us may have links of its own.
   if (a.sandbox.adopted !== undefined) for (const link of await netns.rtnl().link.list()) taken.add(link.name);
   let number = 0;
