@@ -80,7 +80,7 @@ export function serve(at: TestHost, name: string, port: number): void {
   open.push(server);
 }
 
-function serveUdp(at: TestHost, name: string, port: number): void {
+export function serveUdp(at: TestHost, name: string, port: number): void {
   const fd = at.host.run(() => openUdpSocket({ address: parseAddress('0.0.0.0'), port }));
   const socket: UdpSocket = createSocket('udp4');
   socket.bind({ fd });

@@ -35,6 +35,16 @@ export interface HouseOptions {
   readonly defaultBridge?: ControllerParts['defaultBridge'];
 }
 
+export interface World {
+  /** By namespace, then by table. */
+  readonly kernel: Record<string, Record<string, readonly string[]>>;
+  readonly rules: readonly (readonly string[])[];
+  readonly records: readonly unknown[];
+  readonly files: Readonly<Record<string, string>>;
+  readonly usage: unknown;
+  readonly keeper: unknown;
+}
+
 export class House {
   readonly host: TestHost;
   readonly outside: TestHost;
@@ -127,11 +137,11 @@ export class House {
   }
 
   /** Everything that a use case could leave behind, in a form that compares; needs no controller. */
-  async world(): Promise<Record<string, unknown>> {
+  async world(): Promise<World> {
     await this.#foundation.reaper.idle();
     const places = [this.host, ...readdirSync(join(this.runDir, 'netns')).map((name) => this.#pinned(name))];
-    const kernel: Record<string, unknown> = {};
-    for (const [i, place] of places.entries()) kernel[i === 0 ? 'host' : place.path] = await kernelOf(place);
+    const kernel: World['kernel'] = {};
+    for (const [i, place] of places.entries()) kernel[i === 0 ? 'host' : place.path] = await kernelOf(place, i === 0);
     const inventory = await this.#foundation.keeper.inventory();
     return {
       kernel,
@@ -179,33 +189,35 @@ async function wire(host: TestHost, outside: TestHost): Promise<void> {
   await host.exec('sh', ['-ec', `ip route add default via ${WIRE.outside}; ip -6 route add default via ${WIRE.outside6}`]);
 }
 
-async function kernelOf(place: TestHost): Promise<unknown> {
-  const json = async (...args: string[]): Promise<Record<string, unknown>[]> =>
-    JSON.parse((await place.exec('ip', ['-j', '-d', ...args])).stdout || '[]') as Record<string, unknown>[];
-  const tables = await place.exec('nft', ['list', 'tables']);
+async function kernelOf(place: TestHost, isHost: boolean): Promise<Record<string, readonly string[]>> {
+  const lines = async (command: string): Promise<string[]> => (await place.exec('sh', ['-ec', command])).stdout.split('\n');
+  const links = JSON.parse((await place.exec('ip', ['-j', 'link'])).stdout) as Record<string, unknown>[];
+  // The host side of a pair has a MAC that nobody ever sees.
+  const mac = (link: Record<string, unknown>): string =>
+    String(link['ifname']).startsWith('veth') ? '' : String(link['address']);
   return {
-    links: (await json('link'))
-      .map((l) => `${String(l['ifname'])} ${String(l['address'])} ${String(l['mtu'])} ${String(l['master'])}`)
-      .sort(),
-    addresses: (await place.exec('ip', ['-o', 'addr'])).stdout
-      .replace(/^\d+: | brd \S+/gm, '')
-      .split('\n')
+    links: links.map((l) => [l['ifname'], mac(l), l['mtu'], l['master'] ?? ''].join(' ')).sort(),
+    addresses: (await lines('ip -o addr'))
+      .map((l) => l.replaceAll(/^\d+: | brd \S+/g, ''))
       .filter(steady)
       .sort(),
-    routes: (await place.exec('sh', ['-ec', 'ip route show table all; ip -6 route show table all'])).stdout
-      .replace(/ linkdown/g, '')
-      .split('\n')
+    routes: (await lines('ip route show table all; ip -6 route show table all'))
+      .map((l) => l.replaceAll(' linkdown', ''))
       .filter(steady)
       .sort(),
-    neighbours: (await place.exec('ip', ['neigh', 'show', 'nud', 'all'])).stdout
-      .split('\n')
-      .filter((l) => !/wire0|NOARP/.test(l))
-      .map((l) => l.replace(/ (STALE|REACHABLE|DELAY|PROBE)\s*$/, ''))
-      .sort(),
-    // Sandboxes only: on the host iptables has its own.
-    tables: place.path.includes('/netns/') ? tables.stdout.split('\n').sort() : [],
+    // What a sandbox has learned of its neighbours is its own.
+    neighbours: isHost
+      ? (await lines('ip neigh show nud all'))
+          .filter((l) => !/wire0|NOARP/.test(l))
+          .map(withoutState)
+          .sort()
+      : [],
+    // On the host iptables has tables of its own.
+    tables: isHost ? [] : (await lines('nft list tables')).sort(),
   };
 }
+
+const withoutState = (line: string): string => line.replace(/( router)? (STALE|REACHABLE|DELAY|PROBE)\s*$/, '');
 
 /** Link-local and multicast lines come and go with the state of links. */
 const steady = (line: string): boolean => !/fe80:|ff00::|multicast/.test(line);
