@@ -112,6 +112,10 @@ export function writeResolverResolvConf(cnm: Cnm, sandbox: SandboxRecord): void 
   writeResolvConf(cnm, sandbox, built(cnm, sandbox, 'internal'));
 }
 
+/** Whether resolv.conf sends the sandbox to its resolver. */
+export const namesResolver = (cnm: Cnm, sandbox: SandboxRecord): boolean =>
+  /^nameserver 127\.0\.0\.11$/m.test(readText(filesOf(cnm, sandbox).resolvConf));
+
 /** resolv.conf with the servers written out, as before the resolver. */
 export function writeLegacyResolvConf(cnm: Cnm, sandbox: SandboxRecord): void {
   writeResolvConf(cnm, sandbox, built(cnm, sandbox, 'legacy'));

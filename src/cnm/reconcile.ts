@@ -30,9 +30,10 @@ export async function reconcile(cnm: Cnm): Promise<void> {
       reports.flatMap((r) => r.rules.flatMap(({ owner, intent }) => (intent === null ? [] : [{ owner, intent }]))),
     );
     await tellKeeper(cnm, alive);
-    await restoreSandboxes(cnm, alive);
     await storeReports(cnm, reports, problems);
     await finish(cnm, alive);
+    // Last: an endpoint that was on its way in may have had the default routes.
+    await restoreSandboxes(cnm, alive);
     await sweep(
       cnm,
       reports.flatMap((r) => r.links),

@@ -29,7 +29,7 @@ async function setRoutes(a: Attachment, before: readonly EndpointRecord[], after
   const rtnl = a.netns.rtnl();
   if (ops.length > 0) await rtnl.batch(ops);
   // A route goes with its link or its address: someone may have taken it already.
-  for (const op of gone) await ignoring(['ESRCH', 'ENODEV', 'ENETUNREACH'], () => rtnl.batch([op]));
+  for (const op of gone) await ignoring(['ESRCH', 'ENOENT', 'ENODEV', 'ENETUNREACH'], () => rtnl.batch([op]));
 }
 
 /** The default route through an endpoint; undefined when it gives none. */

@@ -15,8 +15,9 @@ export const linkStep: JoinStep = {
       return;
     }
     const ifname = await freeIfname(a, a.netns);
-    // Written into the attachment first: a failed join is left under the same name.
+    // Written first: a failed join is left under the same name, also by the next start.
     a.ep = { ...a.ep, join: { ifname, routes: [], suppressDefaultGateway: false } };
+    await a.cnm.state.commit({ endpoints: [a.ep] });
     const at = { sandbox: a.sandbox.id, netns: a.netns, ifname };
     const result = await a.driver.join(a.ctx, driverNetwork(a.net), driverEndpoint(a.ep), at);
     a.ep = {

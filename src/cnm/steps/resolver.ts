@@ -6,7 +6,7 @@
 import { type Netns, installResolverRedirect, removeResolverRedirect, restoreResolverRedirect } from '../../kernel/index.ts';
 import { type JoinStep, others, viewOf } from '../attachment.ts';
 import { type Cnm, servesNames } from '../context.ts';
-import { upstreamsOf, writeLegacyResolvConf, writeResolverResolvConf } from '../files.ts';
+import { namesResolver, upstreamsOf, writeLegacyResolvConf, writeResolverResolvConf } from '../files.ts';
 import type { SandboxRecord } from '../records.ts';
 
 /** Name of our nft table inside a sandbox. */
@@ -42,9 +42,13 @@ export const resolverStep: JoinStep = {
   },
 };
 
-/** Start: the redirect that the sandbox has lost. */
-export function restoreRedirect(cnm: Cnm, sandbox: SandboxRecord, netns: Netns): void {
-  if (sandbox.resolver === undefined) return;
-  const { udp, tcp } = sandbox.resolver;
-  restoreResolverRedirect(netns, { table: resolverTable(cnm.mark.tag), udp, tcp });
+/** Start: the redirect that the sandbox has lost, or one that a join laid and did not live to record. */
+export async function restoreRedirect(cnm: Cnm, sandbox: SandboxRecord, netns: Netns): Promise<void> {
+  const table = resolverTable(cnm.mark.tag);
+  if (sandbox.resolver !== undefined) {
+    restoreResolverRedirect(netns, { table, udp: sandbox.resolver.udp, tcp: sandbox.resolver.tcp });
+    return;
+  }
+  await removeResolverRedirect(netns, table);
+  if (namesResolver(cnm, sandbox)) writeLegacyResolvConf(cnm, sandbox);
 }

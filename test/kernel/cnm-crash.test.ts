@@ -1,0 +1,62 @@
+/**
+ * A daemon that is killed in the middle of a use case: some call never returns. The next start completes what was being
+ * taken away, takes back what was being made, and the world is as it was before or as it is after.
+ */
+
+import { expect, test } from 'vitest';
+import { type World, House } from './house-lab.ts';
+import { Faults } from './faults.ts';
+import { type UseCase, breakable, creations, removals } from './use-cases.ts';
+
+/** More than any of the use cases has. */
+const MOST_CALLS = 60;
+
+const ROUNDS = [
+  // What is changed on a bridge of the user's is recorded only when the network is complete.
+  ...creations.filter(({ title }) => !title.includes('adopted')).map((one) => ({ ...one, makes: true })),
+  ...removals.map((one) => ({ ...one, makes: false })),
+].flatMap((one) => (['before', 'after'] as const).map((moment) => ({ ...one, moment })));
+
+test.each(ROUNDS)('$title: killed $moment any call, the next start puts it right', { timeout: 180_000 }, async (round) => {
+  const { act, revert, prepare, makes, moment } = round;
+  const house = await House.open({ defaultBridge: { kind: 'auto' } });
+  await prepare(house);
+  const settled = [await house.world()];
+  if (!makes) settled.push(await after(house, round));
+  for (let n = 1; n <= MOST_CALLS; n++) {
+    const faults = new Faults();
+    await house.start({ ...breakable(faults), defaultBridge: { kind: 'auto' } });
+    const death = faults.dieAt(n, moment);
+    const isDone = await Promise.race([death.then(() => false), act(house).then(() => true)]);
+    await house.start({ defaultBridge: { kind: 'auto' } });
+    if (isDone) {
+      expect(n).toBeGreaterThan(1);
+      return;
+    }
+    // A removal of which nothing is recorded yet has not begun.
+    const wanted = makes || faults.broke !== 'store.commit' || n > 1 ? settled.at(-1) : settled[0];
+    expect(comparable(await house.world(), makes), `call ${n}, ${faults.broke}`).toEqual(comparable(wanted as World, makes));
+    if (!makes && wanted === settled[1]) await revert(house);
+  }
+  throw new Error(`more than ${MOST_CALLS} calls`);
+});
+
+/** What a removal leads to. */
+async function after(house: House, { act, revert }: UseCase): Promise<World> {
+  await act(house);
+  const world = await house.world();
+  await revert(house);
+  return world;
+}
+
+/** A thing that is made again has other ids and other ports: then only what is there is counted. */
+function comparable(world: World, isSame: boolean): unknown {
+  if (isSame) return world;
+  return {
+    places: Object.values(world.kernel).map((tables) => Object.entries(tables).map(([name, lines]) => `${name} ${lines.length}`)),
+    rules: world.rules.map((lines) => lines.length),
+    records: world.records.length,
+    files: Object.keys(world.files).length,
+    usage: world.usage,
+  };
+}

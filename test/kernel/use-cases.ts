@@ -1,0 +1,130 @@
+/** What the controller is asked to do where some call of it fails, on which parts. */
+
+import type { Faults } from './faults.ts';
+import type { House, HouseOptions } from './house-lab.ts';
+
+/** Wraps what effects go through. What each part promises about a failed call decides when it may fail. */
+export function breakable(faults: Faults): HouseOptions {
+  return {
+    foundation: (parts) => ({
+      ...parts,
+      // Operations of a batch before the failed one stay done, hence after: all of them.
+      host: new Proxy(parts.host, {
+        get: (host, key) => {
+          if (key === 'rtnl') return () => faults.rtnl(host.rtnl());
+          const value: unknown = Reflect.get(host, key, host);
+          return typeof value === 'function' ? value.bind(host) : value;
+        },
+      }),
+      firewall: faults.wrap('firewall', parts.firewall, ['apply'], ['before']),
+      // Silence: whether the wish was performed is unknown.
+      keeper: faults.wrap('keeper', parts.keeper, ['sandbox', 'names', 'holds'], ['before', 'after']),
+    }),
+    parts: (parts) => ({
+      ...parts,
+      store: faults.wrap('store', parts.store, ['commit'], ['before']),
+      ipams: faults.registry(parts.ipams),
+    }),
+  };
+}
+
+const PORTS = { '80/tcp': [{ HostIp: '', HostPort: '8080' }], '53/udp': [{ HostIp: '', HostPort: '' }] };
+
+export interface UseCase {
+  readonly title: string;
+  readonly prepare: (house: House) => Promise<unknown>;
+  readonly act: (house: House) => Promise<unknown>;
+  readonly revert: (house: House) => Promise<unknown>;
+  /** Something stays after the revert, by design: resolver and held ports end with the sandbox. */
+  readonly keeps?: boolean;
+}
+
+/** What makes things. `revert` takes them away again. */
+export const creations: readonly UseCase[] = [
+  {
+    title: 'create network',
+    prepare: async () => {},
+    act: (house) => house.controller.createNetwork({ name: 'net', enableIPv6: true }),
+    revert: (house) => house.controller.deleteNetwork('net'),
+  },
+  {
+    title: 'create network on an adopted bridge',
+    prepare: (house) =>
+      house.host.exec('sh', [
+        '-ec',
+        'ip link add own0 type bridge; ip addr add 10.9.0.9/24 dev own0; ip addr add 192.0.2.9/24 dev own0; ip link set own0 up; ip addr add fd09::9/64 dev own0 nodad',
+      ]),
+    act: (house) =>
+      house.controller.createNetwork({
+        name: 'net',
+        ipam: { config: [{ subnet: '10.9.0.0/24', gateway: '10.9.0.1' }] },
+        options: { 'com.docker.network.bridge.name': 'own0' },
+      }),
+    revert: (house) => house.controller.deleteNetwork('net'),
+  },
+  {
+    title: 'create sandbox with two networks and ports',
+    prepare: async (house) => {
+      await house.network('one', { enableIPv6: true });
+      await house.network('two');
+    },
+    act: (house) =>
+      house.controller.createSandbox({
+        name: 'box',
+        networks: [
+          ['one', {}],
+          ['two', { gwPriority: 5 }],
+        ],
+        portBindings: PORTS,
+      }),
+    revert: (house) => house.controller.deleteSandbox('box', false),
+  },
+  {
+    title: 'connect of a sandbox with ports to a network that becomes its gateway',
+    prepare: async (house) => {
+      await house.network('one');
+      await house.network('two', { enableIPv6: true });
+      await house.controller.createSandbox({ name: 'box', networks: [['one', {}]], portBindings: PORTS });
+    },
+    act: (house) => house.controller.connect('two', 'box', { gwPriority: 5, aliases: ['other'] }),
+    revert: (house) => house.controller.disconnect('two', 'box', false),
+    keeps: true,
+  },
+  {
+    title: 'connect to the first network with names',
+    prepare: async (house) => {
+      await house.network('inner', { internal: true });
+      await house.controller.createSandbox({ name: 'box', networks: [['bridge', {}]], portBindings: PORTS });
+    },
+    act: (house) => house.controller.connect('inner', 'box', {}),
+    revert: (house) => house.controller.disconnect('inner', 'box', false),
+    keeps: true,
+  },
+];
+
+const named = (title: string): UseCase => {
+  const found = creations.find((one) => one.title === title);
+  if (found === undefined) throw new Error(`no use case ${title}`);
+  return found;
+};
+
+/** The same backwards: `act` takes away, `revert` makes again. */
+const reversed = (title: string, of: string): UseCase => {
+  const { prepare, act, revert } = named(of);
+  return {
+    title,
+    prepare: async (house) => {
+      await prepare(house);
+      await act(house);
+    },
+    act: revert,
+    revert: act,
+  };
+};
+
+/** What takes things away. */
+export const removals: readonly UseCase[] = [
+  reversed('delete network', 'create network'),
+  reversed('delete sandbox with two networks and ports', 'create sandbox with two networks and ports'),
+  reversed('disconnect from the gateway', 'connect of a sandbox with ports to a network that becomes its gateway'),
+];
