@@ -119,20 +119,25 @@ export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPla
   const { deadGroup } = parts.mark;
   const host = parts.host.rtnl();
   const hostLink = await host.link.find({ name });
-  if (hostLink !== undefined && hostLink.group === parts.mark.liveGroup) {
-    const side = { index: hostLink.index };
-    await ignoring(['ENODEV'], () =>
-      host.batch([
-        { op: 'link.set', at: side, change: { up: false } },
-        { op: 'link.set', at: side, change: { master: 0 } },
-        { op: 'link.set', at: side, change: { name: dead, group: deadGroup } },
-      ]),
-    );
-    await forgetNeighbours(host, ep, hostLink.master);
-  }
   // Without a host side there is no pair: a link of that name in the sandbox is somebody else's.
-  if (hostLink !== undefined && at !== undefined) await retireSandboxSide(parts, at, dead, hostLink.index);
-  parts.reaper.kick();
+  if (hostLink === undefined) return;
+  try {
+    if (hostLink.group === parts.mark.liveGroup) {
+      const side = { index: hostLink.index };
+      await ignoring(['ENODEV'], () =>
+        host.batch([
+          { op: 'link.set', at: side, change: { up: false } },
+          { op: 'link.set', at: side, change: { master: 0 } },
+          { op: 'link.set', at: side, change: { name: dead, group: deadGroup } },
+        ]),
+      );
+    }
+    if (at !== undefined) await retireSandboxSide(parts, at, dead, hostLink.index);
+    await forgetNeighbours(host, ep, hostLink.master);
+  } finally {
+    // Also after a failure: no later call finds the pair by its name.
+    parts.reaper.kick();
+  }
 }
 
 /** The host's neighbour entries on the bridge: nobody has these addresses now. */

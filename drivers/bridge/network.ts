@@ -101,13 +101,17 @@ export async function removeBridge(parts: DriverParts, bridge: string): Promise<
   // Ours by the mark: someone may have put another link under the name.
   if (link === undefined || link.group !== parts.mark.liveGroup) return;
   const dead = `dead${link.index}`.slice(0, 15);
-  await ignoring(['ENODEV'], () =>
-    rtnl.batch([
-      { op: 'link.set', at: { index: link.index }, change: { up: false } },
-      { op: 'link.set', at: { index: link.index }, change: { name: dead, group: parts.mark.deadGroup } },
-    ]),
-  );
-  parts.reaper.kick();
+  try {
+    await ignoring(['ENODEV'], () =>
+      rtnl.batch([
+        { op: 'link.set', at: { index: link.index }, change: { up: false } },
+        { op: 'link.set', at: { index: link.index }, change: { name: dead, group: parts.mark.deadGroup } },
+      ]),
+    );
+  } finally {
+    // Also after a failure, which may have come behind the last change: no later call finds the link by its name.
+    parts.reaper.kick();
+  }
 }
 
 /** Takes back what an adoption changed; a bridge that is gone is fine. */

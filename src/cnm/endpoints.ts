@@ -1,6 +1,6 @@
 /** Create and delete an endpoint; connect and disconnect are an endpoint's whole life in one call (spec 01 §3, 02 §3.4). */
 
-import { type EndpointId, CnmError, attemptAll, newEndpointId, shortId, undoable } from '../base/index.ts';
+import { type EndpointId, type SandboxId, CnmError, attemptAll, newEndpointId, shortId, undoable } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
 import {
   type Cnm,
@@ -168,12 +168,17 @@ function checkModes(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord): void 
   }
 }
 
+const NO_SANDBOX = '' as SandboxId;
+
 /** The live disconnect of the API. Errors: no_network, no_sandbox, not_connected. */
 export async function disconnect(cnm: Cnm, term: string, sandboxTerm: string, force: boolean): Promise<EndpointRecord> {
   refuseWhenClosing(cnm);
   const net = cnm.state.network(term);
+  // Of a sandbox that is gone; one that is on its way in has a sandbox.
   const ghost = force
-    ? cnm.state.endpointsOfNetwork(net.id).find((ep) => ep.name === sandboxTerm && ep.sandbox === undefined)
+    ? cnm.state
+        .endpointsOfNetwork(net.id)
+        .find((ep) => ep.name === sandboxTerm && cnm.state.sandboxById(ep.sandbox ?? ep.boundTo ?? NO_SANDBOX) === undefined)
     : undefined;
   if (ghost !== undefined) {
     await deleteEndpoint(cnm, ghost.id);

@@ -72,9 +72,11 @@ export class State {
       if (old !== undefined) shrink(this.#byNetwork, old.network, record.id);
       grow(this.#byNetwork, record.network, record.id);
     }
-    if (old?.sandbox === record.sandbox) return;
-    if (old?.sandbox !== undefined) shrink(this.#bySandbox, old.sandbox, record.id);
-    if (record.sandbox !== undefined) grow(this.#bySandbox, record.sandbox, record.id);
+    const sandbox = sandboxOf(record);
+    const before = old === undefined ? undefined : sandboxOf(old);
+    if (before === sandbox) return;
+    if (before !== undefined) shrink(this.#bySandbox, before, record.id);
+    if (sandbox !== undefined) grow(this.#bySandbox, sandbox, record.id);
   }
 
   #unindex(id: EndpointId): void {
@@ -82,7 +84,8 @@ export class State {
     if (old === undefined) return;
     this.#endpointById.delete(id);
     shrink(this.#byNetwork, old.network, id);
-    if (old.sandbox !== undefined) shrink(this.#bySandbox, old.sandbox, id);
+    const sandbox = sandboxOf(old);
+    if (sandbox !== undefined) shrink(this.#bySandbox, sandbox, id);
   }
 
   /** Every record, whatever its phase. */
@@ -124,6 +127,7 @@ export class State {
     return this.#listed(this.#byNetwork.get(id));
   }
 
+  /** Every endpoint record that is joined to the sandbox, or made to be; whatever its phase. */
   endpointsOfSandbox(id: SandboxId): EndpointRecord[] {
     return this.#listed(this.#bySandbox.get(id));
   }
@@ -142,6 +146,9 @@ export class State {
     return lookup(this.sandboxes(), term, 'sandbox', () => new CnmError('no_sandbox', `No such sandbox: ${term}`));
   }
 }
+
+/** An endpoint of a connect belongs to its sandbox also while it is on its way in or out. */
+const sandboxOf = (ep: EndpointRecord): SandboxId | undefined => ep.sandbox ?? ep.boundTo;
 
 const inOrder = <T extends { readonly created: number }>(records: readonly T[]): T[] =>
   [...records].sort((a, b) => a.created - b.created);

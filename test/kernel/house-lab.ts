@@ -174,6 +174,17 @@ export class House {
   }
 }
 
+/** What is there by count, for things that are made again: those have other ids and other ports. */
+export function summary(world: World): unknown {
+  return {
+    places: Object.values(world.kernel).map((tables) => Object.entries(tables).map(([name, lines]) => `${name} ${lines.length}`)),
+    rules: world.rules.map((lines) => lines.length),
+    records: world.records.length,
+    files: Object.keys(world.files).length,
+    usage: world.usage,
+  };
+}
+
 async function wire(host: TestHost, outside: TestHost): Promise<void> {
   const quick = 'sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0';
   await Promise.all([host, outside].map((one) => one.exec('sh', ['-ec', quick])));
