@@ -23,7 +23,7 @@ export interface EndpointState {
 }
 
 /** Name of the host side: derived, so that it can be found without a record. */
-export const hostLinkName = (ep: { readonly id: string }): string => `veth${ep.id.slice(0, 7)}`;
+export const hostLinkName = (ep: { readonly id: string }): string => `veth${ep.id.slice(0, 11)}`;
 
 /** Makes the pair, enslaved and up, with its sandbox side addressed under its final name. A failure leaves nothing. */
 export async function plug(

@@ -5,7 +5,7 @@ import * as libc from './libc.ts';
 
 // linux/capability.h
 const CAPABILITIES = { CAP_NET_BIND_SERVICE: 10, CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21 } as const;
-export type Capability = keyof typeof CAPABILITIES;
+type Capability = keyof typeof CAPABILITIES;
 
 const VERSION_3 = 0x20080522;
 const PR_CAPBSET_DROP = 24;

@@ -3,11 +3,13 @@
  * read once at opening; reads come from memory, commits go to the log before they are visible.
  */
 
+import { createHash } from 'node:crypto';
 import { chmodSync, mkdirSync } from 'node:fs';
 import { ClassicLevel } from 'classic-level';
 import { CnmError, type Json, messageOf } from '../base/index.ts';
-import type { Entry, Revision, Transaction } from './contract.ts';
+import type { Entry, Key, Revision, Transaction } from './contract.ts';
 import { MemoryStore } from './memory.ts';
+import { problemOf } from './verify.ts';
 
 /** Layout version of the folder. A newer one is refused, untouched. */
 const SCHEMA = 1;
@@ -16,17 +18,22 @@ const META = '!meta';
 interface Meta {
   readonly schema: number;
   readonly revision: Revision;
+  /** Sum of the fingerprints of all records: tells that one is missing or changed. Hexadecimal. */
+  readonly digest: string;
 }
 
 type Level = ClassicLevel<string, string>;
 
 /**
  * Opens or makes the store in `folder` (0700). Throws daemon_running when another process has it open, store_newer when a
- * later version wrote it, store_corrupt when it cannot be read; nothing is changed then.
+ * later version wrote it, store_corrupt when it cannot be read; no record is changed then. A commit that a crash tore off is
+ * no damage: the store is then as before it.
  */
 export async function openEmbeddedStore(folder: string): Promise<EmbeddedStore> {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   chmodSync(folder, 0o700);
+  const problem = problemOf(folder);
+  if (problem !== undefined) throw new CnmError('store_corrupt', `the store ${folder} cannot be read: ${problem}`);
   const level: Level = new ClassicLevel<string, string>(folder, { keyEncoding: 'utf8', valueEncoding: 'utf8' });
   try {
     await level.open();
@@ -34,8 +41,8 @@ export async function openEmbeddedStore(folder: string): Promise<EmbeddedStore> 
     throw openingError(folder, error);
   }
   try {
-    const { meta, entries } = await readAll(level, folder);
-    return new EmbeddedStore(level, entries, meta?.revision ?? 0);
+    const { meta, entries, fingerprints } = await readAll(level, folder);
+    return new EmbeddedStore(level, entries, fingerprints, meta?.revision ?? 0);
   } catch (error) {
     await level.close();
     throw error;
@@ -49,14 +56,24 @@ function openingError(folder: string, error: unknown): CnmError {
   return new CnmError('store_corrupt', `the store ${folder} cannot be opened: ${messageOf(cause)}`, { cause });
 }
 
-async function readAll(level: Level, folder: string): Promise<{ meta: Meta | undefined; entries: Entry[] }> {
+interface Contents {
+  readonly meta: Meta | undefined;
+  readonly entries: readonly Entry[];
+  readonly fingerprints: Map<Key, bigint>;
+}
+
+async function readAll(level: Level, folder: string): Promise<Contents> {
   let meta: Meta | undefined;
   const entries: Entry[] = [];
+  const fingerprints = new Map<Key, bigint>();
   try {
     for await (const [key, text] of level.iterator()) {
       const value = JSON.parse(text) as { revision: Revision; value: Json };
       if (key === META) meta = value.value as unknown as Meta;
-      else entries.push({ key, value: value.value, revision: value.revision });
+      else {
+        entries.push({ key, value: value.value, revision: value.revision });
+        fingerprints.set(key, fingerprint(key, text));
+      }
     }
   } catch (error) {
     throw new CnmError('store_corrupt', `the store ${folder} cannot be read: ${messageOf(error)}`, { cause: error });
@@ -67,16 +84,37 @@ async function readAll(level: Level, folder: string): Promise<{ meta: Meta | und
   if (meta !== undefined && meta.schema > SCHEMA) {
     throw new CnmError('store_newer', `the store ${folder} has version ${meta.schema}, this program knows ${SCHEMA}`);
   }
-  return { meta, entries };
+  if (meta !== undefined && meta.digest !== digestOf(fingerprints, meta.revision)) {
+    throw new CnmError('store_corrupt', `the store ${folder} cannot be read: a record is missing or changed`);
+  }
+  return { meta, entries, fingerprints };
 }
+
+const fingerprint = (key: Key, text: string): bigint =>
+  createHash('sha1').update(`${key.length} ${key}${text}`).digest().readBigUInt64BE();
+
+const FINGERPRINT_BITS = 64;
+
+function digestOf(fingerprints: ReadonlyMap<Key, bigint>, revision: Revision): string {
+  let sum = BigInt(revision);
+  for (const one of fingerprints.values()) sum += one;
+  return digestText(sum);
+}
+
+const digestText = (sum: bigint): string => BigInt.asUintN(FINGERPRINT_BITS, sum).toString(16);
 
 export class EmbeddedStore extends MemoryStore {
   readonly #level: Level;
+  readonly #fingerprints: Map<Key, bigint>;
+  /** Sum of the fingerprints. */
+  #sum = 0n;
   #tail: Promise<unknown> = Promise.resolve();
 
-  constructor(level: Level, entries: Iterable<Entry>, revision: Revision) {
+  constructor(level: Level, entries: Iterable<Entry>, fingerprints: Map<Key, bigint>, revision: Revision) {
     super();
     this.#level = level;
+    this.#fingerprints = fingerprints;
+    for (const one of fingerprints.values()) this.#sum += one;
     this.loaded(entries, revision);
   }
 
@@ -89,15 +127,24 @@ export class EmbeddedStore extends MemoryStore {
   async #write(tx: Transaction): Promise<Revision> {
     this.check(tx);
     const revision = this.revision + 1;
-    const meta: Meta = { schema: SCHEMA, revision };
+    const puts = new Map((tx.put ?? []).map(({ key, value }) => [key, JSON.stringify({ revision, value })]));
+    const removed = (tx.remove ?? []).filter((key) => !puts.has(key));
+    const changes = new Map<Key, bigint>(removed.map((key) => [key, 0n]));
+    for (const [key, text] of puts) changes.set(key, fingerprint(key, text));
+    let sum = this.#sum;
+    for (const [key, now] of changes) sum += now - (this.#fingerprints.get(key) ?? 0n);
+    const meta: Meta = { schema: SCHEMA, revision, digest: digestText(sum + BigInt(revision)) };
     await this.#level.batch(
       [
-        ...(tx.remove ?? []).map((key) => ({ type: 'del' as const, key })),
-        ...(tx.put ?? []).map(({ key, value }) => ({ type: 'put' as const, key, value: JSON.stringify({ revision, value }) })),
+        ...removed.map((key) => ({ type: 'del' as const, key })),
+        ...[...puts].map(([key, value]) => ({ type: 'put' as const, key, value })),
         { type: 'put' as const, key: META, value: JSON.stringify({ revision, value: meta }) },
       ],
       { sync: tx.durable === true },
     );
+    this.#sum = sum;
+    for (const key of removed) this.#fingerprints.delete(key);
+    for (const key of puts.keys()) this.#fingerprints.set(key, changes.get(key) ?? 0n);
     return this.applied(tx, revision);
   }
 

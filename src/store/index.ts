@@ -1,4 +1,4 @@
 export type * from './contract.ts';
 export { MemoryStore } from './memory.ts';
-export { EmbeddedStore, openEmbeddedStore } from './embedded.ts';
+export { openEmbeddedStore } from './embedded.ts';
 export { Collection, type Codec } from './collection.ts';
