@@ -30,9 +30,7 @@ type Level = ClassicLevel<string, string>;
  * no damage: the store is then as before it.
  */
 export async function openEmbeddedStore(folder: string): Promise<EmbeddedStore> {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  chmodSync(folder, 0o700);
-  const problem = problemOf(folder);
+  const problem = prepare(folder);
   if (problem !== undefined) throw new CnmError('store_corrupt', `the store ${folder} cannot be read: ${problem}`);
   const level: Level = new ClassicLevel<string, string>(folder, { keyEncoding: 'utf8', valueEncoding: 'utf8' });
   try {
@@ -46,6 +44,17 @@ export async function openEmbeddedStore(folder: string): Promise<EmbeddedStore> 
   } catch (error) {
     await level.close();
     throw error;
+  }
+}
+
+/** Makes the folder; answers what keeps it from being opened, in words. */
+function prepare(folder: string): string | undefined {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    chmodSync(folder, 0o700);
+    return problemOf(folder);
+  } catch (error) {
+    return messageOf(error);
   }
 }
 
@@ -134,14 +143,18 @@ export class EmbeddedStore extends MemoryStore {
     let sum = this.#sum;
     for (const [key, now] of changes) sum += now - (this.#fingerprints.get(key) ?? 0n);
     const meta: Meta = { schema: SCHEMA, revision, digest: digestText(sum + BigInt(revision)) };
-    await this.#level.batch(
-      [
-        ...removed.map((key) => ({ type: 'del' as const, key })),
-        ...[...puts].map(([key, value]) => ({ type: 'put' as const, key, value })),
-        { type: 'put' as const, key: META, value: JSON.stringify({ revision, value: meta }) },
-      ],
-      { sync: tx.durable === true },
-    );
+    try {
+      await this.#level.batch(
+        [
+          ...removed.map((key) => ({ type: 'del' as const, key })),
+          ...[...puts].map(([key, value]) => ({ type: 'put' as const, key, value })),
+          { type: 'put' as const, key: META, value: JSON.stringify({ revision, value: meta }) },
+        ],
+        { sync: tx.durable === true },
+      );
+    } catch (error) {
+      throw new CnmError('store_unreachable', `the store does not take a change: ${messageOf(error)}`, { cause: error });
+    }
     this.#sum = sum;
     for (const key of removed) this.#fingerprints.delete(key);
     for (const key of puts.keys()) this.#fingerprints.set(key, changes.get(key) ?? 0n);
