@@ -5,7 +5,7 @@
 
 import { messageOf, shortId } from '../base/index.ts';
 import type { RestoreNetwork, RestoreReport } from '../driver/index.ts';
-import type { Netns } from '../kernel/index.ts';
+import { type Netns, openNetns, pinNetns, removeNetnsPin } from '../kernel/index.ts';
 import { electAmong } from './attachment.ts';
 import { type Cnm, contextOf, driverEndpoint, driverNetwork, servesNames } from './context.ts';
 import { deleteEndpoint, detach } from './endpoints.ts';
@@ -68,12 +68,33 @@ async function replay(cnm: Cnm): Promise<Map<string, string>> {
 function openLiving(cnm: Cnm): Map<string, Netns> {
   const alive = new Map<string, Netns>();
   for (const sandbox of cnm.state.sandboxes()) {
-    const netns = tryOpenSandboxNetns(sandbox);
+    const netns = tryOpenSandboxNetns(sandbox) ?? repin(cnm, sandbox);
     if (netns !== undefined) alive.set(sandbox.id, netns);
     else
       cnm.env.log.warn({ sandbox: sandbox.id, name: sandbox.name }, 'the namespace of a sandbox is gone: the sandbox is removed');
   }
   return alive;
+}
+
+/** A pin that was taken away is laid again, while the sandbox's process or the path it was given by still leads to the namespace. */
+function repin(cnm: Cnm, sandbox: SandboxRecord): Netns | undefined {
+  const paths = [
+    ...(sandbox.process ? [`/proc/${sandbox.process.pid}/ns/net`] : []),
+    ...(sandbox.adopted ? [sandbox.adopted] : []),
+  ];
+  for (const path of paths) {
+    try {
+      using found = openNetns(path);
+      if (found.identity !== sandbox.identity) continue;
+      removeNetnsPin(sandbox.key);
+      const netns = pinNetns(found, sandbox.key);
+      cnm.env.log.warn({ sandbox: sandbox.id, name: sandbox.name, path }, 'the pin of a sandbox was gone: it is laid again');
+      return netns;
+    } catch (error) {
+      cnm.env.log.debug({ sandbox: sandbox.id, path, err: error }, 'the namespace of a sandbox is not there');
+    }
+  }
+  return undefined;
 }
 
 async function restoreDrivers(cnm: Cnm, alive: Living, problems: ReadonlyMap<string, string>): Promise<RestoreReport[]> {

@@ -9,11 +9,20 @@ import type { Cnm } from './context.ts';
 export async function sweep(cnm: Cnm, wantedLinks: readonly string[]): Promise<void> {
   await sweepLinks(cnm, new Set(wantedLinks));
   const known = new Set(cnm.state.allSandboxes().map((s) => shortId(s.id)));
-  for (const name of entries(join(cnm.runDir, 'netns'))) if (!known.has(name)) removeNetnsPin(join(cnm.runDir, 'netns', name));
+  for (const name of entries(join(cnm.runDir, 'netns'))) if (!known.has(name)) sweepPin(cnm, join(cnm.runDir, 'netns', name));
   for (const name of entries(join(cnm.runDir, 'sandboxes'))) {
     if (!known.has(name)) rmSync(join(cnm.runDir, 'sandboxes', name), { recursive: true, force: true });
   }
   await sweepKeeper(cnm);
+}
+
+/** What is no pin is somebody else's; it must not keep the daemon from starting. */
+function sweepPin(cnm: Cnm, path: string): void {
+  try {
+    removeNetnsPin(path);
+  } catch (error) {
+    cnm.env.log.warn({ path, err: error }, 'not one of our pins: it is left where it is');
+  }
 }
 
 async function sweepLinks(cnm: Cnm, wanted: ReadonlySet<string>): Promise<void> {
