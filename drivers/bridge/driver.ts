@@ -60,15 +60,28 @@ export function createBridgeDriver(parts: DriverParts): Driver {
   async function bridgeIndex(net: DriverNetwork, options: BridgeOptions): Promise<number> {
     const cached = known.get(net.id)?.index;
     if (cached !== undefined) return cached;
-    const { index } = await parts.host.rtnl().link.get({ name: options.bridge });
-    remember(net, options, index);
-    return index;
+    const link = await parts.host.rtnl().link.find({ name: options.bridge });
+    if (link === undefined) throw await lostBridge(net, options, -1, undefined);
+    remember(net, options, link.index);
+    return link.index;
+  }
+
+  /** The error in words when the bridge was deleted, or made anew, behind our back. */
+  async function lostBridge(net: DriverNetwork, options: BridgeOptions, index: number, error: unknown): Promise<unknown> {
+    const link = await parts.host.rtnl().link.find({ name: options.bridge });
+    if (link?.index === index) return error;
+    remember(net, options, link?.index);
+    const what = link === undefined ? 'is gone: a restart of the daemon makes it again' : 'is another one now: try again';
+    return new CnmError('syscall_failed', `bridge ${options.bridge} of network ${net.name} ${what}`, { cause: error });
   }
 
   async function join(net: DriverNetwork, ep: DriverEndpoint, at: JoinPlace): Promise<JoinResult> {
     const options = parseBridgeOptions(net);
     parseEndpointSysctls(ep.options, at.ifname);
-    const state = await plug(parts, await bridgeIndex(net, options), ep, options, at);
+    const index = await bridgeIndex(net, options);
+    const state = await plug(parts, index, ep, options, at).catch(async (error: unknown) => {
+      throw await lostBridge(net, options, index, error);
+    });
     await announcer.start(ep, at, options.advertise);
     const gateway = net.internal ? undefined : net.v4[0] && containerGateway(net.v4[0]);
     const gateway6 = net.internal ? undefined : net.v6[0] && containerGateway(net.v6[0]);

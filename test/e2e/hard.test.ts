@@ -305,6 +305,22 @@ describe('damage behind the back of the daemon: the next start puts it right', (
   });
 });
 
+test('a bridge that is gone is told in words; nothing is left of the try, and the network can be removed', async () => {
+  await lab.ok('create', 'bare');
+  const link = `br-${(await networkOf('bare')).Id.slice(0, 12)}`;
+  await lab.in('host', 'ip', 'link', 'del', link);
+  for (let i = 0; i < 2; i++) {
+    const { status, json } = await create('early', { Networks: { bare: {} } });
+    expect([status, json.code, json.message]).toEqual([
+      500,
+      'syscall_failed',
+      expect.stringContaining(`bridge ${link} of network bare is gone`),
+    ]);
+  }
+  await lab.ok('rm', 'bare');
+  expect(await lab.leftovers()).toEqual([]);
+});
+
 test('without icc a bridge made anew keeps sandboxes apart as before', async () => {
   await lab.ok('create', '-o', 'com.docker.network.bridge.enable_icc=false', 'apart');
   for (const name of ['one', 'two']) await create(name, { Networks: { apart: {} } });
