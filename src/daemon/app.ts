@@ -183,6 +183,8 @@ async function send(reply: FastifyReply, answer: Answer): Promise<FastifyReply> 
     .header('Api-Version', API_VERSION)
     .header('Ostype', 'linux');
   for (const [name, value] of Object.entries(answer.headers ?? {})) void reply.header(name, value);
-  if (answer.json !== undefined) return reply.header('Content-Type', 'application/json').send(`${JSON.stringify(answer.json)}\n`);
+  // As octets: to text a charset would be added, and stock clients read an error only from exactly this type.
+  if (answer.json !== undefined)
+    return reply.header('Content-Type', 'application/json').send(Buffer.from(`${JSON.stringify(answer.json)}\n`));
   return reply.send(answer.text ?? '');
 }

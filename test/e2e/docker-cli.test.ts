@@ -59,7 +59,9 @@ test('ls, create, inspect, connect, disconnect, rm and prune work, and look like
   expect(inUse.exitCode).toBe(1);
   expect(inUse.stderr).toContain('has active endpoints');
   expect(await docker('network', 'disconnect', 'dnet', 'box')).toMatchObject({ exitCode: 0 });
-  expect((await docker('network', 'inspect', 'missing')).stderr).toContain('network missing not found');
+  expect((await docker('network', 'inspect', 'missing')).stderr).toMatch(
+    /^Error response from daemon: network missing not found$/m,
+  );
   expect(await docker('network', 'prune', '-f')).toMatchObject({ exitCode: 0, stdout: expect.stringContaining('dnet') });
   expect((await docker('network', 'create', 'bridge')).stderr).toContain(
     'operation is not permitted on predefined bridge network',

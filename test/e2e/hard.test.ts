@@ -116,6 +116,11 @@ describe('what is refused, is refused in words and with a code', () => {
     }
   });
 
+  test('an answer has exactly the type from which stock clients read an error', async () => {
+    const { stdout } = await execa('curl', ['-si', '--unix-socket', lab.socket, 'http://x/networks/missing']);
+    expect(stdout).toMatch(/^content-type: application\/json\r?$/im);
+  });
+
   test('what is no HTTP request', async () => {
     const answer = await new Promise<string>((resolve) => {
       let text = '';
