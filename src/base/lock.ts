@@ -16,12 +16,19 @@ export class KeyedLock {
     const mine = new Promise<void>((resolve) => (release = resolve));
     const tail = (before ?? Promise.resolve()).then(() => mine);
     this.#tails.set(key, tail);
+    const forget = (): void => {
+      if (this.#tails.get(key) === tail) this.#tails.delete(key);
+    };
+    let held = false;
     try {
       if (before !== undefined) await waitFor(before, key);
+      held = true;
       return await work();
     } finally {
       release();
-      if (this.#tails.get(key) === tail) this.#tails.delete(key);
+      // Whoever gave up waiting still stands behind a holder: who comes next must wait for that one.
+      if (held) forget();
+      else void tail.then(forget);
     }
   }
 

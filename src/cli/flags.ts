@@ -49,9 +49,15 @@ interface Subnet {
 }
 
 function subnetOf(text: string): Subnet {
-  const [address = '', length = ''] = text.split('/');
+  const [address = '', length = '', ...more] = text.split('/');
   const family = isIP(address);
-  if (family === 0 || !/^\d{1,3}$/.test(length) || Number(length) > (family === 4 ? 32 : 128)) {
+  if (
+    family === 0 ||
+    more.length > 0 ||
+    address.includes('%') ||
+    !/^\d{1,3}$/.test(length) ||
+    Number(length) > (family === 4 ? 32 : 128)
+  ) {
     throw new UsageError(`invalid CIDR address: ${text}`);
   }
   const list = new BlockList();
@@ -142,7 +148,7 @@ const LONG_KEYS = ['name', 'ip', 'ip6', 'alias', 'mac', 'mac-address', 'gw-prior
 
 /** One `--network`: a name, or `name=NET,ip=…,ip6=…,alias=…,mac=…,gw-priority=N`. Throws UsageError. */
 export function networkFlag(text: string): { name: string; settings: EndpointSettingsJson } {
-  if (!/^[a-z0-9-]+=/.test(text)) return { name: text, settings: endpointSettings({}) };
+  if (!/^[a-z0-9-]+=/i.test(text)) return { name: text, settings: endpointSettings({}) };
   const values = new Map<string, string[]>();
   for (const part of text.split(',')) {
     const at = part.indexOf('=');

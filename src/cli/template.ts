@@ -164,9 +164,17 @@ function readGroup(reader: Reader): Operand {
   return { kind: 'group', pipe, fields: next[5].slice(1).split('.') };
 }
 
+function unquoted(quoted: string): unknown {
+  try {
+    return JSON.parse(quoted);
+  } catch {
+    throw bad(`invalid string ${quoted}`);
+  }
+}
+
 function operandOf(token: RegExpExecArray): Operand {
   const [, quoted, raw, number, root, path, variable, word] = token;
-  if (quoted !== undefined) return { kind: 'literal', value: JSON.parse(quoted) };
+  if (quoted !== undefined) return { kind: 'literal', value: unquoted(quoted) };
   if (raw !== undefined) return { kind: 'literal', value: raw };
   if (number !== undefined) return { kind: 'literal', value: Number(number) };
   if (path !== undefined)
@@ -174,7 +182,7 @@ function operandOf(token: RegExpExecArray): Operand {
   if (variable !== undefined) return { kind: 'path', root: variable, fields: [] };
   if (word === 'true' || word === 'false') return { kind: 'literal', value: word === 'true' };
   if (word === 'nil') return { kind: 'literal', value: null };
-  if (word !== undefined && word in functions) return { kind: 'function', name: word };
+  if (word !== undefined && Object.hasOwn(functions, word)) return { kind: 'function', name: word };
   throw bad(`function ${JSON.stringify(word)} not defined`);
 }
 
@@ -293,13 +301,19 @@ const functions: Readonly<Record<string, (...args: never[]) => unknown>> = {
   },
   index: (value: unknown, ...keys: unknown[]) =>
     keys.reduce(
-      (at: unknown, key) => (at === null || at === undefined ? undefined : (at as Record<string, unknown>)[String(key)]),
+      (at: unknown, key) =>
+        at !== null && at !== undefined && Object.hasOwn(at, String(key))
+          ? (at as Record<string, unknown>)[String(key)]
+          : undefined,
       value,
     ),
   len: (value: unknown) =>
     typeof value === 'string' || Array.isArray(value) ? value.length : Object.keys((value ?? {}) as object).length,
   not: (value: unknown) => !isTrue(value),
-  and: (...values: unknown[]) => values.find((v) => !isTrue(v)) ?? values.at(-1),
+  and: (...values: unknown[]) => {
+    const at = values.findIndex((v) => !isTrue(v));
+    return values.at(at);
+  },
   or: (...values: unknown[]) => values.find(isTrue) ?? values.at(-1),
   eq: (first: unknown, ...others: unknown[]) => others.includes(first),
   ne: (a: unknown, b: unknown) => a !== b,

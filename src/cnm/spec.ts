@@ -16,6 +16,7 @@ import {
   prefixesOverlap,
   tryAddress,
   tryPrefix,
+  unmapped,
 } from '../base/index.ts';
 import { labels } from '../driver/index.ts';
 import type { IpamConfig } from './records.ts';
@@ -258,7 +259,7 @@ function checkHostAddress(text: string, family: 4 | 6, problems: Problem[]): Add
     address === undefined ||
     familyOf(address) !== family ||
     /^(0\.0\.0\.0|::)$/.test(address) ||
-    /^::ffff:/i.test(address) ||
+    unmapped(address) !== undefined ||
     isMulticast(address)
   ) {
     problems.push({ code: 'bad_address', text: `invalid IPv${family} address: ${text}` });

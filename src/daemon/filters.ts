@@ -60,7 +60,7 @@ function linearMatch(pattern: string, value: string): boolean {
   const fromStart = pattern.startsWith('^');
   const toEnd = pattern.endsWith('$') && !pattern.endsWith('\\$');
   const body = pattern.slice(fromStart ? 1 : 0, toEnd ? -1 : undefined);
-  const pieces = body.split('.*').map((piece) => piece.replaceAll('\\', ''));
+  const pieces = piecesOf(body);
   let at = 0;
   for (const [i, piece] of pieces.entries()) {
     const isFirst = i === 0;
@@ -78,15 +78,27 @@ function linearMatch(pattern: string, value: string): boolean {
   return true;
 }
 
-function findPiece(piece: string, value: string, from: number): number {
+/** Characters of a pattern; null stands for any one. */
+type Piece = readonly (string | null)[];
+
+/** Splits at `.*`; a backslash takes the meaning from the character behind it. */
+function piecesOf(body: string): Piece[] {
+  const pieces: (string | null)[][] = [[]];
+  for (const [token] of body.matchAll(/\.\*|\\[^]|[^]/g)) {
+    if (token === '.*') pieces.push([]);
+    else pieces.at(-1)?.push(token === '.' ? null : token.length === 2 ? (token[1] ?? '') : token);
+  }
+  return pieces;
+}
+
+function findPiece(piece: Piece, value: string, from: number): number {
   for (let start = from; start + piece.length <= value.length; start++) if (pieceAt(piece, value, start)) return start;
   return -1;
 }
 
-/** A dot stands for any character. */
-function pieceAt(piece: string, value: string, start: number): boolean {
+function pieceAt(piece: Piece, value: string, start: number): boolean {
   if (start + piece.length > value.length) return false;
-  for (let i = 0; i < piece.length; i++) if (piece[i] !== '.' && piece[i] !== value[start + i]) return false;
+  for (let i = 0; i < piece.length; i++) if (piece[i] !== null && piece[i] !== value[start + i]) return false;
   return true;
 }
 
@@ -97,7 +109,7 @@ const hasLabel = (labels: Readonly<Record<string, string>>, wanted: string): boo
 };
 
 const any = (values: readonly string[] | undefined, test: (value: string) => boolean): boolean =>
-  values === undefined || values.some(test);
+  values === undefined || values.length === 0 || values.some(test);
 
 /** Whether the network passes. Throws bad_filter for a value that a key does not take. */
 export function networkMatches(filters: Filters, net: NetworkRecord, controller: NetworkController): boolean {

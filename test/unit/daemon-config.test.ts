@@ -1,0 +1,193 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { codeOf, messageOf } from '../../src/base/index.ts';
+import { AskedForHelp, type DaemonConfig, readConfig } from '../../src/daemon/config.ts';
+
+let folder = '';
+let written = 0;
+beforeAll(() => void (folder = mkdtempSync(join(tmpdir(), 'patchbay-config-'))));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A configuration file, so that none of the machine is read. */
+function file(content: unknown): string {
+  const path = join(folder, `${written++}.json`);
+  writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
+  return path;
+}
+
+const read = (flags: readonly string[], content: unknown = {}): DaemonConfig => readConfig(['--config', file(content), ...flags]);
+
+function expectRefused(work: () => unknown, ...words: string[]): void {
+  let seen: unknown = 'accepted';
+  try {
+    work();
+  } catch (error) {
+    seen = error;
+  }
+  expect(codeOf(seen), messageOf(seen)).toBe('bad_config');
+  for (const word of words) expect(messageOf(seen)).toContain(word);
+}
+
+const defaults: DaemonConfig = {
+  socket: '/run/patchbay/patchbay.sock',
+  stateDir: '/var/lib/patchbay',
+  runDir: '/run/patchbay',
+  pluginDir: '/run/docker/plugins',
+  firewall: 'iptables',
+  pools: [],
+  bridge: { kind: 'auto' },
+  dns: [],
+  logLevel: 'info',
+};
+
+describe('values', () => {
+  test('nothing given: the defaults', () => {
+    expect(read([])).toEqual(defaults);
+  });
+
+  const good: readonly [key: string, values: string[], expected: Partial<DaemonConfig>][] = [
+    ['host', ['unix:///tmp/x.sock'], { socket: '/tmp/x.sock' }],
+    ['state-dir', ['/a/b'], { stateDir: '/a/b' }],
+    ['run-dir', ['/a/b'], { runDir: '/a/b' }],
+    ['plugin-dir', ['/a/b'], { pluginDir: '/a/b' }],
+    ['firewall', ['iptables'], { firewall: 'iptables' }],
+    ['firewall', ['nftables'], { firewall: 'nftables' }],
+    ['bridge', ['none'], { bridge: { kind: 'none' } }],
+    ['bridge', ['br-lan.7'], { bridge: { kind: 'adopt', name: 'br-lan.7' } }],
+    ['group', ['staff'], { group: 'staff' }],
+    ['log-level', ['debug'], { logLevel: 'debug' }],
+    ['log-level', ['error'], { logLevel: 'error' }],
+    ['dns', ['192.0.2.1', 'FD00:0::1'], { dns: ['192.0.2.1', 'fd00::1'] as unknown as DaemonConfig['dns'] }],
+    [
+      'default-address-pool',
+      ['base=10.0.0.0/8,size=24', 'base=fd00::/48,size=64'],
+      { pools: ['base=10.0.0.0/8,size=24', 'base=fd00::/48,size=64'] },
+    ],
+  ];
+  const lists = new Set(['dns', 'default-address-pool']);
+  const asKey = (key: string, values: readonly string[]) => ({ [key]: lists.has(key) ? values : values[0] });
+
+  test.each(good)('--%s %j is taken, as a flag, as a key and as both', (key, values, expected) => {
+    const flags = values.flatMap((value) => [`--${key}`, value]);
+    const inFile = asKey(key, values);
+    for (const config of [read(flags), read([], inFile), read(flags, inFile)])
+      expect(config).toEqual({ ...defaults, ...expected });
+  });
+
+  const bad: readonly [key: string, value: string, words: string][] = [
+    ['host', 'tcp://127.0.0.1:2375', 'use unix:///PATH'],
+    ['host', '/run/x.sock', 'use unix:///PATH'],
+    ['host', 'unix://relative', 'use unix:///PATH'],
+    ['host', 'unix:///', 'use unix:///PATH'],
+    ['state-dir', 'relative', '--state-dir relative: it must be an absolute path'],
+    ['state-dir', '', 'it must be an absolute path'],
+    ['run-dir', './x', '--run-dir ./x: it must be an absolute path'],
+    ['plugin-dir', 'x', '--plugin-dir x: it must be an absolute path'],
+    ['firewall', 'pf', '--firewall pf: use iptables'],
+    ['firewall', 'IPTABLES', '--firewall IPTABLES'],
+    ['bridge', '', 'use the name of a bridge, or none'],
+    ['bridge', 'a/b', '--bridge a/b: use the name of a bridge'],
+    ['bridge', 'sixteencharacter', '--bridge sixteencharacter'],
+    ['dns', 'localhost', 'invalid IP address: "localhost"'],
+    ['dns', '10.0.0.1/24', 'invalid IP address'],
+    ['log-level', 'trace', '--log-level trace: use debug, info, warn, error'],
+    ['log-level', '', '--log-level'],
+  ];
+  test.each(bad)('--%s %j is refused, as a flag and as a key', (key, value, words) => {
+    expectRefused(() => read([`--${key}`, value]), words);
+    expectRefused(() => read([], asKey(key, [value])), words);
+  });
+
+  test('all problems are named at once', () => {
+    expectRefused(
+      () => read(['--host', 'x', '--run-dir', 'y', '--firewall', 'z', '--dns', 'q', '--log-level', 'w']),
+      '--host x',
+      '--run-dir y',
+      '--firewall z',
+      '"q"',
+      '--log-level w',
+    );
+  });
+});
+
+describe('flags', () => {
+  test.each([
+    [['--nonsense'], "unknown option '--nonsense'"],
+    [['--host'], "'--host <url>' argument missing"],
+    [['stray'], 'too many arguments'],
+  ])('%j is refused', (flags, words) => {
+    expectRefused(() => read(flags), words);
+  });
+
+  test('--key=value is the same as --key value', () => {
+    expect(read(['--state-dir=/s'])).toEqual({ ...defaults, stateDir: '/s' });
+  });
+
+  test.each([
+    'host',
+    'state-dir',
+    'run-dir',
+    'plugin-dir',
+    'firewall',
+    'default-address-pool',
+    'bridge',
+    'group',
+    'dns',
+    'log-level',
+  ])('help names --%s', (key) => {
+    expect(() => readConfig(['--help'])).toThrow(AskedForHelp);
+    expect(() => readConfig(['--help'])).toThrow(`--${key} <`);
+  });
+
+  test('the version is asked for like help', () => {
+    expect(() => readConfig(['--version'])).toThrow(AskedForHelp);
+    expect(() => readConfig(['--version'])).toThrow(/^\d+\.\d+/);
+  });
+});
+
+describe('file', () => {
+  test.each([
+    ['', 'is not JSON'],
+    ['{', 'is not JSON'],
+    ['{} {}', 'is not JSON'],
+    ['[]', 'invalid configuration file'],
+    ['null', 'invalid configuration file'],
+    [{ nonsense: 1 }, 'nonsense'],
+    [{ config: '/x' }, 'config'],
+    [{ stateDir: '/x' }, 'stateDir'],
+    [{ dns: '10.0.0.1' }, 'dns'],
+    [{ bridge: true }, 'bridge'],
+    [{ 'default-address-pool': [1] }, 'default-address-pool.0'],
+  ])('%j is refused', (content, words) => {
+    expectRefused(() => read([], content), words);
+  });
+
+  test('all problems of a file are named at once', () => {
+    expectRefused(() => read([], { host: 1, dns: 2, other: 3 }), 'host', 'dns', 'other');
+  });
+
+  test('a file that was named must exist', () => {
+    expectRefused(() => readConfig(['--config', join(folder, 'absent')]), join(folder, 'absent'), 'ENOENT');
+    expectRefused(() => readConfig(['--config', folder]), folder, 'EISDIR');
+  });
+});
+
+describe('a flag and a key', () => {
+  test.each([
+    [['--group', 'a'], { group: 'b' }, '--group is "a" as a flag and "b" in the configuration file'],
+    [['--dns', '10.0.0.1'], { dns: ['10.0.0.1', '10.0.0.2'] }, '--dns is ["10.0.0.1"] as a flag'],
+    [['--dns', '10.0.0.2', '--dns', '10.0.0.1'], { dns: ['10.0.0.1', '10.0.0.2'] }, '--dns is'],
+  ])('%j and %j disagree', (flags, content, words) => {
+    expectRefused(() => read(flags, content), words);
+  });
+
+  test('every disagreement is named', () => {
+    expectRefused(() => read(['--group', 'a', '--bridge', 'x'], { group: 'b', bridge: 'y' }), '--group is', '--bridge is');
+  });
+
+  test('different keys are put together', () => {
+    expect(read(['--group', 'a'], { bridge: 'none' })).toEqual({ ...defaults, group: 'a', bridge: { kind: 'none' } });
+  });
+});
