@@ -201,7 +201,11 @@ export class KernelError extends CnmError {
 /** True for a CnmError of this or another copy of the package. */
 export function isCnmError(error: unknown): error is CnmError {
   return (
-    error instanceof Error && 'code' in error && 'kind' in error && typeof error.code === 'string' && error.code in errorCatalogue
+    error instanceof Error &&
+    'code' in error &&
+    'kind' in error &&
+    typeof error.code === 'string' &&
+    Object.hasOwn(errorCatalogue, error.code)
   );
 }
 

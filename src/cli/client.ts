@@ -100,7 +100,7 @@ export const segment = (term: string): string => encodeURIComponent(term);
 /** `?filters=` from `key=value` texts. Throws UsageError. */
 export function filterQuery(filters: readonly string[]): string {
   if (filters.length === 0) return '';
-  const byKey: Record<string, string[]> = {};
+  const byKey: Record<string, string[]> = Object.create(null) as Record<string, string[]>;
   for (const text of filters) {
     const at = text.indexOf('=');
     if (at < 1) throw new UsageError(`invalid argument ${JSON.stringify(text)} for "-f, --filter" flag: use key=value`);

@@ -17,13 +17,29 @@ export function keyValues(texts: readonly string[] | undefined): Record<string, 
   );
 }
 
+/** Index of the first word that is no flag of ours: behind `--`, or of the command that `run` and `exec` start. */
+function endOfOurs(args: readonly string[], booleans: readonly string[]): number {
+  const dashes = args.indexOf('--');
+  const end = dashes < 0 ? args.length : dashes;
+  const verb = args.findIndex((arg, i) => !arg.startsWith('-') && args[i - 1] !== '--host');
+  if (args[verb] !== 'run' && args[verb] !== 'exec') return end;
+  for (let i = verb + 1; i < end; i++) {
+    const arg = args[i] ?? '';
+    if (!arg.startsWith('-')) return i;
+    // Its value is the next word: a long flag that is not boolean, or -p at the end of a cluster.
+    const isLong = arg.startsWith('--');
+    if (isLong ? !arg.includes('=') && !booleans.includes(arg.slice(2)) : /^-[^p]*p$/.test(arg)) i++;
+  }
+  return end;
+}
+
 /** Boolean flags that take a value, as `--ipv6=false`; commander knows them without only. */
 export function rewriteBooleans(args: readonly string[], flags: readonly string[]): { args: string[]; no: Set<string> } {
   const no = new Set<string>();
   const rewritten: string[] = [];
-  const end = args.indexOf('--');
+  const end = endOfOurs(args, flags);
   args.forEach((arg, i) => {
-    const match = end >= 0 && i > end ? null : /^--([a-z0-9-]+)=(.*)$/.exec(arg);
+    const match = i >= end ? null : /^--([a-z0-9-]+)=(.*)$/.exec(arg);
     const [, name, value] = match ?? [];
     if (name === undefined || value === undefined || !flags.includes(name)) return void rewritten.push(arg);
     const truth = parseTruth(value);

@@ -28,7 +28,8 @@ export function renderList(rows: readonly Row[], table: Table, options: ListOpti
     ]);
   }
   if (format === 'json') return lines(rows.map((row) => JSON.stringify(sorted(row))));
-  if (format === 'raw') return rows.map((row) => lines(table.columns.map((c) => `${snake(c)}: ${String(row[c])}`))).join('\n');
+  if (format === 'raw')
+    return rows.map((row) => lines(table.columns.map((c) => `${snake(table.headings[c] ?? c)}: ${String(row[c])}`))).join('\n');
   if (format.startsWith('table ')) {
     const template = unescaped(format.slice('table '.length));
     const heading = executeTemplate(template, headingRow(table));
@@ -44,7 +45,7 @@ function headingRow(table: Table): Row {
 }
 
 const unescaped = (text: string): string => text.replaceAll('\\t', '\t').replaceAll('\\n', '\n');
-const snake = (name: string): string => (name === 'ID' ? 'network_id' : name.toLowerCase());
+const snake = (heading: string): string => heading.toLowerCase().replaceAll(' ', '_');
 const lines = (all: readonly string[]): string => all.map((line) => `${line}\n`).join('');
 
 function sorted(row: Row): Row {

@@ -164,12 +164,27 @@ function readGroup(reader: Reader): Operand {
   return { kind: 'group', pipe, fields: next[5].slice(1).split('.') };
 }
 
-function unquoted(quoted: string): unknown {
-  try {
-    return JSON.parse(quoted);
-  } catch {
-    throw bad(`invalid string ${quoted}`);
-  }
+const ESCAPES: Readonly<Record<string, string>> = {
+  n: '\n',
+  t: '\t',
+  r: '\r',
+  a: '\x07',
+  b: '\b',
+  f: '\f',
+  v: '\v',
+  '"': '"',
+  '\\': '\\',
+};
+
+/** A string in double quotes with Go's escapes. */
+function unquoted(quoted: string): string {
+  const escapes = /\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))/gs;
+  return quoted.slice(1, -1).replace(escapes, (escape, hex?: string, unicode?: string, one?: string) => {
+    const code = hex ?? unicode;
+    const found = code === undefined ? ESCAPES[one ?? ''] : String.fromCharCode(Number.parseInt(code, 16));
+    if (found === undefined) throw bad(`unknown escape ${escape} in ${quoted}`);
+    return found;
+  });
 }
 
 function operandOf(token: RegExpExecArray): Operand {

@@ -132,11 +132,15 @@ function typeMatches(value: string, net: NetworkRecord): boolean {
 
 function danglingMatches(values: readonly string[] | undefined, net: NetworkRecord, controller: NetworkController): boolean {
   if (values === undefined) return true;
+  return danglingValue(values) === (!isPredefined(net.name) && controller.endpointsOfNetwork(net.id).length === 0);
+}
+
+function danglingValue(values: readonly string[]): boolean {
   const [value, ...more] = values;
   const wanted = value === 'true' || value === '1' ? true : value === 'false' || value === '0' ? false : undefined;
   if (wanted === undefined || more.length > 0)
     throw new CnmError('bad_filter', `invalid filter 'dangling=${values.join(',')}': use true or false`);
-  return wanted === (!isPredefined(net.name) && controller.endpointsOfNetwork(net.id).length === 0);
+  return wanted;
 }
 
 /** Checks values that no network would ever be compared with. */
@@ -145,6 +149,8 @@ export function checkNetworkFilters(filters: Filters): void {
     if (value !== 'custom' && value !== 'builtin')
       throw new CnmError('bad_filter', `invalid filter: 'type'='${value}': use custom or builtin`);
   }
+  const dangling = filters.get('dangling');
+  if (dangling !== undefined) danglingValue(dangling);
 }
 
 export function sandboxMatches(filters: Filters, sandbox: SandboxRecord, networks: readonly NetworkRecord[]): boolean {

@@ -72,10 +72,15 @@ function containersOf(controller: NetworkController, net: NetworkRecord): NonNul
   );
 }
 
-/** Usage of the pools (I6), numbers saturated at 2^64 - 1. */
+/**
+ * The largest double below 2^64. Counts saturate here, not at 2^64 - 1: that is printed as 18446744073709552000, which Go
+ * clients refuse as too large for their uint64.
+ */
+const MOST = (1n << 64n) - 2048n;
+
+/** Usage of the pools (I6), numbers saturated. */
 export async function statusJson(controller: NetworkController, net: NetworkRecord): Promise<NetworkJson['Status']> {
-  const most = (1n << 64n) - 1n;
-  const number = (value: bigint): number => Number(value > most ? most : value);
+  const number = (value: bigint): number => Number(value > MOST ? MOST : value);
   const usages = await controller.usage(net.id);
   return {
     IPAM: {

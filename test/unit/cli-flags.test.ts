@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { UsageError } from '../../src/cli/client.ts';
+import { UsageError, filterQuery } from '../../src/cli/client.ts';
 import {
   type IpamFlags,
   collect,
@@ -148,6 +148,14 @@ describe('boolean flags', () => {
     [['--', '--ipv6=false'], ['--', '--ipv6=false'], []],
     [['--ipv6=false', '--', '--ipv6=x'], ['--', '--ipv6=x'], ['ipv6']],
     [['ipv6=false'], ['ipv6=false'], []],
+    // What belongs to the command that is started is not ours.
+    [['exec', 'box', 'cmd', '--ipv6=false'], ['exec', 'box', 'cmd', '--ipv6=false'], []],
+    [['run', '--ipv6=false', '-p', '80:80', 'cmd', '--internal=x'], ['run', '-p', '80:80', 'cmd', '--internal=x'], ['ipv6']],
+    [
+      ['--host', 'unix:///x', 'run', '--name', 'n', 'cmd', '--ipv6=0'],
+      ['--host', 'unix:///x', 'run', '--name', 'n', 'cmd', '--ipv6=0'],
+      [],
+    ],
   ])('%j becomes %j without %j', (args, rewritten, no) => {
     const seen = rewriteBooleans(args, flags);
     expect(seen.args).toEqual(rewritten);
@@ -188,4 +196,12 @@ describe('keyed values', () => {
     expect(collect('c', first)).toEqual(['a,b', 'c']);
     expect(first).toEqual(['a,b']);
   });
+});
+
+test('a filter of any name goes out as it was given', () => {
+  const query = filterQuery(['__proto__=x', 'label!=a=b', 'name=one', 'name=two']);
+  expect(JSON.parse(decodeURIComponent(query.slice('?filters='.length)))).toEqual(
+    JSON.parse('{"__proto__":["x"],"label!":["a=b"],"name":["one","two"]}'),
+  );
+  expect(query).toContain('__proto__');
 });

@@ -127,7 +127,7 @@ describe('templates', () => {
     ['{{(upper .Name}}', 'unclosed ('],
     ['{{upper .Name)}}', 'unexpected )'],
     ['{{.Name # x}}', 'unexpected "#'],
-    ['{{"\\x"}}', 'invalid string "\\x"'],
+    ['{{"\\x"}}', 'unknown escape \\x'],
     ['{{.Name "x"}}', "can't give argument to non-function"],
     ['{{.Name.Deeper}}', "can't evaluate field Deeper in string"],
     ['{{.Count.Deeper}}', "can't evaluate field Deeper in number"],

@@ -169,6 +169,10 @@ describe('network filters', () => {
     expect(() => checkNetworkFilters(new Map([['type', ['custom', 'builtin']]]))).not.toThrow();
   });
 
+  test.each([[['maybe']], [['true', 'false']], [[]]])('dangling=%j is refused also where no network gets that far', (values) => {
+    expectRefused(() => checkNetworkFilters(new Map([['dangling', values]])), "'dangling=");
+  });
+
   // As regular expressions several of these take longer than anyone waits; the limit of the test is what stops one.
   test.each([
     '(a+)+$',
