@@ -101,6 +101,7 @@ async function parts(
   const store = await openEmbeddedStore(join(options.stateDir, 'store'));
   cleanup.push(() => store.close());
   const firewall = await openFirewall({ backend: options.firewall ?? 'iptables', host, mark, log: env.log, lockFd: lock.fd });
+  cleanup.push(() => firewall.close());
   const reaper = createReaper(host, mark, env.log);
   cleanup.push(() => reaper.close());
   const keeper = await openKeeper({ runDir: options.runDir, entry: options.keeperEntry, log: env.log });

@@ -76,4 +76,6 @@ export interface Firewall {
   reload(): Promise<void>;
   /** Removes everything of this instance, and the shared user chain when it is empty and nobody else's jump needs it. */
   purge(): Promise<void>;
+  /** Lets go of what runs for it; the rules stay, and the next call takes it up again. */
+  close(): Promise<void>;
 }

@@ -31,4 +31,5 @@ const withoutRules: Firewall = {
   closeForward: nothing,
   reload: nothing,
   purge: nothing,
+  close: nothing,
 };

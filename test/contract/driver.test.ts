@@ -1,3 +1,4 @@
+import { onTestFinished } from 'vitest';
 import { createBridgeDriver } from '../../drivers/bridge/driver.ts';
 import { createHostDriver } from '../../drivers/host/driver.ts';
 import { createNullDriver } from '../../drivers/null/driver.ts';
@@ -43,6 +44,7 @@ async function stageOf(
   const mark = markOf(newInstanceId());
   const reaper = createReaper(at.host, mark, silentLogger);
   const firewall = await openFirewall({ backend: 'iptables', host: at.host, mark, log: silentLogger });
+  onTestFinished(() => firewall.close());
   await firewall.sync([]);
   const driver = make({ host: at.host, firewall, mark, reaper, env: { log: silentLogger, now: Date.now } });
   let places = 0;

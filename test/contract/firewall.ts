@@ -1,6 +1,6 @@
 /** What every Firewall owes its callers, shown with real packets. Needs root. */
 
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { codeOf, type Address } from '../../src/base/index.ts';
 import type { Firewall } from '../../src/firewall/index.ts';
 import type { Mark, Netns } from '../../src/kernel/index.ts';
@@ -49,10 +49,16 @@ const FAMILIES = [
   },
 ] as const;
 
+async function opened(manifest: FirewallManifest, lab: Lab, tag: string): Promise<Firewall> {
+  const firewall = await manifest.open(lab.host.host, markOf(tag));
+  onTestFinished(() => firewall.close());
+  return firewall;
+}
+
 export function firewallContract(name: string, manifest: FirewallManifest): void {
   const start: Start = async () => {
     const lab = await makeLab();
-    return { lab, firewall: await manifest.open(lab.host.host, markOf('c0ffee00')) };
+    return { lab, firewall: await opened(manifest, lab, 'c0ffee00') };
   };
   describe(`firewall contract: ${name}`, () => {
     for (const at of FAMILIES) publishing(at, start);
@@ -287,7 +293,7 @@ function desiredState(start: Start, manifest: FirewallManifest): void {
   test('a start makes the rules exactly what is wished, whatever a predecessor left', async () => {
     const { lab, firewall } = await start();
     await firewall.apply([network('a'), network('b', { internal: true }), publish('a', 8080)]);
-    const successor = await manifest.open(lab.host.host, markOf('c0ffee00'));
+    const successor = await opened(manifest, lab, 'c0ffee00');
     await successor.sync([network('a'), network('b'), publish('c', 8081)]);
     expect([await ask(lab.client, '192.0.2.1', 8080), await ask(lab.client, '192.0.2.1', 8081)]).toEqual([
       'refused',
@@ -328,7 +334,7 @@ function desiredState(start: Start, manifest: FirewallManifest): void {
 
   test('two instances work side by side, and one can go without the other', async () => {
     const { lab, firewall } = await start();
-    const second = await manifest.open(lab.host.host, markOf('c0ffee01'));
+    const second = await opened(manifest, lab, 'c0ffee01');
     await Promise.all([firewall.sync([network('a'), publish('a', 8080)]), second.sync([network('b'), publish('b', 8081)])]);
     const answers = async (): Promise<string[]> => Promise.all([8080, 8081].map((port) => ask(lab.client, '192.0.2.1', port)));
     expect(await answers()).toEqual(['a 192.0.2.2', 'b 192.0.2.2']);

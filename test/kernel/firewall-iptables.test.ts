@@ -1,6 +1,16 @@
-import { chmodSync, closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { codeOf, messageOf, silentLogger, type Address } from '../../src/base/index.ts';
 import { openFirewall, type Firewall } from '../../src/firewall/index.ts';
 import { ask, makeLab, markOf, network, probe, publish, withdraw } from './firewall-lab.ts';
@@ -10,14 +20,17 @@ const PATH = process.env['PATH'];
 afterEach(() => void (process.env['PATH'] = PATH));
 
 const TAG = 'c0ffee00';
-const open = (at: TestHost, tag = TAG, lockFd?: number): Promise<Firewall> =>
-  openFirewall({
+async function open(at: TestHost, tag = TAG, lockFd?: number): Promise<Firewall> {
+  const firewall = await openFirewall({
     backend: 'iptables',
     host: at.host,
     mark: markOf(tag),
     log: silentLogger,
     ...(lockFd === undefined ? {} : { lockFd }),
   });
+  onTestFinished(() => firewall.close());
+  return firewall;
+}
 
 const oneHost = async (): Promise<TestHost> => hostAt(await testHosts(1), 0);
 
@@ -32,6 +45,21 @@ async function saved(at: TestHost, family: 4 | 6 = 4): Promise<string[]> {
 
 const forward = async (at: TestHost): Promise<string[]> => (await saved(at)).filter((line) => line.startsWith('-A FORWARD'));
 const iptables = (at: TestHost, ...args: string[]): Promise<unknown> => at.exec('iptables', args);
+
+/** Pids of the running iptables-restore of both families in the host's namespace. */
+function restorersIn(at: TestHost): number[] {
+  const inode = statSync(at.path).ino;
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const isHere = pid > 0 && statSync(`/proc/${pid}/ns/net`).ino === inode;
+        return isHere && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('tables-restore\0--noflush');
+      } catch {
+        return false;
+      }
+    });
+}
 
 /** Puts programs of our own before the real ones: they log each call, and fail once when told to. */
 function watchTools(): { readonly calls: () => string[]; readonly failNext: (tool: string) => void } {
@@ -213,21 +241,63 @@ describe('what is in the kernel', () => {
 });
 
 describe('the tool', () => {
-  test('is not started when nothing changes, and once a family when something does', async () => {
+  test('is started once a family, and takes change after change', async () => {
     const tools = watchTools();
-    const firewall = await open(await oneHost());
+    const host = await oneHost();
+    const firewall = await open(host);
     await firewall.sync([network('a')]);
-    const started = tools.calls().length;
     await firewall.apply([network('a'), { owner: 'e'.repeat(64), intent: { kind: 'ports', bridge: 'bra', rules: [] } }]);
-    expect(tools.calls().length).toBe(started);
-    await firewall.apply([publish('a', 8080), publish('c', 8081)]);
+    for (let round = 0; round < 3; round++) {
+      await firewall.apply([publish('a', 8080), publish('c', 8081)]);
+      expect((await saved(host)).join('\n')).toContain('--dport 8081');
+      await firewall.apply([withdraw(publish('a', 0)), withdraw(publish('c', 0))]);
+      expect((await saved(host)).join('\n')).not.toContain('--dport');
+    }
     expect(
       tools
         .calls()
-        .slice(started)
         .map((line) => line.split(' ')[0])
         .sort(),
     ).toEqual(['ip6tables-restore', 'iptables-restore']);
+  });
+
+  test('is started anew after it refused a change, after it was killed, and after it was let go', async () => {
+    const tools = watchTools();
+    const host = await oneHost();
+    const firewall = await open(host);
+    await firewall.sync([network('a')]);
+    const bad = network('b', { v4: { snatTo: '2001:db8::9' as Address } });
+    await firewall.apply([publish('a', 8080)]);
+    const failure = await firewall.apply([bad]).catch((error: unknown) => error);
+    expect(messageOf(failure)).toMatch(/^iptables-restore failed: .*SNAT --to-source 2001:db8::9\)$/s);
+    await firewall.apply([publish('c', 8081)]);
+    const pids = restorersIn(host);
+    expect(pids).toHaveLength(2);
+    for (const pid of pids) process.kill(pid, 'SIGKILL');
+    await firewall.apply([withdraw(publish('a', 0))]);
+    await firewall.close();
+    await firewall.apply([withdraw(publish('c', 0)), publish('a', 8082)]);
+    const rules = (await saved(host)).join('\n');
+    expect([rules.includes('--dport 8081'), rules.includes('--dport 8082')]).toEqual([false, true]);
+    expect(tools.calls().length).toBeGreaterThanOrEqual(8);
+  });
+
+  test('is started for each change where stdbuf is missing', async () => {
+    const tools = watchTools();
+    const host = await oneHost();
+    const folder = testFolder();
+    for (const name of ['iptables-restore', 'ip6tables-restore']) {
+      symlinkSync(join((process.env['PATH'] ?? '').split(':')[0] ?? '', name), join(folder, name));
+    }
+    for (const name of ['sh', 'readlink', 'rm', 'echo']) symlinkSync(`/bin/${name}`, join(folder, name));
+    process.env['PATH'] = folder;
+    const firewall = await open(host);
+    await firewall.sync([network('a')]);
+    await firewall.apply([publish('a', 8080)]);
+    await firewall.apply([withdraw(publish('a', 0))]);
+    process.env['PATH'] = PATH;
+    expect((await saved(host)).join('\n')).not.toContain('--dport');
+    expect(tools.calls().length).toBeGreaterThanOrEqual(4);
   });
 
   test("inherits the daemon's lock", async () => {

@@ -72,6 +72,7 @@ export class House {
     const reaper = createReaper(host.host, mark, env.log);
     afterTest(() => reaper.close());
     const firewall = await openFirewall({ backend: 'iptables', host: host.host, mark, log: env.log });
+    afterTest(() => firewall.close());
     const house = new House(host, outside, runDir, { host: host.host, firewall, mark, reaper, env, keeper });
     await house.start(options);
     afterTest(() => house.#close());

@@ -12,7 +12,8 @@ import { TABLES, chainNames, type ChainNames, type TableName } from './names.ts'
 import { compilePorts } from './ports.ts';
 import { needsJumps, parseSaved, removalLines, surround } from './saved.ts';
 import { editText, wholeText } from './text.ts';
-import { restoreRules, saveRules, type ToolOptions } from './tool.ts';
+import { Restorer } from './restorer.ts';
+import { saveRules, type ToolOptions } from './tool.ts';
 
 export interface IptablesOptions extends ToolOptions {
   readonly host: Netns;
@@ -39,6 +40,7 @@ class IptablesFirewall implements Firewall {
   readonly #options: IptablesOptions;
   readonly #names: ChainNames;
   readonly #lock = new KeyedLock();
+  readonly #restorers: Readonly<Record<IpFamily, Restorer>>;
   #books: Readonly<Record<IpFamily, Book>>;
   /** False until our chains have been written as a whole. */
   #isLaid = false;
@@ -46,6 +48,7 @@ class IptablesFirewall implements Firewall {
   constructor(options: IptablesOptions) {
     this.#options = options;
     this.#names = chainNames(options.mark.tag);
+    this.#restorers = { 4: new Restorer(options, 4), 6: new Restorer(options, 6) };
     this.#books = this.#emptyBooks();
   }
 
@@ -80,6 +83,12 @@ class IptablesFirewall implements Firewall {
       for (const family of FAMILIES) await this.#purge(family);
       this.#books = this.#emptyBooks();
       this.#isLaid = false;
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#alone(async () => {
+      await Promise.all(FAMILIES.map((family) => this.#restorers[family].close()));
     });
   }
 
@@ -130,7 +139,7 @@ class IptablesFirewall implements Firewall {
   }
 
   async #restore(family: IpFamily, text: string): Promise<void> {
-    if (text !== '') await restoreRules(this.#options, family, text);
+    if (text !== '') await this.#restorers[family].restore(text);
   }
 
   #inverse(changes: Changes): Changes {
@@ -185,7 +194,7 @@ class IptablesFirewall implements Firewall {
       if (attempt > 0 && areJumpsRight && lastError === undefined) return;
       const text = wholeText(whole, (table) => surround(table, saved.get(table), new Set(whole.get(table)?.keys()), this.#names));
       try {
-        await restoreRules(this.#options, family, text);
+        await this.#restorers[family].restore(text);
         lastError = undefined;
       } catch (error) {
         // Another instance may have laid the administrator's chain, or moved a jump, since we looked.

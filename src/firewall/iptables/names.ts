@@ -29,6 +29,16 @@ export interface ChainNames {
   readonly raw: string;
   /** Host ports that are bound to a loopback address. */
   readonly loopback: string;
+  /** Accepts what answers. Like the four below laid once; networks only jump to it, see compileBase. */
+  readonly answers: string;
+  /** Drops what came under the endpoint's own address instead of through a host port. */
+  readonly direct: string;
+  /** Masquerades all. */
+  readonly masquerade: string;
+  /** Masquerades what came through a host port. */
+  readonly hairpin: string;
+  /** Masquerades what the host itself sends. */
+  readonly local: string;
   /** Whether a chain is of this instance. */
   isOurs(chain: string): boolean;
   /** Addresses of one bridge, which only its own link may deliver to. */
@@ -53,6 +63,11 @@ export function chainNames(tag: string): ChainNames {
     snat: `${base}-SNAT`,
     raw: `${base}-RAW`,
     loopback: `${base}-LO`,
+    answers: `${base}-EST`,
+    direct: `${base}-DIR`,
+    masquerade: `${base}-MASQ`,
+    hairpin: `${base}-HAIR`,
+    local: `${base}-HOST`,
     isOurs: (chain) => chain === base || chain.startsWith(`${base}-`) || new RegExp(`^PB[DENPR]-${tag}-`).test(chain),
     closed: (link) => `PBR-${tag}-${linkText(link)}`,
     bridge: (link) => `PBN-${tag}-${linkText(link)}`,
