@@ -1,10 +1,20 @@
 /** The bridge driver: one Linux bridge a network, one veth pair an endpoint. Only the contract; the work is beside this file. */
 
-import { CnmError, type Json, type NetworkId, type Prefix, prefixesOverlap, randomMac, undoable } from '../../src/base/index.ts';
+import {
+  CnmError,
+  type Json,
+  type NetworkId,
+  type Prefix,
+  prefixAddress,
+  prefixesOverlap,
+  randomMac,
+  undoable,
+} from '../../src/base/index.ts';
 import type { Driver, DriverEndpoint, DriverNetwork, DriverParts, JoinPlace, JoinResult } from '../../src/driver/index.ts';
 import { parseEndpointSysctls } from '../shared/endpoint-sysctls.ts';
 import { Announcer } from './announcer.ts';
 import { hostLinkName, plug, unplug } from './endpoint.ts';
+import { FlowKeeper } from './flows.ts';
 import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, removeBridge } from './network.ts';
 import { type BridgeOptions, checkSubnets, containerGateway, parseBridgeOptions } from './options.ts';
 import { program } from './publish.ts';
@@ -21,6 +31,7 @@ interface Known {
 export function createBridgeDriver(parts: DriverParts): Driver {
   const known = new Map<NetworkId, Known>();
   const announcer = new Announcer(parts);
+  const flows = new FlowKeeper(parts);
 
   const remember = (net: DriverNetwork, options: BridgeOptions, index?: number): void => {
     const subnets = [...net.v4, ...net.v6].map((pool) => pool.prefix);
@@ -78,6 +89,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
   async function join(net: DriverNetwork, ep: DriverEndpoint, at: JoinPlace): Promise<JoinResult> {
     const options = parseBridgeOptions(net);
     parseEndpointSysctls(ep.options, at.ifname);
+    await flows.settled([ep.iface.v4, ep.iface.v6].filter((p) => p !== undefined).map(prefixAddress));
     const index = await bridgeIndex(net, options);
     const state = await plug(parts, index, ep, options, at).catch(async (error: unknown) => {
       throw await lostBridge(net, options, index, error);
@@ -119,7 +131,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     },
     external: {
       programExternalConnectivity: (_ctx, net, ep, roles, ports) =>
-        program(parts, net, ep, parseBridgeOptions(net), roles, ports),
+        program(parts, flows, net, ep, parseBridgeOptions(net), roles, ports),
     },
     restorer: {
       async restore(_ctx, desired) {

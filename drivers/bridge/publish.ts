@@ -3,8 +3,9 @@
 import { type Address, type Json, familyOf, prefixAddress } from '../../src/base/index.ts';
 import type { DriverEndpoint, DriverNetwork, DriverParts, GatewayRoles, HeldPort, PortBinding } from '../../src/driver/index.ts';
 import type { PortsIntent } from '../../src/firewall/index.ts';
-import { deleteFlows } from '../../src/kernel/index.ts';
+import type { ConntrackMatch } from '../../src/kernel/index.ts';
 import { describeNat } from '../../src/portmap/index.ts';
+import type { FlowKeeper } from './flows.ts';
 import type { BridgeOptions } from './options.ts';
 
 /** The endpoint's wish of the packet filter and how it is reported; no rules: nothing is published through it. */
@@ -28,6 +29,7 @@ export function portsOf(
 
 export async function program(
   parts: DriverParts,
+  flows: FlowKeeper,
   net: DriverNetwork,
   ep: DriverEndpoint,
   options: BridgeOptions,
@@ -35,30 +37,36 @@ export async function program(
   ports: readonly HeldPort[],
 ): Promise<{ bindings: readonly PortBinding[]; state: Json }> {
   const { intent, bindings } = portsOf(net, ep, options, roles, ports);
+  const { v4, v6 } = ep.iface;
+  // Who had the address before may have had flows.
+  await flows.settled([v4, v6].filter((p) => p !== undefined).map(prefixAddress));
   await parts.firewall.apply([{ owner: ep.id, intent }]);
-  await forgetFlows(parts, ep, ports);
+  const families = new Set((intent?.rules ?? []).map((rule) => familyOf(rule.address)));
+  void flows.forget(
+    [v4, v6]
+      .filter((p) => p !== undefined)
+      .map(prefixAddress)
+      .filter((address) => !families.has(familyOf(address)))
+      .map((address) => ({ family: familyOf(address), address })),
+  );
+  // A client that has asked the host port already goes on with its untranslated flow; its next packet must not.
+  if (intent !== null) await flows.forget(udpFlows(ports));
   return { bindings, state: ep.state };
 }
 
-/** Flows that were translated by the old rules would go on by them, UDP for as long as it talks (spec 04 P3). */
-async function forgetFlows(parts: DriverParts, ep: DriverEndpoint, ports: readonly HeldPort[]): Promise<void> {
-  const addresses = [ep.iface.v4, ep.iface.v6].filter((p) => p !== undefined).map(prefixAddress);
-  await Promise.all(addresses.map((address) => deleteFlows(parts.host, { family: familyOf(address), address })));
-  const seen = new Set<string>();
+function udpFlows(ports: readonly HeldPort[]): ConntrackMatch[] {
+  const found = new Map<string, ConntrackMatch>();
   for (const { hold } of ports) {
     if (hold.protocol !== 'udp') continue;
-    for (const hostAddress of hold.addresses) {
-      const key = `${familyOf(hostAddress)} ${hold.port}`;
-      if (seen.has(key)) continue;
-      seen.add(key);
-      await deleteFlows(parts.host, flowMatch(hostAddress, hold.port));
-    }
+    for (const hostAddress of hold.addresses)
+      found.set(`${familyOf(hostAddress)} ${hold.port}`, flowMatch(hostAddress, hold.port));
   }
+  return [...found.values()];
 }
 
-const flowMatch = (hostAddress: Address, port: number) => ({
+const flowMatch = (hostAddress: Address, port: number): ConntrackMatch => ({
   family: familyOf(hostAddress),
-  protocol: 'udp' as const,
+  protocol: 'udp',
   originalDestinationPort: port,
   ...(hostAddress === '0.0.0.0' || hostAddress === '::' ? {} : { originalDestination: hostAddress }),
 });

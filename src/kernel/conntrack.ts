@@ -1,12 +1,13 @@
 /** Deletion of tracked flows over ctnetlink (linux/netfilter/nfnetlink_conntrack.h), without a process. */
 
 import { setImmediate as nextTick } from 'node:timers/promises';
-import { addressBytes, CnmError, errnoOf, KernelError, type Address } from '../base/index.ts';
+import { addressBytes, CnmError, errnoOf, KernelError, type Address, type IpFamily } from '../base/index.ts';
 import { Attributes, attribute, nest } from './attributes.ts';
 import type { ConntrackMatch, Netns } from './contract.ts';
 import type { Message } from './messages.ts';
 import { NETLINK_NETFILTER, NetlinkSocket } from './netlink.ts';
 import { familyNumber } from './route.ts';
+import { offThread } from './turnstile.ts';
 
 const NFNL_SUBSYS_CTNETLINK = 1;
 const GET = (NFNL_SUBSYS_CTNETLINK << 8) | 1;
@@ -26,12 +27,15 @@ const NO_CONNTRACK = ['EINVAL', 'EOPNOTSUPP', 'EPROTONOSUPPORT', 'EAFNOSUPPORT',
 /** struct nfgenmsg */
 const generic = (family: number): Buffer => Buffer.from([family, 0, 0, 0]);
 
+const NONE = Buffer.alloc(0);
+
 type Predicate = (flow: Attributes) => boolean;
+
+const octets = (address: Address | undefined): Buffer | undefined =>
+  address === undefined ? undefined : Buffer.from(addressBytes(address));
 
 /** Compares octets, since a busy host has hundreds of thousands of flows to look at. */
 function predicate(match: ConntrackMatch): Predicate {
-  const octets = (address: Address | undefined): Buffer | undefined =>
-    address === undefined ? undefined : Buffer.from(addressBytes(address));
   const address = octets(match.address);
   const destination = octets(match.originalDestination);
   const { protocol, originalDestinationPort: port } = match;
@@ -54,6 +58,29 @@ function predicate(match: ConntrackMatch): Predicate {
   };
 }
 
+const isAddressOnly = (match: ConntrackMatch): boolean =>
+  match.address !== undefined &&
+  match.protocol === undefined &&
+  match.originalDestination === undefined &&
+  match.originalDestinationPort === undefined;
+
+/** True for a flow that any of the matches means. Many by address alone cost no more than one. */
+function anyOf(matches: readonly ConntrackMatch[], family: IpFamily): Predicate {
+  const key = (bytes: Buffer): string => bytes.toString('latin1');
+  const addresses = new Set(matches.filter(isAddressOnly).map(({ address }) => key(octets(address) ?? NONE)));
+  const predicates = matches.filter((match) => !isAddressOnly(match)).map(predicate);
+  const ip = CTA_IP[family];
+  const has = (bytes: Buffer | undefined): boolean => bytes !== undefined && addresses.has(key(bytes));
+  return (flow) => {
+    if (addresses.size > 0) {
+      const from = flow.nested(CTA.original).nested(CTA_TUPLE.ip);
+      if (has(from.bytes(ip.source)) || has(from.bytes(ip.destination))) return true;
+      if (has(flow.nested(CTA.reply).nested(CTA_TUPLE.ip).bytes(ip.source))) return true;
+    }
+    return predicates.some((isWanted) => isWanted(flow));
+  };
+}
+
 /** Names exactly this flow: its id guards against a new flow between the same ends. */
 function deletion(flow: Attributes, family: number): Message | undefined {
   const original = flow.bytes(CTA.original);
@@ -69,13 +96,13 @@ function deletion(flow: Attributes, family: number): Message | undefined {
   return { type: DELETE, body: Buffer.concat(body) };
 }
 
-async function find(socket: NetlinkSocket, match: ConntrackMatch): Promise<Message[]> {
-  const family = familyNumber(match.family);
-  const isWanted = predicate(match);
+async function find(socket: NetlinkSocket, matches: readonly ConntrackMatch[], family: IpFamily): Promise<Message[]> {
+  const number = familyNumber(family);
+  const isWanted = anyOf(matches, family);
   try {
-    return await socket.dumpInTurns({ type: GET, body: generic(family) }, 'flows', (body) => {
+    return await socket.dumpInTurns({ type: GET, body: generic(number) }, 'flows', (body) => {
       const flow = new Attributes(body, NFGENMSG_SIZE);
-      return isWanted(flow) ? deletion(flow, family) : undefined;
+      return isWanted(flow) ? deletion(flow, number) : undefined;
     });
   } catch (error) {
     if (NO_CONNTRACK.includes(errnoOf(error) ?? '')) return [];
@@ -84,14 +111,25 @@ async function find(socket: NetlinkSocket, match: ConntrackMatch): Promise<Messa
 }
 
 /**
- * Deletes the flows that match every given field, and answers how many went. Repeatable; 0 where the kernel tracks no
- * connections. Gives way to the event loop while the table is long. Throws internal for a match that is all flows.
+ * Deletes the flows that any of the matches means, all its given fields together, and answers how many went. Repeatable; 0
+ * where the kernel tracks no connections. The kernel walks its whole table, of all namespaces, once a family: 10 ms and more,
+ * off this thread. Throws internal for a match that is all flows.
  */
-export async function deleteFlows(netns: Netns, match: ConntrackMatch): Promise<number> {
-  const { address, originalDestination, originalDestinationPort } = match;
-  if (address === undefined && originalDestination === undefined && originalDestinationPort === undefined) {
-    throw new CnmError('internal', 'deleting every flow of a host is never meant');
+export async function deleteFlows(netns: Netns, matches: readonly ConntrackMatch[]): Promise<number> {
+  for (const { address, originalDestination, originalDestinationPort } of matches) {
+    if (address === undefined && originalDestination === undefined && originalDestinationPort === undefined) {
+      throw new CnmError('internal', 'deleting every flow of a host is never meant');
+    }
   }
+  let deleted = 0;
+  for (const family of [4, 6] as const) {
+    const mine = matches.filter((match) => match.family === family);
+    if (mine.length > 0) deleted += await offThread.pass(() => deleteFamily(netns, mine, family));
+  }
+  return deleted;
+}
+
+async function deleteFamily(netns: Netns, matches: readonly ConntrackMatch[], family: IpFamily): Promise<number> {
   let socket: NetlinkSocket;
   try {
     socket = NetlinkSocket.open(netns, NETLINK_NETFILTER);
@@ -101,13 +139,12 @@ export async function deleteFlows(netns: Netns, match: ConntrackMatch): Promise<
   }
   try {
     let deleted = 0;
-    for (const [i, message] of (await find(socket, match)).entries()) {
+    for (const [i, message] of (await find(socket, matches, family)).entries()) {
       if (i % DELETIONS_A_TURN === DELETIONS_A_TURN - 1) await nextTick();
       const refused = socket.execute([message]);
       if (refused === undefined) deleted++;
       // Otherwise gone by itself meanwhile.
-      else if (refused.errno !== 'ENOENT')
-        throw new KernelError('delete flow', `IPv${match.family}`, refused.errno, refused.text);
+      else if (refused.errno !== 'ENOENT') throw new KernelError('delete flow', `IPv${family}`, refused.errno, refused.text);
     }
     return deleted;
   } finally {

@@ -89,16 +89,20 @@ function openSocket(netns: Netns, protocol: number): number {
 export class NetlinkSocket implements Disposable {
   readonly #channel: Channel;
   readonly #fd: number;
+  readonly #close: (fd: number) => void;
   #sequence = 0;
 
-  constructor(channel: Channel, fd = -1) {
+  constructor(channel: Channel, fd = -1, close: (fd: number) => void = libc.close) {
     this.#channel = channel;
     this.#fd = fd;
+    this.#close = close;
   }
 
   static open(netns: Netns, protocol: number): NetlinkSocket {
     const fd = openSocket(netns, protocol);
-    return new NetlinkSocket(new SocketChannel(fd), fd);
+    // The kernel holds the close of an nfnetlink socket until what was deleted through nf_tables, by whomever, is out of use.
+    const close = protocol === NETLINK_NETFILTER ? libc.closeOffThread : libc.close;
+    return new NetlinkSocket(new SocketChannel(fd), fd, close);
   }
 
   /** Sends messages as one; answers the first refusal. Stops after the hundred that held it. */
@@ -162,7 +166,9 @@ export class NetlinkSocket implements Disposable {
    */
   dump<T>(message: Message, what: string, parse: Parse<T>): T[] {
     for (let tries = 0; tries < MAX_DUMP_TRIES; tries++) {
-      const steps = this.#dumping(message, what, parse);
+      const sequence = this.#claim(1);
+      this.#channel.send(frame([message], NLM_F_DUMP, sequence));
+      const steps = this.#listed(sequence, what, parse);
       for (let step = steps.next(); ; step = steps.next()) {
         if (step.done !== true) continue;
         if (step.value === undefined) break;
@@ -172,10 +178,15 @@ export class NetlinkSocket implements Disposable {
     throw tooBusy(what);
   }
 
-  /** As dump, for long lists: lets the event loop turn now and then. Nothing else may use the socket meanwhile. */
+  /**
+   * As dump, for long lists: the kernel begins on a pool thread, and the event loop turns now and then. Nothing else may use
+   * the socket meanwhile.
+   */
   async dumpInTurns<T>(message: Message, what: string, parse: Parse<T>): Promise<T[]> {
     for (let tries = 0; tries < MAX_DUMP_TRIES; tries++) {
-      const steps = this.#dumping(message, what, parse);
+      const sequence = this.#claim(1);
+      await libc.sendOffThread(this.#fd, frame([message], NLM_F_DUMP, sequence));
+      const steps = this.#listed(sequence, what, parse);
       for (let count = 1; ; count++) {
         const step = steps.next();
         if (step.done !== true) {
@@ -190,7 +201,7 @@ export class NetlinkSocket implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (this.#fd >= 0) libc.close(this.#fd);
+    if (this.#fd >= 0) this.#close(this.#fd);
   }
 
   #claim(count: number): number {
@@ -236,10 +247,8 @@ export class NetlinkSocket implements Disposable {
     return refused ?? { at: count - missing, errno: 'ENOMSG', text: 'the kernel acknowledged too little' };
   }
 
-  /** One dump, a datagram a step; undefined when it was interrupted. */
-  *#dumping<T>(message: Message, what: string, parse: Parse<T>): Generator<void, T[] | undefined> {
-    const sequence = this.#claim(1);
-    this.#channel.send(frame([message], NLM_F_DUMP, sequence));
+  /** The answer to one dump, a datagram a step; undefined when it was interrupted. */
+  *#listed<T>(sequence: number, what: string, parse: Parse<T>): Generator<void, T[] | undefined> {
     const found: T[] = [];
     let interrupted = false;
     let ended = false;

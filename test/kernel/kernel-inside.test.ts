@@ -13,6 +13,7 @@ import {
   readSysctl,
   removeResolverRedirect,
   writeSysctl,
+  type ConntrackMatch,
   type Netns,
 } from '../../src/kernel/index.ts';
 import { hostAt, testHosts, type TestHost } from './support.ts';
@@ -137,12 +138,12 @@ describe('tracked flows', () => {
   test('are deleted by the address they were translated to, others stay', async () => {
     const a = await translated();
     expect((await flows(a)).sort()).toEqual(['5353', '99']);
-    expect(await deleteFlows(a.host, { family: 4, address: parseAddress('10.7.0.2') })).toBe(1);
+    expect(await deleteFlows(a.host, [{ family: 4, address: parseAddress('10.7.0.2') }])).toBe(1);
     expect(await flows(a)).toEqual(['99']);
-    expect(await deleteFlows(a.host, { family: 4, address: parseAddress('10.7.0.2') })).toBe(0);
+    expect(await deleteFlows(a.host, [{ family: 4, address: parseAddress('10.7.0.2') }])).toBe(0);
   });
 
-  test.each<[string, Partial<Parameters<typeof deleteFlows>[1]>, string[]]>([
+  test.each<[string, Partial<ConntrackMatch>, string[]]>([
     ['original source', { address: parseAddress('10.7.0.1') }, []],
     ['original destination', { address: external }, []],
     ['port and protocol', { protocol: 'udp', originalDestinationPort: 99 }, ['5353']],
@@ -151,7 +152,7 @@ describe('tracked flows', () => {
     ['another destination', { originalDestination: parseAddress('192.0.2.9'), originalDestinationPort: 5353 }, ['5353', '99']],
   ])('by %s', async (_, match, left) => {
     const a = await translated();
-    await deleteFlows(a.host, { family: 4, ...match });
+    await deleteFlows(a.host, [{ family: 4, ...match }]);
     expect((await flows(a)).sort()).toEqual(left);
   });
 
@@ -161,9 +162,9 @@ describe('tracked flows', () => {
       input: `table ip6 t { chain o { type nat hook output priority -100; udp dport 5353 dnat to [fd07::2]:53; }; }`,
     });
     await a.exec('bash', ['-c', 'echo x > /dev/udp/fd07::2/99']);
-    expect(await deleteFlows(a.host, { family: 6, address: parseAddress('fd07::7') })).toBe(0);
-    expect(await deleteFlows(a.host, { family: 6, address: parseAddress('fd07::2') })).toBe(1);
-    await expect(deleteFlows(a.host, { family: 4 })).rejects.toMatchObject({ code: 'internal' });
+    expect(await deleteFlows(a.host, [{ family: 6, address: parseAddress('fd07::7') }])).toBe(0);
+    expect(await deleteFlows(a.host, [{ family: 6, address: parseAddress('fd07::2') }])).toBe(1);
+    await expect(deleteFlows(a.host, [{ family: 4 }])).rejects.toMatchObject({ code: 'internal' });
   });
 });
 
