@@ -68,6 +68,9 @@ export async function openHouse(options: ComposeOptions): Promise<House> {
   }
 }
 
+/** A round costs some milliseconds with hundreds of endpoints. */
+const MEND_EVERY_MS = 5000;
+
 /** One daemon a state directory and a run directory. Children that change the firewall inherit the state lock. */
 function lockFolders({ stateDir, runDir }: ComposeOptions): FileLock {
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
@@ -125,6 +128,7 @@ async function parts(
     mark,
     reaper,
     runDir: options.runDir,
+    mendEveryMs: MEND_EVERY_MS,
     env,
     dns: options.dns ?? [],
     defaultBridge: options.bridge ?? { kind: 'auto' },

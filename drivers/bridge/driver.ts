@@ -18,7 +18,7 @@ import { FlowKeeper } from './flows.ts';
 import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, removeBridge } from './network.ts';
 import { type BridgeOptions, checkSubnets, containerGateway, parseBridgeOptions } from './options.ts';
 import { program } from './publish.ts';
-import { restoreNetwork } from './restore.ts';
+import { linksOf, observeNetworks, restoreNetwork } from './restore.ts';
 
 interface Known {
   readonly name: string;
@@ -82,7 +82,8 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     const link = await parts.host.rtnl().link.find({ name: options.bridge });
     if (link?.index === index) return error;
     remember(net, options, link?.index);
-    const what = link === undefined ? 'is gone: a restart of the daemon makes it again' : 'is another one now: try again';
+    const what =
+      link === undefined ? 'is gone: the daemon makes it again within seconds; then try again' : 'is another one now: try again';
     return new CnmError('syscall_failed', `bridge ${options.bridge} of network ${net.name} ${what}`, { cause: error });
   }
 
@@ -134,6 +135,8 @@ export function createBridgeDriver(parts: DriverParts): Driver {
         program(parts, flows, net, ep, parseBridgeOptions(net), roles, ports),
     },
     restorer: {
+      linksOf,
+      observe: (desired) => observeNetworks(parts, desired),
       async restore(_ctx, desired) {
         const reports = [];
         for (const wish of desired) {

@@ -68,7 +68,9 @@ export async function ensureBridge(
     ]);
     await forwarding(parts, net);
     const mtu = options.mtu !== undefined && options.mtu !== link.mtu ? { mtu: options.mtu } : {};
-    await rtnl.batch([{ op: 'link.set', at: { index: link.index }, change: { up: true, ...mtu } }]);
+    // Another bridge may stand where ours was; the endpoints' neighbour entries have the MAC that the gateway had.
+    const address = created && link.mac !== mac ? { mac } : {};
+    await rtnl.batch([{ op: 'link.set', at: { index: link.index }, change: { up: true, ...mtu, ...address } }]);
     return { state: { bridge: options.bridge, created, mac, ...(adoption && { adoption }) }, index: link.index };
   });
 }

@@ -1,11 +1,11 @@
-/** Start: the kernel is made to match the records, add before remove (design: one report a network, never a throw). */
+/** Start, and later when somebody disturbed us: the kernel is made to match the records, add before remove (design: one report a network, never a throw). */
 
-import { type Json, messageOf } from '../../src/base/index.ts';
+import { type Json, type NetworkId, messageOf } from '../../src/base/index.ts';
 import type { FirewallChange } from '../../src/firewall/index.ts';
 import type { DriverEndpoint, DriverParts, JoinPlace, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
 import type { Link } from '../../src/kernel/index.ts';
 import { addressesInside, hostLinkName, hostSide, plug, unplug } from './endpoint.ts';
-import { type BridgeState, bridgeIntent, ensureBridge } from './network.ts';
+import { type BridgeState, bridgeAddresses, bridgeIntent, ensureBridge } from './network.ts';
 import { parseBridgeOptions } from './options.ts';
 import { portsOf } from './publish.ts';
 
@@ -15,8 +15,7 @@ export async function restoreNetwork(
 ): Promise<{ report: RestoreReport; index?: number }> {
   const { net, endpoints } = wish;
   const known = net.state as unknown as BridgeState;
-  const links = [known.bridge, ...endpoints.map(({ ep }) => hostLinkName(ep))];
-  const base = { id: net.id, links, state: net.state };
+  const base = { id: net.id, state: net.state };
   try {
     const options = parseBridgeOptions(net);
     const { index, state } = await ensureBridge(parts, net, options, known);
@@ -36,6 +35,30 @@ export async function restoreNetwork(
   } catch (error) {
     return { report: { ...base, rules: [], problem: messageOf(error) } };
   }
+}
+
+/** Names of the bridge and of the endpoints' host sides. */
+export const linksOf = ({ net, endpoints }: RestoreNetwork): string[] => [
+  (net.state as unknown as BridgeState | null)?.bridge ?? parseBridgeOptions(net).bridge,
+  ...endpoints.map(({ ep }) => hostLinkName(ep)),
+];
+
+/** Networks whose bridge, its addresses or a port of it are not as wished; two lists of the kernel's for all together. */
+export async function observeNetworks(parts: DriverParts, desired: readonly RestoreNetwork[]): Promise<NetworkId[]> {
+  const rtnl = parts.host.rtnl();
+  const links = new Map((await rtnl.link.list()).map((link) => [link.name, link]));
+  const addresses = new Set((await rtnl.address.list()).map(({ link, prefix }) => `${link} ${prefix}`));
+  const isRight = ({ net, endpoints }: RestoreNetwork): boolean => {
+    const options = parseBridgeOptions(net);
+    const bridge = links.get(options.bridge);
+    if (bridge?.kind !== 'bridge' || !bridge.up) return false;
+    if (!bridgeAddresses(net, options).every((prefix) => addresses.has(`${bridge.index} ${prefix}`))) return false;
+    return endpoints.every(({ ep }) => {
+      const port = links.get(hostLinkName(ep));
+      return port !== undefined && port.master === bridge.index && port.up;
+    });
+  };
+  return desired.filter((wish) => !isRight(wish)).map(({ net }) => net.id);
 }
 
 /** Mends the pair, or makes it anew when one side is gone; answers what could not be mended. */

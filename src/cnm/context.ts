@@ -1,6 +1,6 @@
 /** What every use case works with, and the values that drivers are handed. */
 
-import { type Address, type Env, CnmError, KeyedLock } from '../base/index.ts';
+import { type Address, type Env, type NetworkId, CnmError, KeyedLock } from '../base/index.ts';
 import type { Ctx, Driver, DriverEndpoint, DriverNetwork, DriverRegistry, IpamRegistry } from '../driver/index.ts';
 import type { Firewall } from '../firewall/index.ts';
 import type { KeeperLink } from '../keeper/index.ts';
@@ -25,6 +25,8 @@ export interface ControllerParts {
   readonly reaper: Reaper;
   /** Holds `netns/` and `sandboxes/`. */
   readonly runDir: string;
+  /** Time between two looks for what others took from the kernel, milliseconds; 0: never. */
+  readonly mendEveryMs: number;
   readonly env: Env;
   /** Nameservers for every sandbox that names none; empty: the host's own. */
   readonly dns: readonly Address[];
@@ -41,6 +43,8 @@ export interface Cnm extends ControllerParts {
   readonly ports: PortAllocator;
   /** Keys: `name:…`, `sandbox:…`, `netns:…`, `network:…`; taken in that order. */
   readonly locks: KeyedLock;
+  /** Networks whose leases the start could not have again: only another start can mend them. */
+  readonly unleased: Set<NetworkId>;
   /** True from the first step of stopping: new work is refused. */
   closing: boolean;
 }

@@ -7,6 +7,7 @@ import type { Cnm, ControllerParts } from './context.ts';
 import { ensureDefaults } from './defaults.ts';
 import { connect, disconnect } from './endpoints.ts';
 import { type SandboxFiles, filesOf } from './files.ts';
+import { Mender } from './mend.ts';
 import { createNetwork, deleteNetwork } from './networks.ts';
 import { Processes } from './processes.ts';
 import { Pruner } from './prune.ts';
@@ -24,23 +25,26 @@ export class NetworkController implements AsyncDisposable {
   readonly #cnm: Cnm;
   readonly #processes: Processes;
   readonly #pruner: Pruner;
+  readonly #mender: Mender;
   readonly #running = new Set<Promise<unknown>>();
 
   private constructor(cnm: Cnm) {
     this.#cnm = cnm;
     this.#processes = new Processes(cnm);
     this.#pruner = new Pruner(cnm);
+    this.#mender = new Mender(cnm, cnm.mendEveryMs);
   }
 
   /** Opens on a store; the kernel matches the records, and the predefined networks exist, when it resolves. */
   static async open(parts: ControllerParts): Promise<NetworkController> {
     const state = await State.open(parts.store);
     const ports = new PortAllocator({ ...parts.hostPorts, nameOf: (id) => state.sandboxById(id)?.name });
-    const cnm: Cnm = { ...parts, state, ports, locks: new KeyedLock(), closing: false };
+    const cnm: Cnm = { ...parts, state, ports, locks: new KeyedLock(), unleased: new Set(), closing: false };
     const controller = new NetworkController(cnm);
     await reconcile(cnm);
     await ensureDefaults(cnm);
     for (const sandbox of cnm.state.sandboxes()) controller.#processes.watch(sandbox);
+    controller.#mender.start();
     return controller;
   }
 
@@ -143,6 +147,11 @@ export class NetworkController implements AsyncDisposable {
     return filesOf(this.#cnm, { id });
   }
 
+  /** Looks for what others took from the kernel, and puts it back; runs by itself every few seconds. */
+  async mend(): Promise<void> {
+    await this.#run(this.#mender.mend());
+  }
+
   driverNames(): string[] {
     return this.#cnm.drivers.names();
   }
@@ -155,6 +164,7 @@ export class NetworkController implements AsyncDisposable {
   async close(): Promise<void> {
     this.#cnm.closing = true;
     this.#processes.close();
+    this.#mender.stop();
     let timer: NodeJS.Timeout | undefined;
     const limit = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_WAIT_MS)));
     await Promise.race([Promise.allSettled(this.#running), limit]);

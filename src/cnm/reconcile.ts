@@ -4,21 +4,17 @@
  */
 
 import { messageOf, shortId } from '../base/index.ts';
-import type { RestoreNetwork, RestoreReport } from '../driver/index.ts';
-import { type Netns, openNetns, pinNetns, removeNetnsPin } from '../kernel/index.ts';
-import { electAmong } from './attachment.ts';
-import { type Cnm, contextOf, driverEndpoint, driverNetwork, servesNames } from './context.ts';
+import type { RestoreReport } from '../driver/index.ts';
+import type { Netns } from '../kernel/index.ts';
+import { type Cnm, contextOf, servesNames } from './context.ts';
 import { deleteEndpoint, detach } from './endpoints.ts';
 import { tryOpenSandboxNetns } from './join.ts';
 import { unmakeNetwork } from './networks.ts';
-import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
+import type { NetworkRecord, SandboxRecord } from './records.ts';
+import { type Living, joinedOf, repin, restoreSandboxes, storeReports, wishOf } from './restore.ts';
 import { deleteSandbox } from './sandboxes.ts';
 import { replayAddresses, replayPools } from './steps/addresses.ts';
-import { restoreFiles } from './steps/files.ts';
-import { restoreRoutes } from './steps/gateway.ts';
 import { nameRecord, resolverWish } from './steps/names.ts';
-import { rolesOf } from './steps/ports.ts';
-import { restoreRedirect } from './steps/resolver.ts';
 import { sweep } from './sweep.ts';
 
 export async function reconcile(cnm: Cnm): Promise<void> {
@@ -34,16 +30,11 @@ export async function reconcile(cnm: Cnm): Promise<void> {
     await finish(cnm, alive);
     // Last: an endpoint that was on its way in may have had the default routes.
     await restoreSandboxes(cnm, alive);
-    await sweep(
-      cnm,
-      reports.flatMap((r) => r.links),
-    );
+    await sweep(cnm);
   } finally {
     for (const netns of alive.values()) netns[Symbol.dispose]();
   }
 }
-
-type Living = ReadonlyMap<string, Netns>;
 
 /** Networks whose leases could not be had again, with the reason. */
 async function replay(cnm: Cnm): Promise<Map<string, string>> {
@@ -53,6 +44,7 @@ async function replay(cnm: Cnm): Promise<Map<string, string>> {
       await work();
     } catch (error) {
       problems.set(net.id, messageOf(error));
+      cnm.unleased.add(net.id);
       cnm.env.log.error({ network: net.id, err: error }, 'leases of a network cannot be had again');
     }
   };
@@ -76,27 +68,6 @@ function openLiving(cnm: Cnm): Map<string, Netns> {
   return alive;
 }
 
-/** A pin that was taken away is laid again, while the sandbox's process or the path it was given by still leads to the namespace. */
-function repin(cnm: Cnm, sandbox: SandboxRecord): Netns | undefined {
-  const paths = [
-    ...(sandbox.process ? [`/proc/${sandbox.process.pid}/ns/net`] : []),
-    ...(sandbox.adopted ? [sandbox.adopted] : []),
-  ];
-  for (const path of paths) {
-    try {
-      using found = openNetns(path);
-      if (found.identity !== sandbox.identity) continue;
-      removeNetnsPin(sandbox.key);
-      const netns = pinNetns(found, sandbox.key);
-      cnm.env.log.warn({ sandbox: sandbox.id, name: sandbox.name, path }, 'the pin of a sandbox was gone: it is laid again');
-      return netns;
-    } catch (error) {
-      cnm.env.log.debug({ sandbox: sandbox.id, path, err: error }, 'the namespace of a sandbox is not there');
-    }
-  }
-  return undefined;
-}
-
 async function restoreDrivers(cnm: Cnm, alive: Living, problems: ReadonlyMap<string, string>): Promise<RestoreReport[]> {
   const reports: RestoreReport[] = [];
   const networks = cnm.state.allNetworks().filter((n) => n.phase === 'ready' && !n.configOnly && !problems.has(n.id));
@@ -111,51 +82,6 @@ async function restoreDrivers(cnm: Cnm, alive: Living, problems: ReadonlyMap<str
     );
   }
   return reports;
-}
-
-function wishOf(cnm: Cnm, net: NetworkRecord, alive: Living): RestoreNetwork {
-  const endpoints = cnm.state.endpointsOfNetwork(net.id).flatMap((ep) => {
-    const sandbox = ep.sandbox === undefined ? undefined : cnm.state.sandboxById(ep.sandbox);
-    const netns = sandbox === undefined ? undefined : alive.get(sandbox.id);
-    if (ep.phase !== 'joined' || sandbox === undefined || netns === undefined || ep.join === undefined) return [];
-    return [
-      {
-        ep: driverEndpoint(ep),
-        roles: rolesOf(electAmong(cnm, joinedOf(cnm, sandbox)), ep.id),
-        ports: sandbox.held,
-        place: { sandbox: sandbox.id, netns, ifname: ep.join.ifname },
-      },
-    ];
-  });
-  return { net: driverNetwork(net), endpoints };
-}
-
-const joinedOf = (cnm: Cnm, sandbox: SandboxRecord): EndpointRecord[] =>
-  cnm.state.endpointsOfSandbox(sandbox.id).filter((ep) => ep.phase === 'joined');
-
-/** What living sandboxes have of ours besides links: files, redirect and routes. */
-async function restoreSandboxes(cnm: Cnm, alive: Living): Promise<void> {
-  for (const sandbox of cnm.state.sandboxes()) {
-    const netns = alive.get(sandbox.id);
-    if (netns === undefined) continue;
-    const endpoints = joinedOf(cnm, sandbox);
-    const steps: readonly (readonly [string, () => Promise<void> | void])[] = [
-      ['files', () => restoreFiles(cnm, sandbox, endpoints)],
-      ...(sandbox.mode === 'own'
-        ? ([
-            ['redirect', () => restoreRedirect(cnm, sandbox, netns)],
-            ['routes', () => restoreRoutes(cnm, netns, endpoints)],
-          ] as const)
-        : []),
-    ];
-    for (const [what, step] of steps) {
-      try {
-        await step();
-      } catch (error) {
-        cnm.env.log.error({ sandbox: sandbox.id, name: sandbox.name, err: error }, `${what} of a sandbox cannot be restored`);
-      }
-    }
-  }
 }
 
 /** The keeper has most of this already when it lived on; every wish is whole and harmless twice. */
@@ -188,19 +114,6 @@ async function holdAgain(cnm: Cnm, sandbox: SandboxRecord): Promise<void> {
       'a host port was taken by another process',
     );
   });
-}
-
-async function storeReports(cnm: Cnm, reports: readonly RestoreReport[], problems: ReadonlyMap<string, string>): Promise<void> {
-  const byId = new Map(reports.map((report) => [report.id, report]));
-  const changed = cnm.state.allNetworks().flatMap((net) => {
-    const problem = problems.get(net.id) ?? byId.get(net.id)?.problem;
-    const state = byId.get(net.id)?.state;
-    const { degraded, ...rest } = net;
-    if (problem === degraded && (state === undefined || state === net.driverState)) return [];
-    if (problem !== undefined) cnm.env.log.error({ network: net.id, name: net.name, problem }, 'a network is degraded');
-    return [{ ...rest, ...(state !== undefined && { driverState: state }), ...(problem !== undefined && { degraded: problem }) }];
-  });
-  if (changed.length > 0) await cnm.state.commit({ networks: changed });
 }
 
 /** Takes back what was half-made, completes what was half-gone. */

@@ -5,15 +5,22 @@ import { join } from 'node:path';
 import { errnoOf, ignoring, shortId } from '../base/index.ts';
 import { removeNetnsPin } from '../kernel/index.ts';
 import type { Cnm } from './context.ts';
+import { wishOf } from './restore.ts';
 
-export async function sweep(cnm: Cnm, wantedLinks: readonly string[]): Promise<void> {
-  await sweepLinks(cnm, new Set(wantedLinks));
+export async function sweep(cnm: Cnm): Promise<void> {
+  await sweepLinks(cnm, wantedLinks(cnm));
   const known = new Set(cnm.state.allSandboxes().map((s) => shortId(s.id)));
   for (const name of entries(join(cnm.runDir, 'netns'))) if (!known.has(name)) sweepPin(cnm, join(cnm.runDir, 'netns', name));
   for (const name of entries(join(cnm.runDir, 'sandboxes'))) {
     if (!known.has(name)) rmSync(join(cnm.runDir, 'sandboxes', name), { recursive: true, force: true });
   }
   await sweepKeeper(cnm);
+}
+
+/** Also those of networks that could not be restored: a later try needs them. */
+function wantedLinks(cnm: Cnm): ReadonlySet<string> {
+  const wanted = cnm.state.networks().flatMap((net) => cnm.drivers.find(net.driver)?.restorer?.linksOf(wishOf(cnm, net)) ?? []);
+  return new Set(wanted);
 }
 
 /** What is no pin is somebody else's; it must not keep the daemon from starting. */

@@ -151,14 +151,17 @@ export interface RestoreReport {
   readonly problem?: string;
   /** What the network and its endpoints want of the packet filter; the controller applies the wishes of all at once. */
   readonly rules: readonly FirewallChange[];
-  /** Host links that belong to the network; others with the owner's mark are swept. */
-  readonly links: readonly string[];
   readonly state: Json;
 }
 
-/** Start: make the kernel match what is wished; one report a network. Never throws for a single network. */
+/** Start, and later when something is not as wished. */
 export interface RestoreFacet {
+  /** Makes the kernel match what is wished; one report a network. Never throws for a single network. */
   restore(ctx: Ctx, desired: readonly RestoreNetwork[]): Promise<readonly RestoreReport[]>;
+  /** Networks of which the host's links or addresses are not as wished. Cheap: asked every few seconds; changes nothing. */
+  observe(desired: readonly RestoreNetwork[]): Promise<readonly NetworkId[]>;
+  /** Host links that belong to the network; others with the owner's mark are swept. Asks no kernel. */
+  linksOf(wish: RestoreNetwork): readonly string[];
 }
 
 export interface DriverCapabilities {

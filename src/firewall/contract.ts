@@ -72,6 +72,11 @@ export interface Firewall {
    * otherwise become a router between all its links. Ours is accepted by rules. Never set back, as in the reference.
    */
   closeForward(family: IpFamily): Promise<void>;
+  /**
+   * Looks whether somebody has taken rules, chains or jumps of ours away, and writes everything again then; true when it had
+   * to. A rule that somebody put in the place of another is not noticed.
+   */
+  check(): Promise<boolean>;
   /** Writes everything again after someone flushed us. */
   reload(): Promise<void>;
   /** Removes everything of this instance, and the shared user chain when it is empty and nobody else's jump needs it. */

@@ -29,6 +29,7 @@ const withoutRules: Firewall = {
   apply: nothing,
   sync: nothing,
   closeForward: nothing,
+  check: async () => false,
   reload: nothing,
   purge: nothing,
   close: nothing,

@@ -8,7 +8,7 @@ export { EpollSet, wake } from './epoll.ts';
 export { lockFile, type FileLock } from './lockfile.ts';
 export { markOf, newInstanceId } from './mark.ts';
 export { createNetns, currentNetns, openNetns, pinNetns, removeNetnsPin } from './netns.ts';
-export { installResolverRedirect, removeResolverRedirect, restoreResolverRedirect } from './nft.ts';
+export { installResolverRedirect, nftGeneration, removeResolverRedirect, restoreResolverRedirect } from './nft.ts';
 export { notifyServiceManager } from './notify.ts';
 export { PacketRow } from './packets.ts';
 export { peerCredentials } from './peercred.ts';

@@ -1,10 +1,10 @@
 /** The nftables tables that we lay inside sandboxes, over nfnetlink (linux/netfilter/nf_tables.h), without a process. */
 
 import { CnmError, codeOf, errnoOf, KernelError } from '../base/index.ts';
-import { attribute, nest, text, u16be, u32be } from './attributes.ts';
+import { Attributes, attribute, nest, text, u16be, u32be } from './attributes.ts';
 import type { Netns } from './contract.ts';
 import type { Message } from './messages.ts';
-import { NETLINK_NETFILTER, NetlinkSocket, NLM_F_CREATE, NLM_F_EXCL } from './netlink.ts';
+import { isRefusal, NETLINK_NETFILTER, NetlinkSocket, NLM_F_CREATE, NLM_F_EXCL } from './netlink.ts';
 import { offThread } from './turnstile.ts';
 
 const NLM_F_ACK = 4;
@@ -13,7 +13,7 @@ const NFNL_SUBSYS_NFTABLES = 10;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
 const NFPROTO_IPV4 = 2;
-const MSG = { newTable: 0, getTable: 1, deleteTable: 2, newChain: 3, newRule: 6 } as const;
+const MSG = { newTable: 0, getTable: 1, deleteTable: 2, newChain: 3, newRule: 6, getGeneration: 16 } as const;
 const TABLE_NAME = 1;
 const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, type: 7 } as const;
 const HOOK = { number: 1, priority: 2 } as const;
@@ -40,6 +40,30 @@ const DNS_PORT = 53;
 const RESOLVER = Buffer.from([127, 0, 0, 11]);
 /** Questions a second that one sandbox may send: about what the keeper answers at most; its own quotas share that out. */
 const DEFAULT_RATE = 300_000;
+
+/** struct nfgenmsg: unspecified family. */
+const GENERIC = Buffer.alloc(4);
+const GENERATION_ID = 1;
+
+/** Counts the changes of all nf_tables rules of the namespace, by whomever; undefined where the kernel has no nf_tables. */
+export function nftGeneration(netns: Netns): number | undefined {
+  let socket: NetlinkSocket;
+  try {
+    socket = openNetfilter(netns);
+  } catch (error) {
+    if (codeOf(error) === 'kernel_lacks') return undefined;
+    throw error;
+  }
+  try {
+    const type = (NFNL_SUBSYS_NFTABLES << 8) | MSG.getGeneration;
+    const answer = socket.request({ type, body: GENERIC }, (body) =>
+      new Attributes(body, GENERIC.length).bytes(GENERATION_ID)?.readUInt32BE(),
+    );
+    return isRefusal(answer) ? undefined : answer;
+  } finally {
+    socket[Symbol.dispose]();
+  }
+}
 
 // Expressions
 

@@ -89,6 +89,7 @@ export class House {
       ipams: new Registry('IPAM driver', [createDefaultIpam({ hostId: 'house' }), createNullIpam()]),
       hostPorts: { ephemeral: { from: 40_000, to: 40_999 }, reserved: new Set() },
       runDir: this.runDir,
+      mendEveryMs: 0,
       dns: [WIRE.outside as Address],
       defaultBridge: options.defaultBridge ?? { kind: 'none' },
     };

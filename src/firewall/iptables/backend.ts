@@ -4,13 +4,13 @@
  */
 
 import { CnmError, KeyedLock, messageOf, type IpFamily, type Logger } from '../../base/index.ts';
-import type { Mark, Netns } from '../../kernel/index.ts';
+import { nftGeneration, type Mark, type Netns } from '../../kernel/index.ts';
 import type { Firewall, FirewallChange, Intent } from '../contract.ts';
 import { RuleBook, type OwnerChange, type RuleSet } from '../diff.ts';
 import { compileBase, compileBridge } from './bridge.ts';
 import { TABLES, chainNames, type ChainNames, type TableName } from './names.ts';
 import { compilePorts } from './ports.ts';
-import { needsJumps, parseSaved, removalLines, surround } from './saved.ts';
+import { holds, needsJumps, parseSaved, removalLines, surround } from './saved.ts';
 import { editText, wholeText } from './text.ts';
 import { Restorer } from './restorer.ts';
 import { saveRules, type ToolOptions } from './tool.ts';
@@ -24,6 +24,8 @@ export interface IptablesOptions extends ToolOptions {
 const FAMILIES: readonly IpFamily[] = [4, 6];
 /** Rewrites until our jumps are seen in place while others lay theirs. */
 const REWRITE_ATTEMPTS = 5;
+/** Looks without a change between two that read all rules all the same. */
+const QUIET_CHECKS = 12;
 /** Owner of what the instance itself needs. */
 const BASE = 'base';
 
@@ -44,6 +46,9 @@ class IptablesFirewall implements Firewall {
   #books: Readonly<Record<IpFamily, Book>>;
   /** False until our chains have been written as a whole. */
   #isLaid = false;
+  /** Count of changes at the last look. */
+  #seen: number | undefined;
+  #quietChecks = 0;
 
   constructor(options: IptablesOptions) {
     this.#options = options;
@@ -69,6 +74,36 @@ class IptablesFirewall implements Firewall {
 
   closeForward(family: IpFamily): Promise<void> {
     return this.#alone(() => this.#restore(family, '*filter\n:FORWARD DROP [0:0]\nCOMMIT\n'));
+  }
+
+  check(): Promise<boolean> {
+    return this.#alone(async () => {
+      if (!this.#isLaid || !this.#hasChanged()) return false;
+      const isWhole = await this.#isWhole();
+      if (!isWhole) await this.#rewrite(this.#books);
+      this.#seen = nftGeneration(this.#options.host);
+      return !isWhole;
+    });
+  }
+
+  /** Nothing has changed while the kernel's count of changes stands; rules of iptables-legacy are not in that count. */
+  #hasChanged(): boolean {
+    const now = nftGeneration(this.#options.host);
+    const isQuiet = now !== undefined && now === this.#seen;
+    this.#quietChecks = isQuiet ? this.#quietChecks + 1 : 0;
+    return !isQuiet || this.#quietChecks % QUIET_CHECKS === 0;
+  }
+
+  async #isWhole(): Promise<boolean> {
+    for (const family of FAMILIES) {
+      const book = this.#books[family];
+      try {
+        if (!holds(parseSaved(await saveRules(this.#options, family)), book.whole(), this.#names)) return false;
+      } catch (error) {
+        if (family === 4 || book.owners.length > 1) throw error;
+      }
+    }
+    return true;
   }
 
   reload(): Promise<void> {

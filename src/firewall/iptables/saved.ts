@@ -134,6 +134,19 @@ export function surround(
 export const needsJumps = (saved: Saved, names: ChainNames): boolean =>
   TABLES.some((table) => jumpLines(table, saved.get(table), names).after.length > 0);
 
+/** True when all our jumps are in place and every wanted chain has as many rules as it should; the tool prints them otherwise. */
+export const holds = (
+  saved: Saved,
+  wanted: ReadonlyMap<TableName, ReadonlyMap<string, readonly string[]>>,
+  names: ChainNames,
+): boolean =>
+  !needsJumps(saved, names) &&
+  [...wanted].every(([table, chains]) => {
+    const there = saved.get(table);
+    const known = new Set(there?.chains);
+    return [...chains].every(([chain, rules]) => known.has(chain) && (there?.rules.get(chain)?.length ?? 0) === rules.length);
+  });
+
 /** Lines that take everything of this instance away, and the administrator's chain when it is empty and the last of us goes. */
 export function removalLines(table: TableName, saved: SavedTable | undefined, names: ChainNames): readonly string[] {
   const ours = (saved?.chains ?? []).filter((chain) => names.isOurs(chain));

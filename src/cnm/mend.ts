@@ -1,0 +1,162 @@
+/**
+ * While the daemon runs: what others took from the kernel behind our back is put back. Rules, bridges and ports are looked at
+ * every few seconds, since nothing that listens for changes hears all of them; what a start could not mend is tried again.
+ */
+
+import { setImmediate as nextTick } from 'node:timers/promises';
+import { type NetworkId, type SandboxId, messageOf } from '../base/index.ts';
+import type { Netns } from '../kernel/index.ts';
+import { type Cnm, contextOf } from './context.ts';
+import { tryOpenSandboxNetns } from './join.ts';
+import type { NetworkRecord, SandboxRecord } from './records.ts';
+import { repin, restoreSandboxes, storeReports, wishOf } from './restore.ts';
+import { deleteSandbox } from './sandboxes.ts';
+
+/** Rounds between two tries of a network that stays degraded. */
+const DEGRADED_ROUNDS = 6;
+/** Sandboxes looked at between two turns of the event loop. */
+const SANDBOXES_A_TURN = 50;
+
+export class Mender {
+  readonly #cnm: Cnm;
+  readonly #everyMs: number;
+  #timer: NodeJS.Timeout | undefined;
+  #round = 0;
+
+  /** `everyMs`: time between two rounds; 0: never. */
+  constructor(cnm: Cnm, everyMs: number) {
+    this.#cnm = cnm;
+    this.#everyMs = everyMs;
+  }
+
+  start(): void {
+    if (this.#everyMs === 0 || this.#cnm.closing) return;
+    this.#timer = setTimeout(() => void this.mend().finally(() => this.start()), this.#everyMs).unref();
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+
+  /** One round. Never throws: what fails is logged, shown as degraded, and tried again. */
+  async mend(): Promise<void> {
+    this.#round++;
+    await this.#guarded('the packet filter', async () => {
+      if (await this.#cnm.firewall.check()) {
+        this.#cnm.env.log.warn({}, 'rules of ours were gone from the packet filter: all were written again');
+      }
+    });
+    await this.#guarded('sandboxes', () => this.#sandboxes());
+    await this.#guarded('networks', () => this.#networks());
+  }
+
+  async #guarded(what: string, work: () => Promise<void>): Promise<void> {
+    if (this.#cnm.closing) return;
+    try {
+      await work();
+    } catch (error) {
+      this.#cnm.env.log.error({ err: error }, `${what} could not be looked after`);
+    }
+  }
+
+  async #sandboxes(): Promise<void> {
+    for (const [i, { id }] of this.#cnm.state.sandboxes().entries()) {
+      if (i % SANDBOXES_A_TURN === SANDBOXES_A_TURN - 1) await nextTick();
+      const sandbox = this.#cnm.state.sandboxById(id);
+      if (sandbox === undefined || isThere(sandbox)) continue;
+      await this.#cnm.locks.run(`sandbox:${id}`, () => this.#findAgain(id));
+    }
+  }
+
+  /** The namespace is pinned again while its process or its path leads to it; a sandbox without a namespace is removed. */
+  async #findAgain(id: SandboxId): Promise<void> {
+    const cnm = this.#cnm;
+    const sandbox = cnm.state.sandboxById(id);
+    if (sandbox === undefined || sandbox.phase !== 'ready' || isThere(sandbox)) return;
+    using netns = repin(cnm, sandbox);
+    if (netns !== undefined) return;
+    cnm.env.log.warn({ sandbox: id, name: sandbox.name }, 'the namespace of a sandbox is gone: the sandbox is removed');
+    await deleteSandbox(cnm, id);
+  }
+
+  async #networks(): Promise<void> {
+    const isDue = this.#round % DEGRADED_ROUNDS === 0;
+    const suspects = new Set<NetworkId>();
+    for (const driver of this.#cnm.drivers.all()) {
+      if (driver.restorer === undefined) continue;
+      const mine = this.#cnm.state
+        .networks()
+        .filter((net) => net.driver === driver.name && !net.configOnly && !this.#cnm.unleased.has(net.id));
+      const wrong = new Set(await driver.restorer.observe(mine.map((net) => wishOf(this.#cnm, net))));
+      for (const { id, degraded } of mine) if (degraded === undefined ? wrong.has(id) : isDue) suspects.add(id);
+    }
+    for (const id of suspects) await this.#guarded(`network ${id}`, () => this.#network(id));
+  }
+
+  /** Nobody may join or leave meanwhile: a port that is on its way out would be plugged in again. */
+  async #network(id: NetworkId): Promise<void> {
+    const { state, locks } = this.#cnm;
+    const sandboxes = [...new Set(state.endpointsOfNetwork(id).flatMap((ep) => ep.sandbox ?? ep.boundTo ?? []))];
+    await locks.runAll(
+      sandboxes.map((sandbox) => `sandbox:${sandbox}`),
+      () =>
+        locks.run(`network:${id}`, async () => {
+          const net = state.networkById(id);
+          if (net?.phase === 'ready') await this.#restore(net, sandboxes);
+        }),
+    );
+  }
+
+  async #restore(net: NetworkRecord, sandboxes: readonly SandboxId[]): Promise<void> {
+    const cnm = this.#cnm;
+    const { restorer } = cnm.drivers.get(net.driver);
+    if (restorer === undefined) return;
+    const alive = new Map<string, Netns>();
+    try {
+      for (const id of sandboxes) {
+        const sandbox = cnm.state.sandboxById(id);
+        const netns = sandbox === undefined ? undefined : tryOpenSandboxNetns(sandbox);
+        if (netns !== undefined) alive.set(id, netns);
+      }
+      const isWrong = async (): Promise<boolean> => (await restorer.observe([wishOf(cnm, net)])).length > 0;
+      if (net.degraded === undefined && !(await isWrong())) return;
+      const problem = await this.#problemOf(net, alive, restorer);
+      await storeReports(
+        cnm,
+        [{ id: net.id, state: problem.state, rules: [], ...(problem.text && { problem: problem.text }) }],
+        new Map(),
+      );
+      await restoreSandboxes(cnm, alive);
+      if (problem.text === undefined) {
+        cnm.env.log.warn({ network: net.id, name: net.name }, 'a network was not as left: it is mended');
+      }
+    } finally {
+      for (const netns of alive.values()) netns[Symbol.dispose]();
+    }
+  }
+
+  async #problemOf(
+    net: NetworkRecord,
+    alive: ReadonlyMap<string, Netns>,
+    restorer: NonNullable<ReturnType<Cnm['drivers']['get']>['restorer']>,
+  ): Promise<{ readonly text?: string; readonly state: NetworkRecord['driverState'] }> {
+    let { driverState: state } = net;
+    try {
+      const [report] = await restorer.restore(contextOf(), [wishOf(this.#cnm, net, alive)]);
+      if (report === undefined) return { state };
+      state = report.state;
+      if (report.problem !== undefined) return { text: report.problem, state };
+      await this.#cnm.firewall.apply(report.rules);
+      return { state };
+    } catch (error) {
+      return { text: messageOf(error), state };
+    }
+  }
+}
+
+/** Whether the pin still leads to the sandbox's namespace. */
+function isThere(sandbox: SandboxRecord): boolean {
+  if (sandbox.mode !== 'own') return true;
+  using netns = tryOpenSandboxNetns(sandbox);
+  return netns !== undefined;
+}

@@ -1,0 +1,157 @@
+/** While the daemon runs others take things away: links, rules, namespaces. The next look puts them back. */
+
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { removeNetnsPin } from '../../src/kernel/index.ts';
+import { House, WIRE } from './house-lab.ts';
+import { ask } from './firewall-lab.ts';
+
+const PORTS = { '80/tcp': [{ HostIp: '', HostPort: '8080' }] };
+
+/** Two sandboxes on one network of both families, the first with a published port, and what it all looks like. */
+async function busy() {
+  const house = await House.open();
+  const id = await house.network('net', { enableIPv6: true });
+  await house.sandbox('web', [['net', {}]], { portBindings: PORTS });
+  const client = await house.sandbox('client', [['net', {}]]);
+  const bridge = `br-${id.slice(0, 12)}`;
+  const works = async (): Promise<void> => {
+    const inside = house.address('web', 'net');
+    expect(await ask(client, inside, 80)).toMatch(/^web /);
+    expect(await ask(client, house.address('web', 'net', 6), 80)).toMatch(/^web /);
+    expect(await ask(house.outside, WIRE.host, 8080)).toMatch(/^web /);
+    expect(await ask(house.outside, WIRE.host6, 8080)).toMatch(/^web /);
+  };
+  await works();
+  const ports = (await house.host.exec('sh', ['-c', `ls /sys/class/net/ 2>/dev/null; ip -o link show master ${bridge}`])).stdout
+    .split('\n')
+    .flatMap((line) => /\d+: (veth[0-9a-f]+)/.exec(line)?.[1] ?? []);
+  expect(ports).toHaveLength(2);
+  return { house, id, bridge, ports, works, client };
+}
+
+type Busy = Awaited<ReturnType<typeof busy>>;
+
+describe('what somebody took away is back after the next look', () => {
+  test.each<[string, (at: Busy) => string]>([
+    [
+      'all rules of IPv4 and IPv6',
+      () => 'for t in iptables ip6tables; do for c in filter nat raw; do $t -t $c -F; $t -t $c -X; done; done',
+    ],
+    [
+      'our jump from FORWARD',
+      () => "iptables -S FORWARD | grep PATCHBAY- | sed 's/^-A/-D/' | while read l; do iptables $l; done",
+    ],
+    [
+      'one rule of the published port',
+      () => 'iptables -t nat -S | grep DNAT.*to-dest | sed s/^-A/-D/ | while read l; do iptables -t nat $l; done',
+    ],
+    ['the bridge', ({ bridge }) => `ip link del ${bridge}`],
+    [
+      'the bridge, and another one stands in its place',
+      ({ bridge }) => `ip link del ${bridge}; ip link add ${bridge} type bridge`,
+    ],
+    ["the bridge's being up", ({ bridge }) => `ip link set ${bridge} down`],
+    ["the bridge's addresses", ({ bridge }) => `ip addr flush dev ${bridge}`],
+    ['a port', ({ ports }) => `ip link del ${ports[0]}`],
+    ["a port's place on the bridge", ({ ports }) => `ip link set ${ports[1]} nomaster`],
+    [
+      'both ports and all rules',
+      ({ ports }) => `ip link del ${ports[0]}; ip link set ${ports[1]} down; iptables -F; iptables -t nat -F`,
+    ],
+  ])('%s', async (_what, command) => {
+    const at = await busy();
+    const before = await at.house.world();
+    await at.house.host.exec('sh', ['-ec', command(at)]);
+    await at.house.controller.mend();
+    await at.works();
+    const { rules, records, keeper } = await at.house.world();
+    expect({ rules, keeper }).toEqual({ rules: before.rules, keeper: before.keeper });
+    expect(records).toEqual(before.records);
+    expect(at.house.controller.network('net').record.degraded).toBeUndefined();
+  });
+
+  test('a namespace that lost its pin is pinned again by the process of the sandbox; one without is removed', async () => {
+    const { house, works } = await busy();
+    const { exec } = house.inside('web');
+    const child = exec('sleep', ['600'], { reject: false });
+    const pid = await pidIn(house, 'web', 'sleep');
+    await house.controller.setProcess('web', pid);
+    const keyOf = (name: string): string => house.controller.sandbox(name).record.key;
+    for (const name of ['web', 'client']) {
+      removeNetnsPin(keyOf(name));
+    }
+    const client = house.controller.sandbox('client').id;
+    await house.controller.mend();
+    expect(house.controller.sandboxes().map((s) => s.name)).toEqual(['web']);
+    expect(readdirSync(join(house.runDir, 'sandboxes'))).not.toContain(client.slice(0, 12));
+    expect(await ask(house.outside, WIRE.host, 8080)).toMatch(/^web /);
+    await house.sandbox('client', [['net', {}]]);
+    void works;
+    process.kill(pid, 'SIGKILL');
+    await child;
+  });
+});
+
+test('a look that finds all as it was changes nothing', async () => {
+  const { house } = await busy();
+  const before = await house.world();
+  for (let i = 0; i < 14; i++) await house.controller.mend();
+  expect(await house.world()).toEqual(before);
+});
+
+test('a network that cannot be mended is degraded, said so, removable, and well again when the reason is gone', async () => {
+  const { house, bridge, works } = await busy();
+  await house.network('other');
+  const foreign = `ip link del ${bridge}; ip link add ${bridge} type veth peer name foreign1`;
+  await house.host.exec('sh', ['-ec', foreign]);
+  await house.controller.mend();
+  expect(house.controller.network('net').record.degraded).toContain(`existing interface ${bridge} is not a bridge`);
+  expect(house.controller.network('other').record.degraded).toBeUndefined();
+  await house.host.exec('ip', ['link', 'del', bridge]);
+  for (let round = 0; round < 6; round++) await house.controller.mend();
+  expect(house.controller.network('net').record.degraded).toBeUndefined();
+  await works();
+  await house.host.exec('sh', ['-ec', foreign]);
+  await house.controller.mend();
+  for (const name of ['web', 'client']) await house.controller.deleteSandbox(name, true);
+  await house.controller.deleteNetwork('net');
+  expect((await house.host.exec('ip', ['link', 'show', bridge])).stdout).toContain('foreign1');
+});
+
+test('looks and changes at the same time disturb nobody', async () => {
+  const { house, bridge, works } = await busy();
+  await house.network('second');
+  const before = await house.world();
+  const looks = (async () => {
+    for (let i = 0; i < 20; i++) {
+      if (i % 5 === 0) await house.host.exec('ip', ['link', 'set', bridge, 'down']);
+      await house.controller.mend();
+    }
+  })();
+  for (let i = 0; i < 20; i++) {
+    await house.controller.connect('second', 'client', {});
+    await house.controller.disconnect('second', 'client', false);
+    await house.controller.createSandbox({ name: 'passing', networks: [['net', {}]] });
+    await house.controller.deleteSandbox('passing', false);
+  }
+  await looks;
+  await house.controller.mend();
+  await works();
+  expect((await house.world()).kernel['host']?.['links']).toEqual(before.kernel['host']?.['links']);
+});
+
+async function pidIn(house: House, sandbox: string, command: string): Promise<number> {
+  const { key } = house.controller.sandbox(sandbox).record;
+  const deadline = performance.now() + 10_000;
+  for (;;) {
+    const { stdout } = await house.host.exec('sh', [
+      '-c',
+      `for p in /proc/[0-9]*; do [ "$(stat -Lc %i $p/ns/net 2>/dev/null)" = "$(stat -Lc %i ${key})" ] && echo "$(basename $p) $(cat $p/comm)"; done; true`,
+    ]);
+    const found = stdout.split('\n').find((line) => line.endsWith(` ${command}`));
+    if (found !== undefined) return Number.parseInt(found, 10);
+    if (performance.now() > deadline) throw new Error(`no ${command} in ${sandbox}`);
+  }
+}
