@@ -181,8 +181,9 @@ async function build(cnm: Cnm, plan: Plan, ctx: Ctx): Promise<SandboxRecord> {
     undo.add('release ports and resolver', () => forgetInKeeper(cnm, draft.id));
     if (draft.mode !== 'host') await netns.rtnl().batch([{ op: 'link.set', at: { name: 'lo' }, change: { up: true } }]);
     const placed: SandboxRecord = { ...draft, identity: netns.identity };
-    createFiles(cnm, placed);
+    // Registered first: some of the files may be there when the others cannot be written.
     undo.add('remove files', () => removeFiles(cnm, placed));
+    createFiles(cnm, placed);
     await cnm.state.commit({ sandboxes: [placed] });
     for (const { net, asked } of plan.connections) {
       const sandbox = cnm.state.sandboxById(draft.id) ?? placed;

@@ -3,13 +3,57 @@
  * something away completes when it is asked again.
  */
 
-import { expect, test } from 'vitest';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test, vi } from 'vitest';
+import { joinSteps } from '../../src/cnm/join.ts';
+import { arm } from './fault-modules.ts';
 import { Faults } from './faults.ts';
 import { House, summary } from './house-lab.ts';
 import { breakable, creations, removals } from './use-cases.ts';
 
+vi.mock(import('../../src/kernel/index.ts'), async (original) =>
+  (await import('./fault-modules.ts')).kernelWithFaults(await original()),
+);
+vi.mock(import('../../src/cnm/files.ts'), async (original) =>
+  (await import('./fault-modules.ts')).filesWithFaults(await original()),
+);
+
+/** Labels of undo steps that ran, and of a delete's steps that failed. */
+const seen = vi.hoisted(() => ({ calls: 0, undone: new Set<string>(), failed: new Set<string>() }));
+vi.mock(import('../../src/base/index.ts'), async (original) => {
+  const real = await original();
+  return {
+    ...real,
+    undoable: (work) =>
+      real.undoable((undo) =>
+        work({
+          add: (label, step) =>
+            undo.add(label, () => {
+              seen.undone.add(label);
+              return step();
+            }),
+        }),
+      ),
+    attemptAll: (steps) =>
+      real.attemptAll(
+        steps.map(([label, run]) => [
+          label,
+          async () => {
+            try {
+              await run();
+            } catch (error) {
+              seen.failed.add(label);
+              throw error;
+            }
+          },
+        ]),
+      ),
+  };
+});
+
 /** More than any of the use cases has. */
-const MOST_CALLS = 60;
+const MOST_CALLS = 150;
 
 const ROUNDS = creations.flatMap((one) => (['before', 'after'] as const).map((moment) => ({ ...one, moment })));
 
@@ -18,6 +62,7 @@ test.each(ROUNDS)(
   { timeout: 120_000 },
   async ({ prepare, act, revert, keeps, moment }) => {
     const faults = new Faults();
+    arm(faults);
     const house = await House.open({ ...breakable(faults), defaultBridge: { kind: 'auto' } });
     await prepare(house);
     const before = await house.world();
@@ -35,6 +80,7 @@ test.each(ROUNDS)(
         expect(error).toBeUndefined();
         break;
       }
+      seen.calls++;
       const where = `call ${n}, ${broke}`;
       expect(String(error), where).toContain('broken on purpose');
       expect((error as { undoFailures?: unknown }).undoFailures, where).toBeUndefined();
@@ -52,6 +98,7 @@ test.each(REMOVALS)(
   { timeout: 120_000 },
   async ({ prepare, act, revert, moment }) => {
     const faults = new Faults();
+    arm(faults);
     const house = await House.open({ ...breakable(faults), defaultBridge: { kind: 'auto' } });
     await prepare(house);
     await act(house);
@@ -69,6 +116,7 @@ test.each(REMOVALS)(
         expect(n).toBeGreaterThan(1);
         return;
       }
+      seen.calls++;
       const where = `call ${n}, ${broke}`;
       expect(String(error), where).toContain('broken on purpose');
       await act(house);
@@ -76,3 +124,35 @@ test.each(REMOVALS)(
     }
   },
 );
+
+/** Steps of a start, which logs what fails; see cnm-crash. */
+const AT_START = ['files', 'redirect', 'routes'];
+
+/** Labels in the sources, as patterns: what stands in a template may be anything. */
+function labels(pattern: RegExp): string[] {
+  const root = join(import.meta.dirname, '../..');
+  const sources = ['src/cnm', 'src/cnm/steps', 'src/portmap', 'drivers/bridge'].flatMap((folder) =>
+    readdirSync(join(root, folder))
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => readFileSync(join(root, folder, name), 'utf8')),
+  );
+  return sources.flatMap((text) => [...text.matchAll(pattern)].map((found) => found[2] ?? ''));
+}
+
+const isAmong = (label: string, all: ReadonlySet<string>): boolean => {
+  const parts = label.split(/\$\{[^}]*\}/).map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`));
+  const pattern = new RegExp(`^${parts.join('.*')}$`);
+  return [...all].some((one) => pattern.test(one));
+};
+
+test('every undo step that the sources name has run, and every step of a delete has failed, in a case above', () => {
+  process.stdout.write(
+    `${seen.calls} calls broken, ${seen.undone.size} undo steps and ${seen.failed.size} steps of deletes met\n`,
+  );
+  const steps = [...labels(/undo\.add\(\s*(['`])(.*?)\1/g), ...joinSteps.map((step) => step.label)];
+  expect(steps.length).toBeGreaterThan(20);
+  expect(steps.filter((label) => !isAmong(label, seen.undone))).toEqual([]);
+  const deletes = labels(/\[\s*(['`])([^'`\n]+)\1,\s*(?:async )?\(\) =>/g).filter((label) => !AT_START.includes(label));
+  expect(deletes.length).toBeGreaterThan(7);
+  expect(deletes.filter((label) => !isAmong(label, seen.failed))).toEqual([]);
+});

@@ -1,6 +1,6 @@
 /** Makes one call fail, or never return, so that what a use case leaves behind can be looked at. */
 
-import { type IpamRegistry, Registry } from '../../src/driver/index.ts';
+import { type DriverRegistry, type IpamRegistry, Registry } from '../../src/driver/index.ts';
 import type { Rtnl } from '../../src/kernel/index.ts';
 
 /** `before`: the call does nothing. `after`: it does all of its work first. */
@@ -53,14 +53,38 @@ export class Faults {
   }
 
   /** An rtnetlink façade whose batches are counted. */
-  rtnl(target: Rtnl): Rtnl {
-    return this.wrap('rtnl', target, ['batch'], ['before', 'after']);
+  rtnl(target: Rtnl, name = 'rtnl'): Rtnl {
+    return this.wrap(name, target, ['batch'], ['before', 'after']);
   }
 
   /** IPAM drivers whose leases are counted. */
   registry(target: IpamRegistry): IpamRegistry {
-    const wrapped = target.all().map((ipam) => this.wrap('ipam', ipam, ['requestPool', 'requestAddress'], ['before']));
+    const wrapped = target
+      .all()
+      .map((ipam) => this.wrap('ipam', ipam, ['requestPool', 'requestAddress', 'releasePool', 'releaseAddress'], ['before']));
     return new Registry('IPAM driver', wrapped);
+  }
+
+  /** Drivers whose deletes are counted; what they do on the way in is counted call by call. */
+  drivers(target: DriverRegistry): DriverRegistry {
+    const wrapped = target.all().map((driver) => this.wrap('driver', driver, ['deleteEndpoint', 'deleteNetwork'], ['before']));
+    return new Registry('driver', wrapped);
+  }
+
+  /**
+   * A call that works at once, of a module's function. It can only be broken: whoever is killed at such a call has done, or
+   * not done, what another kill finds before or after the next asynchronous one.
+   */
+  atOnce<T>(name: string, moments: readonly Moment[], work: () => T): T {
+    if (this.#isDeath || !moments.includes(this.#moment) || ++this.#count !== this.#at) return work();
+    this.broke = name;
+    if (this.#moment === 'after') work();
+    throw new Error(`broken on purpose: ${name}`);
+  }
+
+  /** As a wrapped method: an asynchronous function of a module. */
+  later(name: string, moments: readonly Moment[], work: () => Promise<unknown>): Promise<unknown> {
+    return this.#call(name, moments, work);
   }
 
   async #call(name: string, moments: readonly Moment[], work: () => Promise<unknown>): Promise<unknown> {

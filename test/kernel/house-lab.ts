@@ -41,6 +41,7 @@ export interface World {
   readonly rules: readonly (readonly string[])[];
   readonly records: readonly unknown[];
   readonly files: Readonly<Record<string, string>>;
+  readonly mounts: readonly string[];
   readonly usage: unknown;
   readonly keeper: unknown;
 }
@@ -150,6 +151,11 @@ export class House {
       rules: await Promise.all(['iptables-save', 'ip6tables-save'].map((tool) => rulesOf(this.host, tool))),
       records: (await this.store.list('')).entries.map(({ key, value }) => [key, value]),
       files: treeOf(this.runDir),
+      mounts: readFileSync('/proc/self/mountinfo', 'utf8')
+        .split('\n')
+        .flatMap((line) => line.split(' ')[4] ?? [])
+        .filter((path) => path.startsWith(`${this.runDir}/`))
+        .sort(),
       usage: await this.#usage(),
       keeper: {
         sandboxes: [...inventory.sandboxes].sort(),
@@ -183,6 +189,7 @@ export function summary(world: World): unknown {
     rules: world.rules.map((lines) => lines.length),
     records: world.records.length,
     files: Object.keys(world.files).length,
+    mounts: world.mounts.length,
     usage: world.usage,
   };
 }
@@ -201,6 +208,10 @@ async function wire(host: TestHost, outside: TestHost): Promise<void> {
   await host.exec('sysctl', ['-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1']);
   await host.exec('sh', ['-ec', `ip route add default via ${WIRE.outside}; ip -6 route add default via ${WIRE.outside6}`]);
 }
+
+/** Settings that a network may change: of each link, and of all. */
+const SYSCTLS = `cd /proc/sys/net; for s in ipv4/ip_forward ipv4/conf/*/route_localnet ipv4/conf/*/forwarding ipv4/conf/*/proxy_arp \
+  ipv6/conf/*/accept_ra ipv6/conf/*/disable_ipv6 ipv6/conf/*/forwarding; do echo $s $(cat $s); done`;
 
 async function kernelOf(place: TestHost, isHost: boolean): Promise<Record<string, readonly string[]>> {
   const lines = async (command: string): Promise<string[]> => (await place.exec('sh', ['-ec', command])).stdout.split('\n');
@@ -225,6 +236,7 @@ async function kernelOf(place: TestHost, isHost: boolean): Promise<Record<string
           .map(withoutState)
           .sort()
       : [],
+    sysctls: isHost ? (await lines(SYSCTLS)).sort() : [],
     // On the host iptables has tables of its own.
     tables: isHost ? [] : (await lines('nft list tables')).sort(),
   };

@@ -2,6 +2,7 @@
 
 import type { Faults } from './faults.ts';
 import type { House, HouseOptions } from './house-lab.ts';
+import { hostAt, testHosts } from './support.ts';
 
 /** Wraps what effects go through. What each part promises about a failed call decides when it may fail. */
 export function breakable(faults: Faults): HouseOptions {
@@ -24,11 +25,15 @@ export function breakable(faults: Faults): HouseOptions {
       ...parts,
       store: faults.wrap('store', parts.store, ['commit'], ['before']),
       ipams: faults.registry(parts.ipams),
+      drivers: faults.drivers(parts.drivers),
     }),
   };
 }
 
 const PORTS = { '80/tcp': [{ HostIp: '', HostPort: '8080' }], '53/udp': [{ HostIp: '', HostPort: '' }] };
+
+/** Namespaces that sandboxes are created in. */
+const given = new WeakMap<House, string>();
 
 export interface UseCase {
   readonly title: string;
@@ -80,6 +85,16 @@ export const creations: readonly UseCase[] = [
     revert: (house) => house.controller.deleteSandbox('box', false),
   },
   {
+    title: 'create sandbox in a given namespace',
+    prepare: async (house) => {
+      await house.network('one', { enableIPv6: true });
+      const path = hostAt(await testHosts(1), 0).path;
+      given.set(house, path);
+    },
+    act: (house) => house.controller.createSandbox({ name: 'box', netns: given.get(house) ?? '', networks: [['one', {}]] }),
+    revert: (house) => house.controller.deleteSandbox('box', false),
+  },
+  {
     title: 'connect of a sandbox with ports to a network that becomes its gateway',
     prepare: async (house) => {
       await house.network('one');
@@ -126,5 +141,6 @@ const reversed = (title: string, of: string): UseCase => {
 export const removals: readonly UseCase[] = [
   reversed('delete network', 'create network'),
   reversed('delete sandbox with two networks and ports', 'create sandbox with two networks and ports'),
+  reversed('delete sandbox in a given namespace', 'create sandbox in a given namespace'),
   reversed('disconnect from the gateway', 'connect of a sandbox with ports to a network that becomes its gateway'),
 ];
