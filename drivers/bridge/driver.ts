@@ -15,7 +15,7 @@ import { parseEndpointSysctls } from '../shared/endpoint-sysctls.ts';
 import { Announcer } from './announcer.ts';
 import { hostLinkName, plug, unplug } from './endpoint.ts';
 import { FlowKeeper } from './flows.ts';
-import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, removeBridge } from './network.ts';
+import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, planAdoption, removeBridge } from './network.ts';
 import { type BridgeOptions, checkSubnets, containerGateway, parseBridgeOptions } from './options.ts';
 import { program } from './publish.ts';
 import { linksOf, observeNetworks, restoreNetwork } from './restore.ts';
@@ -116,6 +116,10 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     skipGwAlloc(options, internal) {
       const { mode4, mode6, inhibitIPv4 } = parseBridgeOptions({ ...NO_NETWORK, options, internal });
       return { v4: mode4 === 'isolated' || (inhibitIPv4 && internal), v6: mode6 === 'isolated' };
+    },
+    async planNetwork(_ctx, net) {
+      const state = await planAdoption(parts, net, parseBridgeOptions(net));
+      return state && { state: state as unknown as Json };
     },
     createNetwork: (_ctx, net) => createNetwork(net),
     deleteNetwork: (_ctx, net) => deleteNetwork(net),

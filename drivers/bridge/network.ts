@@ -37,6 +37,40 @@ interface Adoption {
   readonly removed: readonly Prefix[];
   /** The MTU that it had, octets. */
   readonly mtu: number;
+  /** Settings of it that were changed, with the value before. */
+  readonly sysctls?: readonly SysctlBefore[];
+}
+
+interface SysctlBefore {
+  readonly path: readonly string[];
+  readonly value: string;
+}
+
+interface SysctlChange {
+  readonly path: string[];
+  readonly value: string;
+  readonly before?: string;
+}
+
+const valuesBefore = (changes: readonly SysctlChange[]): SysctlBefore[] =>
+  changes.flatMap(({ path, before }) => (before === undefined ? [] : [{ path, value: before }]));
+
+/**
+ * What an adoption will change, so that it is recorded before it is changed: a bridge of the user's bears no mark of ours.
+ * Undefined where the bridge is to be made.
+ */
+export async function planAdoption(
+  parts: DriverParts,
+  net: DriverNetwork,
+  options: BridgeOptions,
+): Promise<BridgeState | undefined> {
+  const rtnl = parts.host.rtnl();
+  const found = await rtnl.link.find({ name: options.bridge });
+  if (found === undefined || found.kind !== 'bridge') return undefined;
+  const change = await addressChange(rtnl, found, net, options, false);
+  const sysctls = valuesBefore(sysctlChange(parts, net, options, false));
+  const adoption = { ...change, mtu: found.mtu, sysctls };
+  return { bridge: options.bridge, created: false, mac: found.mac ?? randomMac(), adoption };
 }
 
 /** Makes or adopts the bridge and brings it up; answers its index. Repeatable: what is right already stays. A failure takes back what this call made. */
@@ -58,10 +92,11 @@ export async function ensureBridge(
     if (found === undefined) undo.add(`delete bridge ${options.bridge}`, () => removeBridge(parts, options.bridge));
     const link = found ?? (await makeBridge(parts, options, mac));
     const change = await addressChange(rtnl, link, net, options, created);
-    const adoption = created ? undefined : merged(known?.adoption, { ...change, mtu: link.mtu });
-    if (found !== undefined && !created)
-      undo.add('give bridge back', () => giveBridgeBack(parts, options.bridge, { ...change, mtu: link.mtu }));
-    bridgeSysctls(parts, net, options, created);
+    const settings = sysctlChange(parts, net, options, created);
+    const now: Adoption = { ...change, mtu: link.mtu, sysctls: valuesBefore(settings) };
+    if (found !== undefined && !created) undo.add('give bridge back', () => giveBridgeBack(parts, options.bridge, now));
+    for (const { path, value } of settings) writeSysctl(parts.host, path, value);
+    const adoption = created ? undefined : merged(known?.adoption, now);
     await rtnl.batch([
       ...change.removed.map((prefix) => ({ op: 'address.remove', spec: { link: link.index, prefix } }) as const),
       ...change.added.map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
@@ -79,7 +114,9 @@ export async function ensureBridge(
 function merged(known: Adoption | undefined, now: Adoption): Adoption {
   if (known === undefined) return now;
   const both = (a: readonly Prefix[], b: readonly Prefix[]): Prefix[] => [...new Set([...a, ...b])];
-  return { added: both(known.added, now.added), removed: both(known.removed, now.removed), mtu: known.mtu };
+  const before = [...(known.sysctls ?? []), ...(now.sysctls ?? [])];
+  const sysctls = before.filter((one, i) => before.findIndex((other) => other.path.join() === one.path.join()) === i);
+  return { added: both(known.added, now.added), removed: both(known.removed, now.removed), mtu: known.mtu, sysctls };
 }
 
 async function makeBridge(parts: DriverParts, options: BridgeOptions, mac: Mac): Promise<Link> {
@@ -117,10 +154,16 @@ export async function removeBridge(parts: DriverParts, bridge: string): Promise<
 }
 
 /** Takes back what an adoption changed; a bridge that is gone is fine. */
-export async function giveBridgeBack(parts: DriverParts, bridge: string, { added, removed, mtu }: Adoption): Promise<void> {
+export async function giveBridgeBack(
+  parts: DriverParts,
+  bridge: string,
+  { added, removed, mtu, sysctls = [] }: Adoption,
+): Promise<void> {
   const rtnl = parts.host.rtnl();
   const link = await rtnl.link.find({ name: bridge });
   if (link === undefined) return;
+  // First: IPv6 addresses are refused while IPv6 is off.
+  for (const { path, value } of sysctls) writeSysctl(parts.host, path, value, { optional: true });
   const present = (await rtnl.address.list({ link: link.index })).map((a) => a.prefix);
   await rtnl.batch([
     ...added
@@ -133,19 +176,24 @@ export async function giveBridgeBack(parts: DriverParts, bridge: string, { added
   ]);
 }
 
-function bridgeSysctls(parts: DriverParts, net: DriverNetwork, options: BridgeOptions, created: boolean): void {
+/** Settings of the bridge that are not as the network needs them. */
+function sysctlChange(parts: DriverParts, net: DriverNetwork, options: BridgeOptions, created: boolean): SysctlChange[] {
   const { host } = parts;
   const conf = (family: string, key: string): string[] => ['net', family, 'conf', options.bridge, key];
   const wantsIPv6 = net.enableIPv6 && options.mode6 !== 'isolated';
-  if (readSysctl(host, conf('ipv6', 'accept_ra')) !== undefined) {
-    if (created) writeSysctl(host, conf('ipv6', 'accept_ra'), '0');
+  const hasIPv6 = readSysctl(host, conf('ipv6', 'accept_ra')) !== undefined;
+  if (!hasIPv6 && net.enableIPv6) throw new CnmError('kernel_lacks', 'this host has no IPv6: make the network without it');
+  const wanted: (readonly [path: string[], value: string])[] = [
+    ...(hasIPv6 && created ? [[conf('ipv6', 'accept_ra'), '0'] as const] : []),
     // Switching it off takes all IPv6 addresses away, which on an adopted bridge are not ours.
-    if (wantsIPv6 || created) writeSysctl(host, conf('ipv6', 'disable_ipv6'), wantsIPv6 ? '0' : '1');
-  } else if (net.enableIPv6) {
-    throw new CnmError('kernel_lacks', 'this host has no IPv6: make the network without it');
-  }
-  // Published ports on 127.0.0.1 are translated to the endpoint: the kernel drops such packets otherwise.
-  if (net.enableIPv4) writeSysctl(host, conf('ipv4', 'route_localnet'), '1');
+    ...(hasIPv6 && (wantsIPv6 || created) ? [[conf('ipv6', 'disable_ipv6'), wantsIPv6 ? '0' : '1'] as const] : []),
+    // Published ports on 127.0.0.1 are translated to the endpoint: the kernel drops such packets otherwise.
+    ...(net.enableIPv4 ? [[conf('ipv4', 'route_localnet'), '1'] as const] : []),
+  ];
+  return wanted.flatMap(([path, value]) => {
+    const before = readSysctl(host, path);
+    return before === value ? [] : [{ path, value, ...(before !== undefined && { before }) }];
+  });
 }
 
 /**

@@ -136,6 +136,8 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
     const pools = usesIpam ? await requestPools(cnm, draft, skip, undo) : [];
     stillWanted(ctx);
     const leased = { ...draft, pools };
+    const planned = await driver.planNetwork?.(ctx, driverNetwork(leased));
+    if (planned !== undefined) await cnm.state.commit({ networks: [{ ...leased, driverState: planned.state }] });
     const { state } = await driver.createNetwork(ctx, driverNetwork(leased));
     undo.add('delete network', () => driver.deleteNetwork(contextOf(), driverNetwork({ ...leased, driverState: state })));
     stillWanted(ctx);

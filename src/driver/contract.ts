@@ -186,6 +186,11 @@ export interface Driver {
   validateNetwork?(net: DriverNetwork): void;
   /** Asked before any address is leased: true leaves the family's gateway unallocated. */
   skipGwAlloc?(options: DriverOptions, internal: boolean): { readonly v4: boolean; readonly v6: boolean };
+  /**
+   * What the creation will change that bears no mark of ours, recorded as the network's state before it is changed: a delete
+   * after a crash takes it back. Changes nothing; undefined when there is no such thing.
+   */
+  planNetwork?(ctx: Ctx, net: DriverNetwork): Promise<{ readonly state: Json } | undefined>;
   createNetwork(ctx: Ctx, net: DriverNetwork): Promise<{ readonly state: Json }>;
   deleteNetwork(ctx: Ctx, net: DriverNetwork): Promise<void>;
   createEndpoint(

@@ -12,8 +12,7 @@ import { type UseCase, breakable, creations, removals } from './use-cases.ts';
 const MOST_CALLS = 60;
 
 const ROUNDS = [
-  // What is changed on a bridge of the user's is recorded only when the network is complete.
-  ...creations.filter(({ title }) => !title.includes('adopted')).map((one) => ({ ...one, makes: true })),
+  ...creations.map((one) => ({ ...one, makes: true })),
   ...removals.map((one) => ({ ...one, makes: false })),
 ].flatMap((one) => (['before', 'after'] as const).map((moment) => ({ ...one, moment })));
 

@@ -1,0 +1,34 @@
+/** One kept-alive connection to an API on a unix socket. */
+
+import { Agent, request } from 'node:http';
+
+export class Client {
+  readonly #socketPath: string;
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 1 });
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath;
+  }
+
+  /** The answer's JSON, or its text. Throws what the server says of a failure. */
+  call(method: string, path: string, body?: unknown): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const text = body === undefined ? '' : JSON.stringify(body);
+      const headers = { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) };
+      const req = request({ socketPath: this.#socketPath, method, path, agent: this.#agent, headers }, (res) => {
+        let answer = '';
+        res.on('data', (chunk: Buffer) => (answer += chunk.toString()));
+        res.on('end', () => {
+          if ((res.statusCode ?? 500) >= 300) return reject(new Error(answer));
+          resolve(/^[[{]/.test(answer) ? JSON.parse(answer) : answer);
+        });
+      });
+      req.on('error', reject);
+      req.end(text);
+    });
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+}
