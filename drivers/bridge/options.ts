@@ -42,6 +42,10 @@ const MODES: readonly GatewayMode[] = ['nat', 'nat-unprotected', 'routed', 'isol
 const MIN_MTU = { v4: 68, v6: 1280 } as const;
 const MAX_MTU = 65_535;
 
+/** Names that the kernel keeps for itself, and paths. */
+const KEPT = ['.', '..', 'all', 'default'];
+const isLinkName = (name: string): boolean => /^[a-zA-Z0-9_.][a-zA-Z0-9_.-]{0,14}$/.test(name) && !KEPT.includes(name);
+
 const bad = (key: string, text: string, works: string): CnmError =>
   new CnmError('bad_option', `invalid value ${JSON.stringify(text)} for ${key}: ${works}`);
 
@@ -79,8 +83,8 @@ function bridgeName(net: DriverNetwork): string {
   const name = net.options[labels.bridgeName];
   if (name === undefined || name === '') return `br-${shortId(net.id)}`;
   // The kernel takes more, iptables and shells do not.
-  if (!/^[a-zA-Z0-9_.-]{1,15}$/.test(name) || name === '.' || name === '..') {
-    throw bad(labels.bridgeName, name, '1 to 15 of the characters [a-zA-Z0-9_.-]');
+  if (!isLinkName(name)) {
+    throw bad(labels.bridgeName, name, `1 to 15 of the characters [a-zA-Z0-9_.-], no dash first, and none of ${KEPT.join(' ')}`);
   }
   return name;
 }
@@ -121,7 +125,7 @@ function gatewayMode(options: DriverNetwork['options'], key: string, internal: b
 
 function interfaces(options: DriverNetwork['options']): string[] {
   const names = (options[labels.trustedHostInterfaces] ?? '').split(':').filter((name) => name !== '');
-  const wrong = names.find((name) => !/^[a-zA-Z0-9_.-]{1,15}$/.test(name));
+  const wrong = names.find((name) => !isLinkName(name));
   if (wrong !== undefined) throw bad(labels.trustedHostInterfaces, wrong, 'use interface names, separated by colons');
   return names;
 }

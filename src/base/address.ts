@@ -21,7 +21,8 @@ export const BITS: Readonly<Record<IpFamily, number>> = { 4: 32, 6: 128 };
 /** Parses one address. Throws bad_address. */
 export function parseAddress(text: string): Address {
   const address = tryAddress(text);
-  if (address === undefined) throw new CnmError('bad_address', `invalid IP address: ${JSON.stringify(text)}`);
+  if (address === undefined)
+    throw new CnmError('bad_address', `invalid IP address: ${JSON.stringify(text)}; use one plain IPv4 or IPv6 address`);
   return address;
 }
 
@@ -141,9 +142,12 @@ export function prefixesOverlap(a: Prefix, b: Prefix): boolean {
 export function parseMac(text: string): Mac {
   const normal = text.toLowerCase().replaceAll('-', ':');
   if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(normal))
-    throw new CnmError('bad_mac', `invalid MAC address: ${JSON.stringify(text)}`);
+    throw new CnmError(
+      'bad_mac',
+      `invalid MAC address: ${JSON.stringify(text)}; use six hexadecimal pairs, such as 02:00:00:00:00:01`,
+    );
   if (Number.parseInt(normal.slice(0, 2), 16) & 1 || normal === '00:00:00:00:00:00') {
-    throw new CnmError('bad_mac', `MAC address ${normal} is not unicast`);
+    throw new CnmError('bad_mac', `MAC address ${normal} is not unicast; use one such as 02:00:00:00:00:01`);
   }
   return normal as Mac;
 }

@@ -8,4 +8,5 @@ export * from './env.ts';
 export * from './json.ts';
 export * from './parse.ts';
 export * from './publish.ts';
+export * from './shown.ts';
 export type * from './api.ts';

@@ -5,6 +5,7 @@
 
 import { isIP } from 'node:net';
 import { CnmError } from './errors.ts';
+import { shown } from './shown.ts';
 
 /** First and last port, both included. */
 export interface PortRange {
@@ -43,7 +44,7 @@ function splitShort(text: string, add: Add, report: Report): void {
   const address = joined.startsWith('[') && joined.endsWith(']') ? joined.slice(1, -1) : joined;
   const slash = container.indexOf('/');
   const ports = slash < 0 ? container : container.slice(0, slash);
-  if (ports === '') return report(`no port specified: ${text}<empty>`);
+  if (ports === '') return report(`no port specified: ${shown(text)}<empty>`);
   splitRanges({ address, host, ports, protocol: slash < 0 ? 'tcp' : container.slice(slash + 1) || 'tcp' }, add, report);
 }
 
@@ -97,13 +98,15 @@ function splitRanges(pieces: Pieces, add: Add, report: Report): void {
 export function checkProtocol(text: string, report: Report): 'tcp' | 'udp' | undefined {
   const protocol = text.toLowerCase();
   if (protocol === 'tcp' || protocol === 'udp') return protocol;
-  report(protocol === 'sctp' ? 'protocol sctp is not supported yet, use tcp or udp' : `invalid proto: ${text}, use tcp or udp`);
+  report(
+    protocol === 'sctp' ? 'protocol sctp is not supported yet, use tcp or udp' : `invalid proto: ${shown(text)}, use tcp or udp`,
+  );
   return undefined;
 }
 
 /** Reports what is neither empty nor one plain address. */
 export function checkHostIp(text: string, report: Report): void {
-  if (text !== '' && (isIP(text) === 0 || text.includes('%'))) report(`invalid IP address: ${text}`);
+  if (text !== '' && (isIP(text) === 0 || text.includes('%'))) report(`invalid IP address: ${shown(text)}`);
 }
 
 /** Parses `80` or `80-90`, 1 to 65535; reports anything else, naming `what`. */
@@ -112,6 +115,6 @@ export function parsePorts(text: string, what: 'containerPort' | 'hostPort', rep
   const from = Number(match?.[1]);
   const to = Number(match?.[2] ?? match?.[1]);
   if (match !== null && from >= 1 && from <= to && to <= 65535) return { from, to };
-  report(`invalid ${what}: ${text}`);
+  report(`invalid ${what}: ${shown(text)}; use 1 to 65535, or a range such as 80-90`);
   return undefined;
 }

@@ -14,6 +14,7 @@ import { Pruner } from './prune.ts';
 import { PortAllocator } from '../portmap/index.ts';
 import { reconcile } from './reconcile.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
+import type { Caller } from './callers.ts';
 import { type SandboxSpec, createSandbox } from './sandboxes.ts';
 import type { EndpointSpec, NetworkSpec } from './spec.ts';
 import { State } from './state.ts';
@@ -74,8 +75,12 @@ export class NetworkController implements AsyncDisposable {
   }
 
   /** Creates a sandbox joined to its networks, or nothing. */
-  async createSandbox(spec: SandboxSpec, signal?: AbortSignal): Promise<{ sandbox: Sandbox; warnings: readonly string[] }> {
-    const { record, warnings } = await this.#run(createSandbox(this.#cnm, spec, signal));
+  async createSandbox(
+    spec: SandboxSpec,
+    signal?: AbortSignal,
+    caller?: Caller,
+  ): Promise<{ sandbox: Sandbox; warnings: readonly string[] }> {
+    const { record, warnings } = await this.#run(createSandbox(this.#cnm, spec, signal, caller));
     return { sandbox: new Sandbox(this, record.id), warnings };
   }
 
@@ -94,8 +99,8 @@ export class NetworkController implements AsyncDisposable {
   }
 
   /** Declares the process that a sandbox stands for. Throws bad_process. */
-  async setProcess(term: string, pid: number): Promise<void> {
-    await this.#run(this.#processes.set(term, pid));
+  async setProcess(term: string, pid: number, caller?: Caller): Promise<void> {
+    await this.#run(this.#processes.set(term, pid, caller));
   }
 
   isAlive(id: SandboxId): boolean {

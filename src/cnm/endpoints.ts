@@ -87,9 +87,13 @@ export async function deleteEndpoint(cnm: Cnm, id: EndpointId): Promise<void> {
   await cnm.state.commit({ remove: { endpoint: id } });
 }
 
+function refuseTemplate(net: NetworkRecord): void {
+  if (net.configOnly) throw new CnmError('config_only', `cannot create endpoint on configuration-only network ${net.name}`);
+}
+
 /** What a network takes of the settings (spec 02 C5–C8). Throws not_supported_here, config_only, already_joined. */
 export function checkConnect(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord, spec: EndpointSpec): CheckedEndpoint {
-  if (net.configOnly) throw new CnmError('config_only', `cannot create endpoint on configuration-only network ${net.name}`);
+  refuseTemplate(net);
   const asked = checkEndpoint(spec);
   if (isPredefined(net.name)) {
     if (asked.v4 || asked.v6) {
@@ -140,6 +144,7 @@ export async function connect(
   const { id } = cnm.state.sandbox(sandboxTerm);
   return cnm.locks.run(`sandbox:${id}`, async () => {
     const sandbox = cnm.state.sandbox(id);
+    refuseTemplate(net);
     checkModes(cnm, net, sandbox);
     return attach(cnm, net, sandbox, checkConnect(cnm, net, sandbox, spec), contextOf(signal));
   });

@@ -2,6 +2,7 @@ export { NetworkController, Network, Endpoint, Sandbox } from './controller.ts';
 export type { ControllerParts } from './context.ts';
 export type { EndpointSpec, IpamConfigSpec, NetworkSpec } from './spec.ts';
 export type { SandboxSpec } from './sandboxes.ts';
+export type { Caller } from './callers.ts';
 export type { SandboxFiles } from './files.ts';
 export type { EndpointRecord, JoinRecord, NetworkPool, NetworkRecord, SandboxRecord } from './records.ts';
 export { isPredefined } from './spec.ts';

@@ -1,6 +1,15 @@
 /** Create and delete a network (spec 01 §3). */
 
-import { CnmError, type NetworkId, attemptAll, newNetworkId, shortId, undoable } from '../base/index.ts';
+import {
+  CnmError,
+  type NetworkId,
+  attemptAll,
+  isUnspecified,
+  newNetworkId,
+  prefixAddress,
+  shortId,
+  undoable,
+} from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
 import { overlappedRoute } from './exclusions.ts';
@@ -150,7 +159,8 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
 async function warningFor(cnm: Cnm, draft: NetworkRecord): Promise<string> {
   const warnings: string[] = [];
   for (const { subnet } of draft.ipam.config) {
-    const route = subnet === undefined ? undefined : await overlappedRoute(cnm, subnet);
+    // `0.0.0.0/24` stands for any subnet of that size.
+    const route = subnet === undefined || isUnspecified(prefixAddress(subnet)) ? undefined : await overlappedRoute(cnm, subnet);
     if (route !== undefined) warnings.push(`subnet ${subnet} overlaps ${route} of the host`);
   }
   return warnings.join('; ');

@@ -2,6 +2,7 @@
 
 import { type SandboxId, CnmError, codeOf } from '../base/index.ts';
 import { openNetns, processStartTime, signalProcess, watchProcess } from '../kernel/index.ts';
+import { type Caller, checkProcessOwner } from './callers.ts';
 import { type Cnm, refuseWhenClosing } from './context.ts';
 import type { SandboxRecord } from './records.ts';
 import { deleteSandbox } from './sandboxes.ts';
@@ -16,6 +17,17 @@ interface Watch {
   close(): void;
 }
 
+/** Undefined for one that we may not look at, or that ended just now. */
+function netnsOf(pid: number): string | undefined {
+  try {
+    using netns = openNetns(`/proc/${pid}/ns/net`);
+    return netns.identity;
+  } catch (error) {
+    if (codeOf(error) === 'bad_netns') return undefined;
+    throw error;
+  }
+}
+
 /** Watches the processes of one controller's sandboxes. */
 export class Processes {
   readonly #cnm: Cnm;
@@ -26,12 +38,12 @@ export class Processes {
   }
 
   /** Declares the sandbox's process. Throws bad_process when it is not alive or lives elsewhere. */
-  async set(term: string, pid: number): Promise<void> {
+  async set(term: string, pid: number, caller: Caller = 'trusted'): Promise<void> {
     refuseWhenClosing(this.#cnm);
     const { id } = this.#cnm.state.sandbox(term);
     await this.#cnm.locks.run(`sandbox:${id}`, async () => {
       const sandbox = this.#cnm.state.sandbox(id);
-      const startTime = this.#checked(sandbox, pid);
+      const startTime = this.#checked(sandbox, pid, caller);
       const { exited: _old, ...rest } = sandbox;
       const record: SandboxRecord = { ...rest, process: { pid, startTime } };
       await this.#cnm.state.commit({ sandboxes: [record] });
@@ -39,11 +51,11 @@ export class Processes {
     });
   }
 
-  #checked(sandbox: SandboxRecord, pid: number): string {
+  #checked(sandbox: SandboxRecord, pid: number, caller: Caller): string {
     const startTime = processStartTime(pid);
     if (startTime === undefined) throw new CnmError('bad_process', `process ${pid} is not alive`);
-    using netns = openNetns(`/proc/${pid}/ns/net`);
-    if (netns.identity !== sandbox.identity)
+    checkProcessOwner(pid, caller);
+    if (netnsOf(pid) !== sandbox.identity)
       throw new CnmError('bad_process', `process ${pid} does not live in sandbox ${sandbox.name}`);
     return startTime;
   }

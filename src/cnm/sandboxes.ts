@@ -9,13 +9,15 @@ import {
   attemptAll,
   newSandboxId,
   parseAddress,
+  quoted,
   shortId,
   tryAddress,
   undoable,
 } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
-import { type Netns, createNetns, openNetns, pinNetns, removeNetnsPin, removeResolverRedirect } from '../kernel/index.ts';
+import { type Netns, createNetns, pinNetns, removeNetnsPin, removeResolverRedirect } from '../kernel/index.ts';
 import { type PortBindingsInput, parsePortBindings } from '../portmap/index.ts';
+import { type Caller, isHostsOwn, openForCaller } from './callers.ts';
 import { type Cnm, contextOf, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
 import { attach, checkConnect, detach } from './endpoints.ts';
 import { createFiles, removeFiles } from './files.ts';
@@ -53,6 +55,7 @@ export async function createSandbox(
   cnm: Cnm,
   spec: SandboxSpec,
   signal?: AbortSignal,
+  caller: Caller = 'trusted',
 ): Promise<{ record: SandboxRecord; warnings: readonly string[] }> {
   refuseWhenClosing(cnm);
   const ctx = contextOf(signal);
@@ -66,7 +69,7 @@ export async function createSandbox(
           `the sandbox name ${JSON.stringify(spec.name)} is in use by sandbox ${shortId(other.id)}`,
         );
       }
-      return { record: await build(cnm, plan, ctx), warnings: plan.warnings };
+      return { record: await build(cnm, plan, caller, ctx), warnings: plan.warnings };
     }),
   );
 }
@@ -141,19 +144,25 @@ function connectionsOf(
 /** Words that end up in a line of resolv.conf. */
 function checkWords(words: readonly string[], what: string): readonly string[] {
   const wrong = words.find((word) => !/^[a-zA-Z0-9_.:-]{1,253}$/.test(word));
-  if (wrong !== undefined) throw new CnmError('bad_option', `invalid ${what} ${JSON.stringify(wrong)}`);
+  if (wrong !== undefined)
+    throw new CnmError('bad_option', `invalid ${what} ${quoted(wrong)}: use 1 to 253 of the characters [a-zA-Z0-9_.:-]`);
   return words;
 }
 
 function extraHosts(cnm: Cnm, texts: readonly string[]): { name: string; address: Address }[] {
   return texts.flatMap((text) => {
-    const match = /^([^:=\s]+)[:=](.+)$/.exec(text);
-    const [, name = '', value = ''] = match ?? [];
-    checkHostname(name === '' ? text : name);
+    const [, name, value = ''] = /^([^:=\s]+)[:=](.+)$/.exec(text) ?? [];
+    const bad = (): never => {
+      throw new CnmError(
+        'bad_address',
+        `invalid add-host ${quoted(text)}: use name:address, with one IP address or host-gateway`,
+      );
+    };
+    if (name === undefined) return bad();
+    checkHostname(name);
     if (value === 'host-gateway') return gatewaysOfHost(cnm).map((address) => ({ name, address }));
     const address = tryAddress(value.replace(/^\[(.*)\]$/, '$1'));
-    if (address === undefined) throw new CnmError('bad_address', `invalid IP address in add-host: ${JSON.stringify(text)}`);
-    return [{ name, address }];
+    return address === undefined ? bad() : [{ name, address }];
   });
 }
 
@@ -168,11 +177,11 @@ function gatewaysOfHost(cnm: Cnm): Address[] {
   return addresses;
 }
 
-async function build(cnm: Cnm, plan: Plan, ctx: Ctx): Promise<SandboxRecord> {
+async function build(cnm: Cnm, plan: Plan, caller: Caller, ctx: Ctx): Promise<SandboxRecord> {
   const draft = plan.record;
   return undoable(async (undo) => {
     // Looked at before anything is written: a bad path changes nothing.
-    using source = draft.adopted === undefined ? undefined : openNetns(draft.adopted);
+    using source = draft.adopted === undefined ? undefined : openForCaller(draft.adopted, caller);
     await claim(cnm, draft, source);
     undo.add('forget record', () => cnm.state.commit({ remove: { sandbox: draft.id } }));
     using netns = makeNamespace(cnm, draft, source);
@@ -210,10 +219,10 @@ async function claim(cnm: Cnm, draft: SandboxRecord, source: Netns | undefined):
   if (source === undefined) return cnm.state.commit({ sandboxes: [draft] });
   const { identity, path } = source;
   const refuse = (why: string): never => {
-    throw new CnmError('bad_netns', `${JSON.stringify(path)} ${why}`);
+    throw new CnmError('bad_netns', `${quoted(path)} ${why}`);
   };
   await cnm.locks.run(`netns:${identity}`, async () => {
-    if (identity === cnm.host.identity) return refuse("is the host's own network namespace");
+    if (identity === cnm.host.identity || isHostsOwn(source)) return refuse("is the host's own network namespace");
     const other = cnm.state.allSandboxes().find((s) => s.identity === identity);
     if (other !== undefined) return refuse(`is the namespace of sandbox ${other.name} already`);
     await cnm.state.commit({ sandboxes: [{ ...draft, identity }] });

@@ -4,16 +4,23 @@ import {
   type Address,
   CnmError,
   type ErrorCode,
+  INVISIBLE,
+  addressToBigInt,
   type Prefix,
   familyOf,
   isMulticast,
+  isUnspecified,
   messageOf,
   networkOf,
   parseMac,
   parseTruth,
+  prefixAddress,
   prefixContains,
   prefixLength,
+  prefixBounds,
   prefixesOverlap,
+  quoted,
+  shown,
   tryAddress,
   tryPrefix,
   unmapped,
@@ -71,16 +78,23 @@ const MAX_NAME = 255;
 export function checkNetworkName(name: string): void {
   if (name.trim() === '') throw new CnmError('bad_name', 'invalid name: name is empty');
   if (name.length > MAX_NAME) throw new CnmError('bad_name', `invalid name: longer than ${MAX_NAME} characters`);
-  // oxlint-disable-next-line no-control-regex
-  if (/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/.test(name) || name !== name.trim()) {
-    throw new CnmError('bad_name', `invalid name ${JSON.stringify(name)}: control characters and outer spaces are not allowed`);
+  // A path of the API cannot hold these two: clients resolve them.
+  if (name === '.' || name === '..') throw new CnmError('bad_name', `invalid name ${quoted(name)}: use one other than . and ..`);
+  if (INVISIBLE.test(name) || name !== name.trim()) {
+    throw new CnmError(
+      'bad_name',
+      `invalid name ${quoted(name)}: control characters, invisible characters and outer spaces are not allowed`,
+    );
   }
 }
 
 /** Sandbox names become hostnames, DNS names and hosts lines. */
 export function checkSandboxName(name: string): void {
   if (name.length > MAX_NAME || !/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name)) {
-    throw new CnmError('bad_name', `invalid sandbox name ${JSON.stringify(name)}: only [a-zA-Z0-9][a-zA-Z0-9_.-]* is allowed`);
+    throw new CnmError(
+      'bad_name',
+      `invalid sandbox name ${quoted(name)}: only [a-zA-Z0-9][a-zA-Z0-9_.-]* is allowed, up to ${MAX_NAME} characters`,
+    );
   }
 }
 
@@ -90,7 +104,10 @@ export function checkHostname(name: string): void {
     name.length > 253 ||
     !/^[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?)*$/.test(name)
   ) {
-    throw new CnmError('bad_name', `invalid hostname ${JSON.stringify(name)}`);
+    throw new CnmError(
+      'bad_name',
+      `invalid hostname ${quoted(name)}: use letters, digits, dashes and underscores, up to 63 between dots and 253 in all`,
+    );
   }
 }
 
@@ -122,7 +139,10 @@ function boolOption(options: NetworkSpec['options'], key: string): boolean | und
 export function parseBool(key: string, text: string): boolean {
   const truth = parseTruth(text);
   if (truth !== undefined) return truth;
-  throw new CnmError('bad_option', `driver-opt ${JSON.stringify(key)}: ${JSON.stringify(text)} is not a valid bool`);
+  throw new CnmError(
+    'bad_option',
+    `driver-opt ${JSON.stringify(key)}: ${JSON.stringify(text)} is not a valid bool; use true or false`,
+  );
 }
 
 /** Checks the IPAM configurations of the enabled families. Throws bad_subnet and its siblings, all problems joined. */
@@ -144,7 +164,10 @@ function checkConfig(config: IpamConfigSpec, subnet: Prefix | undefined, problem
   const aux = Object.entries(config.aux ?? {});
   if (subnet === undefined) {
     if (config.subnet) {
-      problems.push({ code: 'bad_subnet', text: `invalid subnet ${config.subnet}: it is not an address with a prefix length` });
+      problems.push({
+        code: 'bad_subnet',
+        text: `invalid subnet ${shown(config.subnet)}: it is not an address with a prefix length`,
+      });
     } else if (config.range || config.gateway || aux.length > 0) {
       problems.push({
         code: 'bad_subnet',
@@ -159,17 +182,34 @@ function checkConfig(config: IpamConfigSpec, subnet: Prefix | undefined, problem
   }
   const range = config.range ? checkRange(config.range, subnet, problems) : undefined;
   const gateway = config.gateway ? checkInside(config.gateway, subnet, 'gateway', 'bad_gateway', problems) : undefined;
-  const checkedAux: Record<string, Address> = {};
+  return { subnet, ...(range && { range }), ...(gateway && { gateway }), aux: checkAux(aux, subnet, gateway, problems) };
+}
+
+/** Each is reserved for somebody else, hence none may be the gateway or another one's. */
+function checkAux(
+  aux: readonly (readonly [string, string])[],
+  subnet: Prefix,
+  gateway: Address | undefined,
+  problems: Problem[],
+): Record<string, Address> {
+  const checked: Record<string, Address> = {};
+  const taken = new Map<Address, string>(gateway === undefined ? [] : [[gateway, 'the gateway']]);
   for (const [key, text] of aux) {
-    const address = checkInside(text, subnet, `auxiliary address ${key}`, 'bad_aux_address', problems);
-    if (address !== undefined) checkedAux[key] = address;
+    const what = `auxiliary address ${shown(key)}`;
+    const address = checkInside(text, subnet, what, 'bad_aux_address', problems);
+    if (address === undefined) continue;
+    const other = taken.get(address);
+    if (other !== undefined)
+      problems.push({ code: 'bad_aux_address', text: `invalid ${what} ${address}: it is ${other} already` });
+    taken.set(address, what);
+    checked[key] = address;
   }
-  return { subnet, ...(range && { range }), ...(gateway && { gateway }), aux: checkedAux };
+  return checked;
 }
 
 function checkRange(text: string, subnet: Prefix, problems: Problem[]): Prefix | undefined {
   const bad = (why: string): undefined => {
-    problems.push({ code: 'bad_ip_range', text: `invalid ip-range ${text}: ${why}` });
+    problems.push({ code: 'bad_ip_range', text: `invalid ip-range ${shown(text)}: ${why}` });
   };
   const range = tryPrefix(text);
   if (range === undefined) return bad('it is not an address with a prefix length');
@@ -183,13 +223,22 @@ function checkRange(text: string, subnet: Prefix, problems: Problem[]): Prefix |
 function checkInside(text: string, subnet: Prefix, what: string, code: ErrorCode, problems: Problem[]): Address | undefined {
   const address = tryAddress(text);
   if (address === undefined) {
-    problems.push({ code, text: `invalid ${what} ${text}: it is not an IP address` });
+    problems.push({ code, text: `invalid ${what} ${shown(text)}: it is not an IP address` });
   } else if (!prefixContains(subnet, address)) {
     problems.push({ code, text: `invalid ${what} ${text}: parent subnet ${subnet} doesn't contain this address` });
+  } else if (isEdge(address, subnet)) {
+    problems.push({ code, text: `invalid ${what} ${text}: it is the network address or the broadcast address of ${subnet}` });
   } else {
     return address;
   }
   return undefined;
+}
+
+/** A subnet of one or two addresses has no edges (RFC 3021), and one of any (`0.0.0.0/24`) none yet; nor has IPv6. */
+function isEdge(address: Address, subnet: Prefix): boolean {
+  if (familyOf(subnet) === 6 || prefixLength(subnet) > 30 || isUnspecified(prefixAddress(subnet))) return false;
+  const { first, last } = prefixBounds(subnet);
+  return [first, last].includes(addressToBigInt(address));
 }
 
 function checkOverlaps(configs: readonly IpamConfig[], problems: Problem[]): void {
@@ -219,8 +268,11 @@ export function checkEndpoint(spec: EndpointSpec): CheckedEndpoint {
   const v6 = spec.ipv6 ? checkHostAddress(spec.ipv6, 6, problems) : undefined;
   const linkLocal = (spec.linkLocal ?? []).flatMap((text) => checkLinkLocal(text, problems) ?? []);
   const aliases = (spec.aliases ?? []).map((alias) => {
-    if (!/^[a-zA-Z0-9_]([a-zA-Z0-9_.-]{0,252})$/.test(alias)) {
-      problems.push({ code: 'bad_name', text: `invalid alias ${JSON.stringify(alias)}: only [a-zA-Z0-9_.-] is allowed` });
+    if (!isAlias(alias)) {
+      problems.push({
+        code: 'bad_name',
+        text: `invalid alias ${quoted(alias)}: only [a-zA-Z0-9_.-] is allowed, up to 63 characters between dots and 253 in all`,
+      });
     }
     return alias.toLowerCase();
   });
@@ -247,6 +299,10 @@ export function checkEndpoint(spec: EndpointSpec): CheckedEndpoint {
   };
 }
 
+/** What a DNS answer can hold (RFC 1035 §2.3.4). */
+const isAlias = (alias: string): boolean =>
+  alias.length <= 253 && /^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,62}(\.[a-zA-Z0-9_-]{1,63})*$/.test(alias);
+
 /** Names that the kernel keeps for itself. */
 const KEPT_IFNAMES = ['.', '..', 'lo', 'all', 'default'];
 
@@ -262,7 +318,10 @@ function checkHostAddress(text: string, family: 4 | 6, problems: Problem[]): Add
     unmapped(address) !== undefined ||
     isMulticast(address)
   ) {
-    problems.push({ code: 'bad_address', text: `invalid IPv${family} address: ${text}` });
+    problems.push({
+      code: 'bad_address',
+      text: `invalid IPv${family} address: ${shown(text)}; use one plain IPv${family} address of a host`,
+    });
     return undefined;
   }
   return address;
@@ -274,7 +333,10 @@ function checkLinkLocal(text: string, problems: Problem[]): Prefix | undefined {
   const prefix = address === undefined ? undefined : tryPrefix(`${address}/${length}`);
   const parent = (length === 16 ? '169.254.0.0/16' : 'fe80::/64') as Prefix;
   if (address === undefined || prefix === undefined || !prefixContains(parent, address)) {
-    problems.push({ code: 'bad_address', text: `invalid link-local IP address: ${text}` });
+    problems.push({
+      code: 'bad_address',
+      text: `invalid link-local IP address: ${shown(text)}; use one of 169.254.0.0/16 or fe80::/64`,
+    });
     return undefined;
   }
   return prefix;

@@ -1,6 +1,6 @@
 /** Sole owner of the records: memory for lookups, the store for keeps. */
 
-import { CnmError, type EndpointId, type NetworkId, type SandboxId, shortId } from '../base/index.ts';
+import { CnmError, type EndpointId, type NetworkId, type SandboxId, shortId, shown } from '../base/index.ts';
 import { Collection, type Store } from '../store/index.ts';
 import { type EndpointRecord, type NetworkRecord, type SandboxRecord, recordCodec } from './records.ts';
 
@@ -138,12 +138,12 @@ export class State {
 
   /** Full id, then full name, then unique id prefix (spec 02 I1). Throws no_network or ambiguous_name. */
   network(term: string): NetworkRecord {
-    return lookup(this.networks(), term, 'network', () => new CnmError('no_network', `network ${term} not found`));
+    return lookup(this.networks(), term, 'network', () => new CnmError('no_network', `network ${shown(term)} not found`));
   }
 
   /** Same order of resolution for sandboxes. Throws no_sandbox or ambiguous_name. */
   sandbox(term: string): SandboxRecord {
-    return lookup(this.sandboxes(), term, 'sandbox', () => new CnmError('no_sandbox', `No such sandbox: ${term}`));
+    return lookup(this.sandboxes(), term, 'sandbox', () => new CnmError('no_sandbox', `No such sandbox: ${shown(term)}`));
   }
 }
 
@@ -191,5 +191,5 @@ function ambiguous(count: number, by: string, what: string, term: string, found:
           .map((r) => shortId(r.id))
           .join(', ')})`
       : '';
-  return new CnmError('ambiguous_name', `${count} matches found based on ${by}: ${what} ${term} is ambiguous${ids}`);
+  return new CnmError('ambiguous_name', `${count} matches found based on ${by}: ${what} ${shown(term)} is ambiguous${ids}`);
 }

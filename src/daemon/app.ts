@@ -2,7 +2,9 @@
 
 import type { Socket } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { CnmError, type Logger, messageOf } from '../base/index.ts';
+import { CnmError, type Logger, shown } from '../base/index.ts';
+import { parseBody } from './body.ts';
+import { callerOf } from './caller.ts';
 import { containerRoutes } from './containers.ts';
 import { errorAnswer } from './errors.ts';
 import { networkRoutes } from './networks.ts';
@@ -41,7 +43,7 @@ export function createApp(parts: DaemonParts): FastifyInstance {
   };
   app.addHook('preClose', () => drain(app, underWay));
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, done) => done(null, body));
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
   app.setErrorHandler((error, _request, reply) => send(reply, failure(error, parts.log)));
   app.setNotFoundHandler(serve);
   // All paths come here: names with slashes and the 404 for a wrong method are beyond a routing tree.
@@ -112,7 +114,14 @@ async function answer(routes: readonly CompiledRoute[], request: FastifyRequest,
     if (match === null) continue;
     checkVersion(version);
     const term = decode(match[1] ?? '');
-    return route.handle({ term, query, body: parseBody(request), signal, version: version ?? API_VERSION });
+    return route.handle({
+      term,
+      query,
+      body: parseBody(request.headers, request.body),
+      signal,
+      caller: callerOf(request.raw.socket),
+      version: version ?? API_VERSION,
+    });
   }
   throw new CnmError('no_page', 'page not found');
 }
@@ -132,7 +141,7 @@ function decode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    throw new CnmError('bad_request', `the path has a broken escape: ${text.slice(0, 100)}`);
+    throw new CnmError('bad_request', `the path has a broken escape: ${shown(text)}`);
   }
 }
 
@@ -142,7 +151,12 @@ function checkVersion(version: string | undefined): void {
     const [major = '', minor = ''] = text.split('.');
     return Number(major) * 1000 + Number(minor);
   };
-  if (!/^\d{1,3}\.\d{1,3}$/.test(version)) throw new CnmError('bad_api_version', `invalid API version ${version}`);
+  if (!/^\d{1,3}\.\d{1,3}$/.test(version)) {
+    throw new CnmError(
+      'bad_api_version',
+      `invalid API version ${shown(version)}: use one from ${MIN_API_VERSION} to ${API_VERSION}`,
+    );
+  }
   if (number(version) < number(MIN_API_VERSION)) {
     throw new CnmError(
       'bad_api_version',
@@ -157,21 +171,11 @@ function checkVersion(version: string | undefined): void {
   }
 }
 
-function parseBody(request: FastifyRequest): unknown {
-  const text = typeof request.body === 'string' ? request.body : '';
-  if (text.trim() === '') return undefined;
-  const type = request.headers['content-type'];
-  if (type !== undefined && !/^application\/json\s*(;.*)?$/i.test(type)) {
-    throw new CnmError('bad_content_type', `unsupported Content-Type header (${type}): must be 'application/json'`);
-  }
-  try {
-    return JSON.parse(text);
-  } catch (error) {
-    throw new CnmError('bad_json', `invalid JSON: ${messageOf(error)}`);
-  }
-}
-
 function failure(error: unknown, log: Logger): Answer {
+  if (error instanceof Error && 'code' in error && error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
+    const message = `the body is larger than ${BODY_LIMIT / 1024 / 1024} MiB`;
+    return { status: 413, json: { message, code: 'bad_request' } };
+  }
   const { status, body } = errorAnswer(error, log);
   return { status, json: body };
 }

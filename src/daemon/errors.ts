@@ -1,6 +1,6 @@
 /** Error kinds to HTTP statuses, and the form of an error's body. */
 
-import { type ErrorAnswer, type ErrorKind, type Logger, isCnmError, messageOf } from '../base/index.ts';
+import { type ErrorAnswer, type ErrorKind, type Logger, isCnmError, messageOf, plain } from '../base/index.ts';
 
 export const statusOf: Readonly<Record<ErrorKind, number>> = {
   invalid: 400,
@@ -27,9 +27,9 @@ export function errorAnswer(error: unknown, log: Logger): { readonly status: num
         'an undo was not complete',
       );
     }
-    return { status: statusOf[error.kind], body: { message: error.message, code: error.code } };
+    return { status: statusOf[error.kind], body: { message: plain(error.message), code: error.code } };
   }
   const status = error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500;
   if (status >= 500) log.error({ err: error }, 'a request failed');
-  return { status, body: { message: messageOf(error), code: status >= 500 ? 'internal' : 'bad_request' } };
+  return { status, body: { message: plain(messageOf(error)), code: status >= 500 ? 'internal' : 'bad_request' } };
 }

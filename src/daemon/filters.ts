@@ -1,6 +1,6 @@
 /** Engine API filters: parsing and matching (spec 02 §3.1, §3.7). */
 
-import { CnmError } from '../base/index.ts';
+import { CnmError, shown } from '../base/index.ts';
 import type { NetworkController, NetworkRecord, SandboxRecord } from '../cnm/index.ts';
 import { isPredefined } from '../cnm/index.ts';
 
@@ -9,6 +9,8 @@ export type Filters = ReadonlyMap<string, readonly string[]>;
 
 /** Longest filter value, characters: what is matched with it stays cheap. */
 const MAX_VALUE = 1024;
+/** Most values of one key. */
+const MAX_VALUES = 100;
 
 /** Parses `{"name":["a"]}` and the older `{"name":{"a":true}}`. Throws bad_filter, naming the keys that work. */
 export function parseFilters(text: string | undefined, known: readonly string[]): Filters {
@@ -17,14 +19,14 @@ export function parseFilters(text: string | undefined, known: readonly string[])
   try {
     value = JSON.parse(text);
   } catch {
-    throw new CnmError('bad_filter', `invalid filter: ${text.slice(0, 100)} is not JSON`);
+    throw new CnmError('bad_filter', `invalid filter: ${shown(text)} is not JSON`);
   }
   if (value === null) return new Map();
   if (typeof value !== 'object' || Array.isArray(value))
     throw new CnmError('bad_filter', 'invalid filter: it must be a JSON object');
   return new Map(
     Object.entries(value).map(([key, values]) => {
-      if (!known.includes(key)) throw new CnmError('bad_filter', `invalid filter '${key}': there are ${known.join(', ')}`);
+      if (!known.includes(key)) throw new CnmError('bad_filter', `invalid filter '${shown(key)}': there are ${known.join(', ')}`);
       return [key, valuesOf(key, values)];
     }),
   );
@@ -36,9 +38,14 @@ function valuesOf(key: string, values: unknown): string[] {
     : values !== null && typeof values === 'object'
       ? Object.keys(values)
       : [undefined];
+  if (list.length > MAX_VALUES) throw new CnmError('bad_filter', `invalid filter '${key}': more than ${MAX_VALUES} values`);
   return list.map((item) => {
-    if (typeof item !== 'string' || item.length > MAX_VALUE)
-      throw new CnmError('bad_filter', `invalid filter '${key}': values must be text`);
+    if (typeof item !== 'string' || item.length > MAX_VALUE) {
+      throw new CnmError(
+        'bad_filter',
+        `invalid filter '${key}': values must be text: a list of text, each up to ${MAX_VALUE} characters`,
+      );
+    }
     return item;
   });
 }
@@ -127,7 +134,7 @@ export function networkMatches(filters: Filters, net: NetworkRecord, controller:
 function typeMatches(value: string, net: NetworkRecord): boolean {
   if (value === 'builtin') return isPredefined(net.name);
   if (value === 'custom') return !isPredefined(net.name);
-  throw new CnmError('bad_filter', `invalid filter: 'type'='${value}': use custom or builtin`);
+  throw new CnmError('bad_filter', `invalid filter: 'type'='${shown(value)}': use custom or builtin`);
 }
 
 function danglingMatches(values: readonly string[] | undefined, net: NetworkRecord, controller: NetworkController): boolean {
@@ -139,7 +146,7 @@ function danglingValue(values: readonly string[]): boolean {
   const [value, ...more] = values;
   const wanted = value === 'true' || value === '1' ? true : value === 'false' || value === '0' ? false : undefined;
   if (wanted === undefined || more.length > 0)
-    throw new CnmError('bad_filter', `invalid filter 'dangling=${values.join(',')}': use true or false`);
+    throw new CnmError('bad_filter', `invalid filter 'dangling=${shown(values.join(','))}': use true or false`);
   return wanted;
 }
 
@@ -147,7 +154,7 @@ function danglingValue(values: readonly string[]): boolean {
 export function checkNetworkFilters(filters: Filters): void {
   for (const value of filters.get('type') ?? []) {
     if (value !== 'custom' && value !== 'builtin')
-      throw new CnmError('bad_filter', `invalid filter: 'type'='${value}': use custom or builtin`);
+      throw new CnmError('bad_filter', `invalid filter: 'type'='${shown(value)}': use custom or builtin`);
   }
   const dangling = filters.get('dangling');
   if (dangling !== undefined) danglingValue(dangling);

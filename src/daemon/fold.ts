@@ -8,6 +8,8 @@ interface ObjectSchema {
 
 /** Renames the top-level fields of `value` to the schema's own spelling; refuses what is not an object. */
 export function foldCase(schema: ObjectSchema, value: unknown): unknown {
+  // No body: every field is absent.
+  if (value === undefined) return {};
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new CnmError('bad_json', 'invalid JSON: the body must be one object');
   }

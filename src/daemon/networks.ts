@@ -1,7 +1,7 @@
 /** `/networks…`: the Engine API's words to the model's and back (spec 02 §3). */
 
 import { connectSchema, disconnectSchema, networkCreateSchema } from '../base/api.ts';
-import { CnmError, type EndpointSettingsJson, type NetworkCreateJson, parseTruth, parseWith } from '../base/index.ts';
+import { CnmError, type EndpointSettingsJson, type NetworkCreateJson, parseTruth, parseWith, quoted } from '../base/index.ts';
 import type { EndpointSpec, NetworkSpec } from '../cnm/index.ts';
 import type { Answer, DaemonParts, Request, Route } from './route.ts';
 import { NETWORK_FILTERS, PRUNE_FILTERS, checkNetworkFilters, networkMatches, parseFilters, pruneMatcher } from './filters.ts';
@@ -26,7 +26,7 @@ export function networkRoutes(parts: DaemonParts): Route[] {
       method: 'POST',
       path: '/networks/:term/connect',
       async handle({ term, body, signal }) {
-        const { Container, EndpointConfig } = parseWith(connectSchema, foldCase(connectSchema, body ?? {}), 'connect request');
+        const { Container, EndpointConfig } = parseWith(connectSchema, foldCase(connectSchema, body), 'connect request');
         await controller.connect(term, Container, endpointSpec(EndpointConfig), signal);
         return { status: 200 };
       },
@@ -35,7 +35,7 @@ export function networkRoutes(parts: DaemonParts): Route[] {
       method: 'POST',
       path: '/networks/:term/disconnect',
       async handle({ term, body }) {
-        const { Container, Force } = parseWith(disconnectSchema, foldCase(disconnectSchema, body ?? {}), 'disconnect request');
+        const { Container, Force } = parseWith(disconnectSchema, foldCase(disconnectSchema, body), 'disconnect request');
         await controller.disconnect(term, Container, Force ?? false);
         return { status: 200 };
       },
@@ -63,7 +63,7 @@ function list({ controller }: DaemonParts, { query }: Request): Answer {
 }
 
 async function create({ controller }: DaemonParts, { body, signal }: Request): Promise<Answer> {
-  const json = parseWith(networkCreateSchema, foldCase(networkCreateSchema, body ?? {}), 'network create request');
+  const json = parseWith(networkCreateSchema, foldCase(networkCreateSchema, body), 'network create request');
   const { network, warning } = await controller.createNetwork(networkSpec(json), signal);
   return { status: 201, json: { Id: network.id, Warning: warning } };
 }
@@ -75,11 +75,12 @@ async function inspect({ controller }: DaemonParts, { term, query }: Request): P
   return { status: 200, json: { ...networkJson(controller, net, true), Status: await statusJson(controller, net) } };
 }
 
-function parseQueryBool(name: string, text: string | undefined): boolean {
+/** A truth value of a query, false when it is absent. Throws bad_request. */
+export function parseQueryBool(name: string, text: string | undefined): boolean {
   if (text === undefined || text === '') return false;
   const truth = parseTruth(text);
   if (truth !== undefined) return truth;
-  throw new CnmError('bad_request', `invalid value for ${name}: ${JSON.stringify(text)}`);
+  throw new CnmError('bad_request', `invalid value for ${name}: ${quoted(text)}; use true or false`);
 }
 
 function networkSpec(json: NetworkCreateJson): NetworkSpec {

@@ -1,7 +1,7 @@
 /** What a route is: a method, a path and what answers it. */
 
 import type { Logger } from '../base/index.ts';
-import type { NetworkController } from '../cnm/index.ts';
+import type { Caller, NetworkController } from '../cnm/index.ts';
 
 export interface Request {
   /** Captured by the route's pattern, decoded. */
@@ -11,6 +11,8 @@ export interface Request {
   readonly body: unknown;
   /** Aborts when the client goes away. */
   readonly signal: AbortSignal;
+  /** Who asks. */
+  readonly caller: Caller;
   /** Asked-for API version, `1.56` without a prefix. */
   readonly version: string;
 }

@@ -7,7 +7,7 @@ import type { Answer, DaemonParts, Request, Route } from './route.ts';
 import { SANDBOX_FILTERS, parseFilters, sandboxMatches } from './filters.ts';
 import { foldCase } from './fold.ts';
 import { sandboxJson } from './inspect.ts';
-import { endpointSpec } from './networks.ts';
+import { endpointSpec, parseQueryBool } from './networks.ts';
 
 export function sandboxRoutes(parts: DaemonParts): Route[] {
   const { controller } = parts;
@@ -16,17 +16,18 @@ export function sandboxRoutes(parts: DaemonParts): Route[] {
     {
       method: 'POST',
       path: '/sandboxes/create',
-      async handle({ body, signal }) {
-        const json = parseWith(sandboxCreateSchema, foldCase(sandboxCreateSchema, body ?? {}), 'sandbox create request');
-        const { sandbox, warnings } = await controller.createSandbox(sandboxSpec(json), signal);
+      async handle({ body, signal, caller }) {
+        const json = parseWith(sandboxCreateSchema, foldCase(sandboxCreateSchema, body), 'sandbox create request');
+        const { sandbox, warnings } = await controller.createSandbox(sandboxSpec(json), signal, caller);
         return { status: 201, json: { Id: sandbox.id, Warnings: warnings } };
       },
     },
     {
       method: 'POST',
       path: '/sandboxes/:term/process',
-      async handle({ term, body }) {
-        await controller.setProcess(term, parseWith(processSchema, foldCase(processSchema, body ?? {}), 'process').Pid);
+      async handle({ term, body, caller }) {
+        const { Pid } = parseWith(processSchema, foldCase(processSchema, body), 'process');
+        await controller.setProcess(term, Pid, caller);
         return { status: 204 };
       },
     },
@@ -39,7 +40,7 @@ export function sandboxRoutes(parts: DaemonParts): Route[] {
       method: 'DELETE',
       path: '/sandboxes/:term',
       async handle({ term, query }) {
-        await controller.deleteSandbox(term, query['force'] === '1' || query['force'] === 'true');
+        await controller.deleteSandbox(term, parseQueryBool('force', query['force']));
         return { status: 204 };
       },
     },

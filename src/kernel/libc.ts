@@ -52,6 +52,7 @@ const fn = {
   flock: define('flock', ['int', 'int']),
   fcntl: define('fcntl', ['int', 'int', 'long']),
   ioctl: define('ioctl', ['int', 'ulong', 'ulong']),
+  ioctl_into: define('ioctl', ['int', 'ulong', 'void *']),
   abort: define('abort', [], 'void'),
   prctl: define('prctl', ['int', 'ulong', 'ulong', 'ulong', 'ulong']),
   capset: define('capset', ['void *', 'void *']),
@@ -117,6 +118,10 @@ export function unmount(target: string, flags: number): void {
 /** ioctl that takes no argument and answers a number. */
 export const ioctlNumber = (fd: number, request: number): number =>
   checked(fn.ioctl(fd, request, 0), 'ioctl', `descriptor ${fd}`);
+
+/** ioctl that fills a buffer. */
+export const ioctlInto = (fd: number, request: number, into: Uint8Array): void =>
+  void checked(fn.ioctl_into(fd, request, into), 'ioctl', `descriptor ${fd}`);
 
 // Sockets
 

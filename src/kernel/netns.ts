@@ -1,7 +1,7 @@
 /** Network namespaces: open, create, pin, remove a pin, and work inside one. */
 
 import { closeSync, constants, lstatSync, openSync, readFileSync, statfsSync, unlinkSync } from 'node:fs';
-import { CnmError, KernelError, messageOf } from '../base/index.ts';
+import { CnmError, KernelError, errnoOf, messageOf } from '../base/index.ts';
 import type { Netns, Rtnl } from './contract.ts';
 import * as libc from './libc.ts';
 import { openRtnl } from './rtnl.ts';
@@ -10,6 +10,9 @@ import { openRtnl } from './rtnl.ts';
 const NSFS_MAGIC = 0x6e736673;
 /** ioctl that answers the CLONE_NEW… flag of a namespace (linux/nsfs.h). */
 const NS_GET_NSTYPE = 0xb703;
+/** Answers a descriptor of the user namespace that owns a namespace, and the uid of who made that one (linux/nsfs.h). */
+const NS_GET_USERNS = 0xb701;
+const NS_GET_OWNER_UID = 0xb704;
 const O_PATH = 0o10000000;
 const SO_NETNS_COOKIE = 71;
 /** The calling thread's own; /proc/self would be the main thread's. */
@@ -120,6 +123,22 @@ function adopt(path: string, fd: number): Netns {
   } catch (error) {
     closeSync(fd);
     throw error;
+  }
+}
+
+/** Uid of who owns the user namespace that the namespace belongs to; undefined where the kernel does not tell us. */
+export function netnsOwner(netns: Netns): number | undefined {
+  let owner: number | undefined;
+  try {
+    owner = libc.ioctlNumber(netns.fd, NS_GET_USERNS);
+    const uid = Buffer.alloc(4);
+    libc.ioctlInto(owner, NS_GET_OWNER_UID, uid);
+    return uid.readUInt32LE();
+  } catch (error) {
+    if (['EPERM', 'EINVAL', 'ENOTTY'].includes(errnoOf(error) ?? '')) return undefined;
+    throw error;
+  } finally {
+    if (owner !== undefined) closeSync(owner);
   }
 }
 

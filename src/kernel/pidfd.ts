@@ -43,6 +43,17 @@ export function processStartTime(pid: number): string | undefined {
   return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
 }
 
+/** Real, effective, saved and file system uid of a process; undefined when there is none. */
+export function processUids(pid: number): readonly number[] | undefined {
+  try {
+    const line = /^Uid:\s+(.+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+    return line?.split(/\s+/).map(Number);
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes(errnoOf(error) ?? '')) return undefined;
+    throw error;
+  }
+}
+
 /**
  * Sends a signal; false when the process is gone, or is another one than that of `startTime` (processStartTime) when that
  * is given. Throws KernelError, such as EPERM.

@@ -7,6 +7,7 @@ import {
   familyOf,
   isUnspecified,
   parsePorts,
+  shown,
   tryAddress,
   unmapped,
   type Address,
@@ -42,7 +43,7 @@ export function parsePortBindings(input: PortBindingsInput): PortSpec {
   const wanted: WantedPort[] = [];
   const exposed: string[] = [];
   for (const [key, bindings] of Object.entries(input)) {
-    const report = (problem: string): void => void problems.push(`${key}: ${problem}`);
+    const report = (problem: string): void => void problems.push(`${shown(key)}: ${problem}`);
     const [portText = '', protocolText = 'tcp', ...rest] = key.split('/');
     const container = parsePorts(portText, 'containerPort', report);
     const protocol = checkProtocol([protocolText, ...rest].join('/'), report);

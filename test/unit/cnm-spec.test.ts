@@ -39,8 +39,8 @@ describe('IPAM configurations', () => {
     ['a single address', [{ subnet: '10.1.0.1/32' }], [{ subnet: '10.1.0.1/32', aux: {} }]],
     [
       'all fields',
-      [{ subnet: '10.1.0.0/16', range: '10.1.4.0/24', gateway: '10.1.0.1', aux: { a: '10.1.0.2', b: '10.1.255.255' } }],
-      [{ subnet: '10.1.0.0/16', range: '10.1.4.0/24', gateway: '10.1.0.1', aux: { a: '10.1.0.2', b: '10.1.255.255' } }],
+      [{ subnet: '10.1.0.0/16', range: '10.1.4.0/24', gateway: '10.1.0.1', aux: { a: '10.1.0.2', b: '10.1.255.254' } }],
+      [{ subnet: '10.1.0.0/16', range: '10.1.4.0/24', gateway: '10.1.0.1', aux: { a: '10.1.0.2', b: '10.1.255.254' } }],
     ],
     [
       'a range as large as its subnet',

@@ -139,11 +139,7 @@ export async function requestAddresses(cnm: Cnm, net: NetworkRecord, ep: Endpoin
     const pools = net.pools.filter((p) => p.family === family);
     const asked = family === 4 ? ep.asked.v4 : ep.asked.v6;
     if (pools.length === 0) {
-      if (asked !== undefined)
-        throw new CnmError(
-          'address_out_of_range',
-          `invalid endpoint settings:\nno configured subnet contains IP address ${asked}`,
-        );
+      if (asked !== undefined) throw outOfRange(net, asked);
       continue;
     }
     const { prefix, pool } = await requestFrom(ipam, net, ep, family, pools, asked);
@@ -152,6 +148,14 @@ export async function requestAddresses(cnm: Cnm, net: NetworkRecord, ep: Endpoin
     used.push(pool);
   }
   return { ...ep, ...leased, pools: used };
+}
+
+function outOfRange(net: NetworkRecord, asked: Address): CnmError {
+  const subnets = net.pools.map((pool) => pool.prefix).join(', ') || 'none';
+  return new CnmError(
+    'address_out_of_range',
+    `invalid endpoint settings:\nno configured subnet contains IP address ${asked}; network ${net.name} has ${subnets}`,
+  );
 }
 
 async function requestFrom(
@@ -164,7 +168,7 @@ async function requestFrom(
 ): Promise<{ prefix: Prefix; pool: string }> {
   const fitting = asked === undefined ? pools : pools.filter((pool) => prefixContains(pool.prefix, asked));
   if (asked !== undefined && fitting.length === 0) {
-    throw new CnmError('address_out_of_range', `invalid endpoint settings:\nno configured subnet contains IP address ${asked}`);
+    throw outOfRange(net, asked);
   }
   for (const { pool } of fitting) {
     try {

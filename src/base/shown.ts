@@ -1,0 +1,26 @@
+/** How text from outside is shown in messages: nothing in it acts on a terminal, a log or a line of a file. Pure. */
+
+/** Longest piece of a user's text in a message, characters. */
+const MAX_SHOWN = 300;
+/** Longest message, characters. */
+const MAX_MESSAGE = 2000;
+
+/** Control and format characters, line separators, halves of surrogate pairs: nobody sees them, programs act on them. */
+export const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
+const EACH_INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+const escaped = (text: string): string =>
+  text.replaceAll(EACH_INVISIBLE, (one) =>
+    one === '\n' ? '\\n' : one === '\t' ? '\\t' : `\\u{${(one.codePointAt(0) ?? 0).toString(16)}}`,
+  );
+
+const cut = (text: string, length: number): string => (text.length > length ? `${text.slice(0, length)}…` : text);
+
+/** A user's text as it is, with escapes for what is not visible, and cut when it is long. */
+export const shown = (text: string): string => escaped(cut(text, MAX_SHOWN));
+
+/** The same in quotes. */
+export const quoted = (text: string): string => `"${shown(text).replaceAll('"', '\\"')}"`;
+
+/** A whole message: line feeds stay, since messages may have several lines. */
+export const plain = (message: string): string => cut(message.split('\n').map(escaped).join('\n'), MAX_MESSAGE);

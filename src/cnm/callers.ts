@@ -1,0 +1,58 @@
+/**
+ * Who asks, and which namespaces and processes of this host he may name. A member of the socket's group can use what is
+ * ours; he gets no power over the host by it.
+ */
+
+import { isAbsolute } from 'node:path';
+import { CnmError, quoted } from '../base/index.ts';
+import { type Netns, netnsOwner, openNetns, processUids } from '../kernel/index.ts';
+
+/** Root here, or the embedding program; a user of this host; somebody on another host. */
+export type Caller = 'trusted' | { readonly uid: number } | 'remote';
+
+/** A namespace to be adopted, opened once: what the path leads to later does not matter. Throws bad_netns. */
+export function openForCaller(path: string, caller: Caller): Netns {
+  if (caller === 'remote') throw new CnmError('bad_netns', 'a namespace can be named only by callers on the same host');
+  if (!isAbsolute(path)) throw new CnmError('bad_netns', `namespace ${quoted(path)}: use an absolute path`);
+  return caller === 'trusted' ? openNetns(path) : openForUser(path, caller.uid);
+}
+
+/**
+ * Any other path would be looked up with our rights: it could tell what lies where, or lead to a file system that never
+ * answers. The owner's rule is the kernel's own (user_namespaces(7)): he may enter what his user namespaces own.
+ */
+function openForUser(path: string, uid: number): Netns {
+  const refusal = (): CnmError =>
+    new CnmError(
+      'bad_netns',
+      `namespace ${quoted(path)}: without root, use /proc/PID/ns/net of a network namespace that user ${uid} owns`,
+    );
+  if (!/^\/proc\/[1-9]\d{0,9}\/ns\/net$/.test(path)) throw refusal();
+  let netns: Netns;
+  try {
+    netns = openNetns(path);
+  } catch {
+    throw refusal();
+  }
+  if (netnsOwner(netns) === uid) return netns;
+  netns[Symbol.dispose]();
+  throw refusal();
+}
+
+/** Throws bad_process for a process that is not the caller's: a sandbox's end by force ends it. */
+export function checkProcessOwner(pid: number, caller: Caller): void {
+  if (caller === 'trusted') return;
+  if (caller === 'remote') throw new CnmError('bad_process', 'a process can be named only by callers on the same host');
+  if (processUids(pid)?.every((uid) => uid === caller.uid) !== true)
+    throw new CnmError('bad_process', `process ${pid} is not a process of user ${caller.uid}`);
+}
+
+/** Whether `netns` is that of the host's first process. Not to be opened means that it cannot be named either. */
+export function isHostsOwn(netns: Netns): boolean {
+  try {
+    using first = openNetns('/proc/1/ns/net');
+    return first.identity === netns.identity;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,82 @@
+/**
+ * Bad input of every kind against one daemon: each is refused with the status and code that its row wants, in words that
+ * name what is wrong and what would work, and nothing changes in the kernel, the files or the store.
+ */
+
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openEmbeddedStore } from '../../src/store/index.ts';
+import { Watched, told } from './bad-input/asking.ts';
+import { endpointRows } from './bad-input/endpoints.ts';
+import { networkRows } from './bad-input/networks.ts';
+import type { Row } from './bad-input/row.ts';
+import { sandboxRows } from './bad-input/sandboxes.ts';
+import { transportRows } from './bad-input/transport.ts';
+import { Lab } from './lab.ts';
+
+const TABLES: Readonly<Record<string, readonly Row[]>> = {
+  networks: networkRows,
+  endpoints: endpointRows,
+  sandboxes: sandboxRows,
+  transport: transportRows,
+};
+
+let lab: Lab;
+let watched: Watched;
+let before: unknown;
+let wellBefore: unknown;
+let recordsBefore: unknown;
+
+/** Every record in the store of a daemon that is not running. */
+async function records(): Promise<unknown> {
+  const store = await openEmbeddedStore(join(lab.stateDir, 'store'));
+  try {
+    // Without revisions: a start writes some records anew as they are.
+    return (await store.list('')).entries.map(({ key, value }) => [key, value]);
+  } finally {
+    await store.close();
+  }
+}
+
+beforeAll(async () => {
+  lab = await Lab.open();
+  const made = [
+    ['create', '--subnet', '10.9.0.0/24', '--opt', 'com.docker.network.bridge.name=pbfix0', 'net'],
+    ['create', '--config-only', 'conf'],
+    ['sandbox', 'create', '--network', 'net', '--ip', '10.9.0.5', '-p', '18081:80', 'box'],
+    ['sandbox', 'create', 'spare'],
+  ];
+  for (const args of made) await lab.ok(...args);
+  await lab.stop();
+  recordsBefore = await records();
+  await lab.start();
+  watched = new Watched(lab);
+  before = await watched.look();
+  wellBefore = await watched.lookWell();
+});
+afterAll(async () => {
+  watched.close();
+  await lab.close();
+});
+
+describe.each(Object.entries(TABLES))('%s', (_topic, rows) => {
+  test.each(rows.map((row) => [row.title, row] as const))('%s is refused, named, and changes nothing', async (_title, row) => {
+    const answer = await told(lab.socket, row.ask);
+    expect([answer.status, answer.code], answer.message).toEqual([row.status, row.code]);
+    for (const words of row.says) expect(answer.message).toMatch(words);
+    // No message carries what a terminal or a log would act on; lines are the only exception.
+    // oxlint-disable-next-line no-control-regex
+    expect(answer.message).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/);
+    expect(answer.message.length).toBeLessThan(2048);
+    expect(await watched.look()).toEqual(before);
+  });
+});
+
+test('after all of them rules, records and the daemon are what they were', async () => {
+  expect(Object.values(TABLES).flat().length).toBeGreaterThan(220);
+  expect(await watched.lookWell()).toEqual(wellBefore);
+  expect(lab.log).not.toMatch(/"level":50/);
+  await lab.stop();
+  expect(await records()).toEqual(recordsBefore);
+  await lab.start();
+});
