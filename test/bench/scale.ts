@@ -1,0 +1,79 @@
+/** What many networks and endpoints cost: memory, a connect among a thousand, a start, and the event loop under deletes. */
+
+import { readFileSync, readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Lab } from '../e2e/lab.ts';
+import type { Client } from './client.ts';
+import { type Figure, median, quantile, series, timed } from './figures.ts';
+
+const NETWORKS = 100;
+const SANDBOXES = 200;
+/** Endpoints of a sandbox: 1,000 in all. */
+const NETWORKS_EACH = 5;
+const CONNECTS = 50;
+const DELETED = 20;
+/** Time for garbage and caches to settle before memory is read, milliseconds. */
+const SETTLE_MS = 5000;
+
+/** Proportional set size of the daemon, its children and the keeper with its own, MB. */
+function memory(lab: Lab): number {
+  let kilobytes = 0;
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      if (!command.includes(lab.runDir)) continue;
+      kilobytes += Number(/^Pss:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8'))?.[1] ?? 0);
+    } catch {
+      // Ended meanwhile.
+    }
+  }
+  return kilobytes / 1024;
+}
+
+export async function scale(lab: Lab, client: Client): Promise<Figure[]> {
+  await sleep(SETTLE_MS);
+  const idle = memory(lab);
+  for (let i = 0; i < NETWORKS; i++) await client.call('POST', '/networks/create', { Name: `n${i}` });
+  const createNetworks = (sandbox: number): Record<string, object> =>
+    Object.fromEntries(Array.from({ length: NETWORKS_EACH }, (_, k) => [`n${(sandbox * NETWORKS_EACH + k) % NETWORKS}`, {}]));
+  for (let i = 0; i < SANDBOXES; i++) {
+    await client.call('POST', '/sandboxes/create', { Name: `s${i}`, Networks: createNetworks(i) });
+  }
+  await sleep(SETTLE_MS);
+  const full = memory(lab);
+  await client.call('POST', '/networks/create', { Name: 'extra' });
+  const connect = await series(CONNECTS, async (i) => client.call('POST', '/networks/extra/connect', { Container: `s${i}` }));
+  const start = await restarted(lab);
+  const lag = await lagWhile(client, async () => {
+    const removals = Array.from({ length: DELETED }, (_, i) => lab.api('DELETE', `/sandboxes/s${i}?force=1`));
+    await Promise.all(removals);
+  });
+  for (let i = DELETED; i < SANDBOXES; i++) await client.call('DELETE', `/sandboxes/s${i}`);
+  await client.call('POST', '/networks/prune');
+  return [
+    { name: 'memory, daemon and keeper, idle', unit: 'MB', value: idle, goal: '≤ 130' },
+    { name: `memory, ${SANDBOXES} sandboxes, 1,000 endpoints`, unit: 'MB', value: full, goal: '≤ 170' },
+    { name: 'connect among 1,000 endpoints', unit: 'ms', value: median(connect), goal: '≤ 4.5' },
+    { name: 'start with 100 networks, 1,000 endpoints', unit: 'ms', value: start, goal: '≤ 1,500' },
+    { name: 'a ping while 100 endpoints are deleted, p99', unit: 'ms', value: quantile(lag, 0.99), goal: '≤ 5' },
+  ];
+}
+
+/** From the start of the process to its ready line, milliseconds. */
+async function restarted(lab: Lab): Promise<number> {
+  await lab.stop('SIGKILL');
+  return timed(() => lab.start());
+}
+
+/** Round trips of a ping, one after the other, until the work is done, milliseconds. */
+async function lagWhile(client: Client, work: () => Promise<unknown>): Promise<number[]> {
+  const all: number[] = [];
+  let isDone = false;
+  const end = work().finally(() => (isDone = true));
+  while (!isDone) {
+    all.push(await timed(() => client.call('GET', '/_ping')));
+    await sleep(1);
+  }
+  await end;
+  return all;
+}
