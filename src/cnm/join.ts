@@ -8,7 +8,7 @@ import { type Cnm, contextOf, driverOf, stillWanted } from './context.ts';
 import type { EndpointRecord, SandboxRecord } from './records.ts';
 import { filesStep } from './steps/files.ts';
 import { gatewayStep } from './steps/gateway.ts';
-import { linkStep } from './steps/link.ts';
+import { intendedJoin, linkStep } from './steps/link.ts';
 import { namesStep } from './steps/names.ts';
 import { portsStep } from './steps/ports.ts';
 import { resolverStep } from './steps/resolver.ts';
@@ -28,6 +28,7 @@ export async function joinEndpoint(cnm: Cnm, id: EndpointId, sandboxId: SandboxI
   const a = attachment(cnm, ctx, { ...ep, sandbox: sandboxId, phase: 'joining' }, sandbox, netns);
   // Awaited here: the namespace must stay open until the last undo.
   return await undoable(async (undo) => {
+    a.ep = { ...a.ep, join: await intendedJoin(a) };
     await cnm.state.commit({ endpoints: [a.ep] });
     undo.add('forget join', () => cnm.state.commit({ endpoints: [ep], sandboxes: [withoutProcessLoss(cnm, a.sandbox)] }));
     for (const step of joinSteps) {

@@ -5,19 +5,14 @@ import { CnmError, familyOf } from '../../base/index.ts';
 import { type StaticRoute, labels } from '../../driver/index.ts';
 import { type Attachment, type JoinStep, others, placeOf } from '../attachment.ts';
 import { driverEndpoint, driverNetwork } from '../context.ts';
+import type { EndpointRecord } from '../records.ts';
 
 export const linkStep: JoinStep = {
   label: 'link',
 
   async do(a) {
-    if (a.netns === undefined || a.driver.capabilities.sandbox !== 'own') {
-      a.ep = { ...a.ep, join: { ifname: '', routes: [], suppressDefaultGateway: false } };
-      return;
-    }
-    const ifname = await freeIfname(a, a.netns);
-    // Written first: a failed join is left under the same name, also by the next start.
-    a.ep = { ...a.ep, join: { ifname, routes: [], suppressDefaultGateway: false } };
-    await a.cnm.state.commit({ endpoints: [a.ep] });
+    if (a.netns === undefined || a.driver.capabilities.sandbox !== 'own') return;
+    const ifname = a.ep.join?.ifname ?? '';
     const at = { sandbox: a.sandbox.id, netns: a.netns, ifname };
     const result = await a.driver.join(a.ctx, driverNetwork(a.net), driverEndpoint(a.ep), at);
     a.ep = {
@@ -49,6 +44,12 @@ export const routeOps = (op: 'route.add' | 'route.replace', routes: readonly Sta
     op,
     spec: { family: familyOf(destination), destination, ...(nextHop && { gateway: nextHop }) },
   }));
+
+/** What is recorded before the first effect: a failed join is left under the same name, also by the next start. */
+export async function intendedJoin(a: Attachment): Promise<NonNullable<EndpointRecord['join']>> {
+  const isInside = a.netns !== undefined && a.driver.capabilities.sandbox === 'own';
+  return { ifname: isInside ? await freeIfname(a, a.netns) : '', routes: [], suppressDefaultGateway: false };
+}
 
 /** The asked-for name, else prefix and the lowest number that is free in the sandbox (spec 01 I1). */
 async function freeIfname(a: Attachment, netns: Netns): Promise<string> {
