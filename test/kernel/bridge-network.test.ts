@@ -160,7 +160,7 @@ describe('a network that cannot work is refused and leaves nothing', () => {
     ['a second host network', 'singleton_network', { driver: 'host' }],
     [
       'a gateway that is the broadcast address',
-      'gateway_taken',
+      'bad_gateway',
       { ipam: { config: [{ subnet: '10.1.0.0/24', gateway: '10.1.0.255' }] } },
     ],
   ];
