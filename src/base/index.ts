@@ -10,3 +10,4 @@ export * from './parse.ts';
 export * from './publish.ts';
 export * from './shown.ts';
 export type * from './api.ts';
+export { Turns } from './turns.ts';

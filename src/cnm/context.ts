@@ -1,6 +1,6 @@
 /** What every use case works with, and the values that drivers are handed. */
 
-import { type Address, type Env, type NetworkId, CnmError, KeyedLock } from '../base/index.ts';
+import { type Address, type Env, type NetworkId, CnmError, KeyedLock, type Turns } from '../base/index.ts';
 import type { Ctx, Driver, DriverEndpoint, DriverNetwork, DriverRegistry, IpamRegistry } from '../driver/index.ts';
 import type { Firewall } from '../firewall/index.ts';
 import type { KeeperLink } from '../keeper/index.ts';
@@ -43,6 +43,8 @@ export interface Cnm extends ControllerParts {
   readonly ports: PortAllocator;
   /** Keys: `name:…`, `sandbox:…`, `netns:…`, `network:…`; taken in that order. */
   readonly locks: KeyedLock;
+  /** Each step of a join or leave that works in the kernel takes one. */
+  readonly turns: Turns;
   /** Networks whose leases the start could not have again: only another start can mend them. */
   readonly unleased: Set<NetworkId>;
   /** True from the first step of stopping: new work is refused. */

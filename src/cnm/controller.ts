@@ -1,7 +1,7 @@
 /** NetworkController, the one door of the model; Network, Endpoint and Sandbox are thin handles `(controller, id)`. */
 
 import type { EndpointId, NetworkId, SandboxId } from '../base/index.ts';
-import { CnmError, KeyedLock, shortId } from '../base/index.ts';
+import { CnmError, KeyedLock, Turns, shortId } from '../base/index.ts';
 import type { PoolUsage } from '../ipam/index.ts';
 import type { Cnm, ControllerParts } from './context.ts';
 import { ensureDefaults } from './defaults.ts';
@@ -40,7 +40,7 @@ export class NetworkController implements AsyncDisposable {
   static async open(parts: ControllerParts): Promise<NetworkController> {
     const state = await State.open(parts.store);
     const ports = new PortAllocator({ ...parts.hostPorts, nameOf: (id) => state.sandboxById(id)?.name });
-    const cnm: Cnm = { ...parts, state, ports, locks: new KeyedLock(), unleased: new Set(), closing: false };
+    const cnm: Cnm = { ...parts, state, ports, locks: new KeyedLock(), turns: new Turns(), unleased: new Set(), closing: false };
     const controller = new NetworkController(cnm);
     await reconcile(cnm);
     await ensureDefaults(cnm);

@@ -51,7 +51,15 @@ export async function leaveEndpoint(cnm: Cnm, id: EndpointId): Promise<EndpointR
   using netns = tryOpenSandboxNetns(sandbox);
   const a = attachment(cnm, contextOf(), { ...ep, phase: 'leaving' }, sandbox, netns);
   await cnm.state.commit({ endpoints: [a.ep] });
-  await attemptAll([...joinSteps].reverse().map((step) => [step.label, () => step.undo(a)] as const));
+  await attemptAll(
+    [...joinSteps].reverse().map((step) => [
+      step.label,
+      async () => {
+        await cnm.turns.next();
+        await step.undo(a);
+      },
+    ]),
+  );
   const { sandbox: _left, join: _join, ...rest } = a.ep;
   const left: EndpointRecord = { ...rest, phase: 'ready', bindings: [] };
   await commitAll(a, [left]);

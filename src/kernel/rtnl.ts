@@ -21,7 +21,7 @@ import type { Message, Refusal } from './messages.ts';
 import { isRefusal, NetlinkSocket, NETLINK_ROUTE } from './netlink.ts';
 import { describeLink, describeOperation, encodeOperation } from './operations.ts';
 import * as route from './route.ts';
-import { offThread } from './turnstile.ts';
+import { besideThread, offThread, type Turnstile } from './turnstile.ts';
 
 function matches<S extends object>(entry: S, filter: Partial<S>): boolean {
   return (Object.keys(filter) as (keyof S)[]).every((key) => filter[key] === undefined || entry[key] === filter[key]);
@@ -34,6 +34,12 @@ interface Encoded {
   readonly messages: readonly Message[];
   readonly owners: readonly number[];
 }
+
+/**
+ * Works of this process that are, or will be, in the kernel's one lock for all links on a pool thread. Deleting many links
+ * holds it for tens of milliseconds: a batch on this thread would stop the event loop for as long.
+ */
+let locked = 0;
 
 class OpenRtnl implements Rtnl {
   readonly link: Rtnl['link'];
@@ -80,15 +86,20 @@ class OpenRtnl implements Rtnl {
   }
 
   async batch(ops: readonly RtnlOp[]): Promise<void> {
+    if (locked > 0) return this.#batch(ops, besideThread);
     const encoded = this.#encode(ops);
     this.#check(ops, encoded, this.#requests.execute(encoded.messages));
   }
 
   batchOffThread(ops: readonly RtnlOp[]): Promise<void> {
+    return this.#batch(ops, offThread);
+  }
+
+  #batch(ops: readonly RtnlOp[], way: Turnstile): Promise<void> {
     return this.#offThread(async (socket) => {
       const encoded = this.#encode(ops);
       this.#check(ops, encoded, await socket.executeOffThread(encoded.messages));
-    });
+    }, way);
   }
 
   /** Removes every link of a group on a pool thread. True when there was one. */
@@ -107,11 +118,16 @@ class OpenRtnl implements Rtnl {
   }
 
   /** On a socket for this work only, gone after it: while it is open it keeps the namespace alive. */
-  #offThread<T>(work: (socket: NetlinkSocket) => Promise<T>): Promise<T> {
-    return offThread.pass(async () => {
-      using socket = NetlinkSocket.open(this.#netns, NETLINK_ROUTE);
-      return await work(socket);
-    });
+  async #offThread<T>(work: (socket: NetlinkSocket) => Promise<T>, way: Turnstile = offThread): Promise<T> {
+    locked++;
+    try {
+      return await way.pass(async () => {
+        using socket = NetlinkSocket.open(this.#netns, NETLINK_ROUTE);
+        return await work(socket);
+      });
+    } finally {
+      locked--;
+    }
   }
 
   #list<S extends object>(message: Message, what: string, parse: (body: Buffer) => S | undefined, filter: Partial<S>): S[] {

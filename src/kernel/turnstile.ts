@@ -1,7 +1,7 @@
 /** Kernel work off the JavaScript thread, a bounded number at once. */
 
 /** Lets a bounded number of works run at once; the rest wait in order. */
-class Turnstile {
+export class Turnstile {
   readonly #limit: number;
   readonly #waiting: (() => void)[] = [];
   #running = 0;
@@ -29,3 +29,6 @@ class Turnstile {
  * need some.
  */
 export const offThread = new Turnstile(2);
+
+/** For what is quick itself, and only waits while slow work holds a lock. */
+export const besideThread = new Turnstile(1);

@@ -10,6 +10,7 @@ import { DIST, Lab } from '../e2e/lab.ts';
 import { Client } from './client.ts';
 import { type Figure, print, printPeers } from './figures.ts';
 import { processFloor } from './floors.ts';
+import { lagEnv } from './lag.ts';
 import { names } from './names.ts';
 import { peers } from './peers.ts';
 import { scale } from './scale.ts';
@@ -18,7 +19,7 @@ import { attach, command, networks, publish } from './work.ts';
 const rounds = Number(process.argv[process.argv.indexOf('--rounds') + 1]) || 100;
 
 async function ours(): Promise<Figure[]> {
-  const lab = await Lab.open();
+  const lab = await Lab.open({ env: lagEnv() });
   const client = new Client(lab.socket);
   try {
     const ls = [join(DIST, 'network.js'), '--host', `unix://${lab.socket}`, 'ls'];
