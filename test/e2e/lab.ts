@@ -250,21 +250,41 @@ export class Lab {
     for (const folder of [this.folder, this.runDir]) rmSync(folder, { recursive: true, force: true });
   }
 
+  /** The keeper and its supervisor, once both run. */
+  async keeperProcesses(): Promise<{ keeper: number; supervisor: number }> {
+    let found: { keeper: number; supervisor: number } | undefined;
+    await waitUntil(() => {
+      const named = this.#keeperPids().map((pid) => [pid, commandLine(pid)] as const);
+      const supervisor = named.find(([, words]) => words.includes('patchbay-keeper-supervisor'))?.[0];
+      const keeper = named.find(
+        ([, words]) => words.includes('--run-dir') && words.some((word) => word.endsWith('keeper.js')),
+      )?.[0];
+      if (supervisor !== undefined && keeper !== undefined && keeper !== supervisor) found = { keeper, supervisor };
+      return found !== undefined;
+    }, KEEPER_MS);
+    if (found === undefined) throw new Error('no keeper');
+    return found;
+  }
+
   /** Supervisor and keeper of this run, found by the run directory on their command line. */
   #keeperPids(): number[] {
     return readdirSync('/proc')
       .filter((name) => /^\d+$/.test(name))
-      .filter((pid) => {
-        try {
-          return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-            .split('\0')
-            .some((word) => word.includes(this.runDir));
-        } catch {
-          return false;
-        }
-      })
       .map(Number)
+      .filter((pid) => commandLine(pid).some((word) => word.includes(this.runDir)))
       .filter((pid) => pid !== process.pid);
+  }
+}
+
+/** Longest wait for a keeper and its supervisor to run, milliseconds: a new start is held back for 5 s at most. */
+const KEEPER_MS = 20_000;
+
+/** Empty when the process is gone. */
+function commandLine(pid: number): readonly string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return [];
   }
 }
 

@@ -1,0 +1,207 @@
+/** Compares what the daemon says with the kernel, the packet filter, the files, the held ports and the names. */
+
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { expect } from 'vitest';
+import type { NetworkJson, SandboxAnswer } from '../../src/base/index.ts';
+import { waitUntil, type Lab } from '../e2e/lab.ts';
+import { ask } from './client.ts';
+
+export interface State {
+  readonly networks: readonly NetworkJson[];
+  readonly sandboxes: readonly SandboxAnswer[];
+}
+
+export async function stateOf(lab: Lab): Promise<State> {
+  const [networks, sandboxes] = await Promise.all([
+    ask<NetworkJson[]>(lab, 'GET', '/networks'),
+    ask<SandboxAnswer[]>(lab, 'GET', '/sandboxes'),
+  ]);
+  expect([networks.status, sandboxes.status]).toEqual([200, 200]);
+  return { networks: networks.json, sandboxes: sandboxes.json };
+}
+
+const PREDEFINED: ReadonlySet<string> = new Set(['bridge', 'host', 'none']);
+/** Links that are out of service are deleted behind the caller's back. */
+const SETTLE_MS = 15_000;
+
+const compare = (what: string, found: readonly string[], wanted: readonly string[]): string[] => {
+  const has = new Set(found);
+  const wants = new Set(wanted);
+  return [
+    ...found.filter((one) => !wants.has(one)).map((one) => `${what} left over: ${one}`),
+    ...wanted.filter((one) => !has.has(one)).map((one) => `${what} missing: ${one}`),
+  ];
+};
+
+const endpointsOf = (sandboxes: readonly SandboxAnswer[]) => sandboxes.flatMap((box) => Object.values(box.Networks));
+
+async function linkLies(lab: Lab, { networks, sandboxes }: State): Promise<string[]> {
+  const bridges = networks.filter((net) => net.Driver === 'bridge' && !PREDEFINED.has(net.Name));
+  const wanted = [
+    ...bridges.map((net) => `br-${net.Id.slice(0, 12)}`),
+    ...endpointsOf(sandboxes).map((ep) => `veth${ep.EndpointID.slice(0, 11)}`),
+  ];
+  let lies: string[] = [];
+  await waitUntil(async () => {
+    const { stdout } = await lab.in('host', 'ip', '-o', 'link');
+    const found = [...stdout.matchAll(/^\d+: ((?:br-|veth|dead)[^:@]*)/gm)].map(([, name = '']) => name);
+    lies = compare('link', found, wanted);
+    return lies.length === 0;
+  }, SETTLE_MS).catch(() => {});
+  return lies;
+}
+
+async function ruleLies(lab: Lab, { sandboxes }: State): Promise<string[]> {
+  const lies: string[] = [];
+  for (const [tool, host, key] of [
+    ['iptables-save', '0.0.0.0', 'IPAddress'],
+    ['ip6tables-save', '::', 'GlobalIPv6Address'],
+  ] as const) {
+    const { stdout } = await lab.in('host', tool, '-t', 'nat');
+    const found = [...stdout.matchAll(/--dport (\d+) -j DNAT --to-destination \[?([0-9a-f.:]+?)\]?:\d+$/gm)];
+    const wanted = sandboxes.flatMap((box) =>
+      Object.values(box.Ports).flatMap((bindings) =>
+        (bindings ?? []).filter(({ HostIp }) => HostIp === host).map(({ HostPort }) => [box, HostPort] as const),
+      ),
+    );
+    for (const [box, port] of wanted) {
+      const to = found.filter((match) => match[1] === port).map((match) => match[2] ?? '');
+      const own = Object.values(box.Networks).map((ep) => ep[key]);
+      // An IPv6 binding of a sandbox without IPv6 has no rule.
+      if (host === '::' && !own.some(Boolean)) continue;
+      if (to.length !== 1 || !own.includes(to[0] ?? '')) lies.push(`${tool}: port ${port} of ${box.Name} leads to ${String(to)}`);
+    }
+    const ports = new Set(wanted.map(([, port]) => port));
+    lies.push(...found.filter(([, port = '']) => !ports.has(port)).map(([rule]) => `${tool} left over: ${rule}`));
+  }
+  return lies;
+}
+
+function fileLies(lab: Lab, { networks, sandboxes }: State): string[] {
+  const list = (folder: string): string[] => readdirSync(join(lab.runDir, folder)).map((name) => name.replace(/\.json$/, ''));
+  const short = sandboxes.filter((box) => !box.Adopted).map((box) => box.Id.slice(0, 12));
+  const named = new Set(networks.filter((net) => net.Driver === 'bridge' && !PREDEFINED.has(net.Name)).map((net) => net.Id));
+  const holds = list('keeper/holds');
+  const publishes = (box: SandboxAnswer): boolean => Object.values(box.Ports).some((bindings) => (bindings ?? []).length > 0);
+  const publishing = sandboxes.filter(publishes).map((box) => box.Id);
+  const idle = sandboxes.filter((box) => !publishes(box)).map((box) => box.Id);
+  return [
+    ...compare('pin', list('netns'), short),
+    ...compare(
+      'folder',
+      list('sandboxes'),
+      sandboxes.map((box) => box.Id.slice(0, 12)),
+    ),
+    ...compare(
+      'names of endpoint',
+      list('keeper/names'),
+      endpointsOf(sandboxes)
+        .filter((ep) => named.has(ep.NetworkID))
+        .map((ep) => ep.EndpointID),
+    ),
+    // A sandbox without a network keeps the host ports that it once had.
+    ...compare('holds of sandbox', holds, [...publishing, ...idle.filter((id) => holds.includes(id))]),
+  ];
+}
+
+/** Prints those of its arguments that it can bind. */
+const BINDER = `
+const { createServer } = require('node:net');
+for (const port of process.argv.slice(1)) {
+  const server = createServer().on('error', () => {});
+  server.listen(Number(port), '0.0.0.0', () => { console.log(port); server.close(); });
+}`;
+
+/** Published TCP ports that any process of the host could take. */
+export async function portsNotHeld(lab: Lab, { sandboxes }: State): Promise<string[]> {
+  const ports = sandboxes.flatMap((box) =>
+    Object.entries(box.Ports)
+      .filter(([key]) => key.endsWith('/tcp'))
+      .flatMap(([, bindings]) => (bindings ?? []).map(({ HostPort }) => HostPort)),
+  );
+  const { stdout, stderr, exitCode } = await lab.in('host', process.execPath, '-e', BINDER, ...new Set(ports));
+  expect(exitCode, stderr).toBe(0);
+  return stdout.split('\n').filter(Boolean);
+}
+
+/** Names of neighbours that do not resolve to their address, asked once from every sandbox. */
+export async function namesNotTrue({ networks, sandboxes }: State): Promise<string[]> {
+  const named = networks.filter((net) => net.Driver === 'bridge' && !PREDEFINED.has(net.Name)).map((net) => net.Name);
+  const lies = await Promise.all(
+    sandboxes.map(async (box) => {
+      const own = named.filter((name) => box.Networks[name] !== undefined);
+      const questions = sandboxes.flatMap((other) => {
+        const shared = own.filter((name) => other.Networks[name] !== undefined);
+        return shared.length === 0 ? [] : [[other.Name, shared.map((name) => other.Networks[name]?.IPAddress ?? '')] as const];
+      });
+      if (questions.length === 0) return [];
+      const asked = questions.flatMap(([name]) => [name, 'A']);
+      const dig = ['dig', '+noall', '+answer', '+tries=1', '+time=5', '@127.0.0.11', ...asked];
+      const { stdout } = await execa('nsenter', [`--net=${box.Netns}`, ...dig], { reject: false });
+      const answers = [...stdout.matchAll(/^(\S+)\.\s+\d+\s+IN\s+A\s+(\S+)$/gm)];
+      return questions.flatMap(([name, addresses]) => {
+        const found = answers.filter((answer) => answer[1] === name).map((answer) => answer[2] ?? '');
+        const isTrue = found.length > 0 && found.every((address) => addresses.includes(address));
+        return isTrue ? [] : [`${box.Name}: ${name} is ${String(found)}, not ${String(addresses)}`];
+      });
+    }),
+  );
+  return lies.flat();
+}
+
+async function insideLies(state: State): Promise<string[]> {
+  let lies: string[] = [];
+  await waitUntil(async () => {
+    lies = await addressLies(state);
+    return lies.length === 0;
+  }, SETTLE_MS).catch(() => {});
+  return lies;
+}
+
+async function addressLies({ sandboxes }: State): Promise<string[]> {
+  const lies = await Promise.all(
+    sandboxes.map(async (box) => {
+      const { stdout } = await execa('nsenter', [`--net=${box.Netns}`, 'ip', '-o', '-4', 'addr', 'show', 'scope', 'global'], {
+        reject: false,
+      });
+      const found = [...stdout.matchAll(/ inet ([\d.]+)\//g)].map(([, address = '']) => address);
+      return compare(
+        `address in ${box.Name}`,
+        found,
+        Object.values(box.Networks).map((ep) => ep.IPAddress),
+      );
+    }),
+  );
+  return lies.flat();
+}
+
+/** Everything that is not as the daemon says. Nobody may change anything meanwhile. */
+export async function untruths(lab: Lab): Promise<string[]> {
+  const state = await stateOf(lab);
+  const half = state.sandboxes.flatMap((box) =>
+    Object.entries(box.Networks)
+      .filter(([, ep]) => ep.IPAddress === '' || ep.MacAddress === '')
+      .map(([name]) => `${box.Name} on ${name} is half made`),
+  );
+  const degraded = state.networks.flatMap((net) => (net.Degraded === undefined ? [] : [`${net.Name}: ${net.Degraded}`]));
+  const lies = await Promise.all([
+    linkLies(lab, state),
+    ruleLies(lab, state),
+    insideLies(state),
+    namesNotTrue(state),
+    portsNotHeld(lab, state).then((ports) => ports.map((port) => `port ${port} is not held`)),
+  ]);
+  return [...half, ...degraded, ...fileLies(lab, state), ...lies.flat()];
+}
+
+/** Removes every sandbox and network, and answers what is left. */
+export async function cleared(lab: Lab): Promise<string[]> {
+  const { networks, sandboxes } = await stateOf(lab);
+  for (const { Id } of sandboxes) expect((await ask(lab, 'DELETE', `/sandboxes/${Id}?force=1`)).status).toBe(204);
+  for (const { Name } of networks) {
+    if (!PREDEFINED.has(Name)) expect((await ask(lab, 'DELETE', `/networks/${Name}`)).status).toBe(204);
+  }
+  return await lab.leftovers();
+}
