@@ -41,7 +41,7 @@ export interface ControllerParts {
 export interface Cnm extends ControllerParts {
   readonly state: State;
   readonly ports: PortAllocator;
-  /** Keys: `name:…`, `sandbox:…`, `netns:…`, `network:…`; taken in that order. */
+  /** Keys: `name:…`, `sandbox:…`, `endpoint:…`, `netns:…`, `network:…`; taken in that order. */
   readonly locks: KeyedLock;
   /** Each step of a join or leave that works in the kernel takes one. */
   readonly turns: Turns;

@@ -6,6 +6,7 @@ import type { PoolUsage } from '../ipam/index.ts';
 import type { Cnm, ControllerParts } from './context.ts';
 import { ensureDefaults } from './defaults.ts';
 import { connect, disconnect } from './endpoints.ts';
+import { createByItself, join, leave, removeEndpoint } from './endpoint-verbs.ts';
 import { type SandboxFiles, filesOf } from './files.ts';
 import { Mender } from './mend.ts';
 import { createNetwork, deleteNetwork } from './networks.ts';
@@ -118,6 +119,38 @@ export class NetworkController implements AsyncDisposable {
     await this.#run(disconnect(this.#cnm, network, sandbox, force));
   }
 
+  /** An endpoint that exists by itself: it keeps addresses, MAC and name while it is joined to nothing. */
+  async createEndpoint(network: string, name: string, spec: EndpointSpec = {}, signal?: AbortSignal): Promise<Endpoint> {
+    const record = await this.#run(createByItself(this.#cnm, network, name, spec, signal));
+    return new Endpoint(this, record.id);
+  }
+
+  /** Every endpoint, joined or not. */
+  endpoints(): Endpoint[] {
+    const made = this.#cnm.state.allEndpoints().filter((ep) => ep.phase !== 'creating');
+    return made.map((ep) => new Endpoint(this, ep.id));
+  }
+
+  /** By id, name, `NETWORK/NAME` or unique id prefix. Throws no_endpoint or ambiguous_name. */
+  endpoint(term: string): Endpoint {
+    return new Endpoint(this, this.#cnm.state.endpoint(term).id);
+  }
+
+  /** When it resolves, the names resolve. Throws already_joined. */
+  async joinEndpoint(term: string, sandbox: string, signal?: AbortSignal): Promise<void> {
+    await this.#run(join(this.#cnm, term, sandbox, signal));
+  }
+
+  /** Throws not_connected when it is joined to nothing. */
+  async leaveEndpoint(term: string): Promise<void> {
+    await this.#run(leave(this.#cnm, term));
+  }
+
+  /** Throws endpoint_active while it is joined, unless `force`. */
+  async deleteEndpoint(term: string, force: boolean): Promise<void> {
+    await this.#run(removeEndpoint(this.#cnm, term, force));
+  }
+
   networkRecord(id: NetworkId): NetworkRecord {
     return found(this.#cnm.state.networkById(id), 'no_network', 'network', id);
   }
@@ -217,6 +250,10 @@ export class Network {
     return this.controller.endpointsOfNetwork(this.id).map((ep) => new Endpoint(this.controller, ep.id));
   }
 
+  createEndpoint(name: string, spec: EndpointSpec = {}): Promise<Endpoint> {
+    return this.controller.createEndpoint(this.id, name, spec);
+  }
+
   delete(): Promise<void> {
     return this.controller.deleteNetwork(this.id);
   }
@@ -238,6 +275,18 @@ export class Endpoint {
 
   get network(): Network {
     return new Network(this.controller, this.record.network);
+  }
+
+  join(sandbox: Sandbox): Promise<void> {
+    return this.controller.joinEndpoint(this.id, sandbox.id);
+  }
+
+  leave(): Promise<void> {
+    return this.controller.leaveEndpoint(this.id);
+  }
+
+  delete(force = false): Promise<void> {
+    return this.controller.deleteEndpoint(this.id, force);
   }
 }
 

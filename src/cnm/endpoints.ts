@@ -2,36 +2,29 @@
 
 import { type EndpointId, type SandboxId, CnmError, attemptAll, newEndpointId, shortId, undoable } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
-import {
-  type Cnm,
-  contextOf,
-  driverEndpoint,
-  driverNetwork,
-  driverOf,
-  refuseWhenClosing,
-  servesNames,
-  stillWanted,
-} from './context.ts';
+import { type Cnm, contextOf, driverEndpoint, driverNetwork, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
 import { joinEndpoint, leaveEndpoint } from './join.ts';
 import { type EndpointRecord, type NetworkRecord, OWN, RECORD_SCHEMA, type SandboxRecord } from './records.ts';
 import { type CheckedEndpoint, type EndpointSpec, checkEndpoint, isPredefined } from './spec.ts';
 import { releaseAddresses, requestAddresses } from './steps/addresses.ts';
+import { dnsNamesOf } from './steps/names.ts';
 
-/** Creates an endpoint named after the sandbox that it will be joined to. Undo: deleteEndpoint. */
+/** Creates an endpoint: named after the sandbox that it will be joined to, or by itself. Undo: deleteEndpoint. */
 export async function createEndpoint(
   cnm: Cnm,
   net: NetworkRecord,
-  sandbox: SandboxRecord,
+  owner: SandboxRecord | { readonly endpoint: string },
   asked: CheckedEndpoint,
   ctx: Ctx,
 ): Promise<EndpointRecord> {
   refuseWhenClosing(cnm);
   const driver = driverOf(cnm, net);
-  const draft = draftOf(cnm, net, sandbox, asked);
+  const draft = draftOf(cnm, net, owner, asked);
   return undoable(async (undo) => {
     // A delete of the network sees the record, or the record sees that the network is going.
     await cnm.locks.run(`network:${net.id}`, async () => {
       if (cnm.state.networkById(net.id)?.phase !== 'ready') throw new CnmError('no_network', `network ${net.name} not found`);
+      refuseSameName(cnm, net, draft);
       await cnm.state.commit({ endpoints: [draft] });
     });
     undo.add('forget record', () => cnm.state.commit({ remove: { endpoint: draft.id } }));
@@ -45,22 +38,38 @@ export async function createEndpoint(
   });
 }
 
-function draftOf(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord, asked: CheckedEndpoint): EndpointRecord {
-  const names = servesNames(net) ? [sandbox.name, ...asked.aliases, shortId(sandbox.id), sandbox.hostname] : [];
+/** Among endpoints of connects the sandboxes' names are unique already; one that is stuck must not keep a new one out. */
+function refuseSameName(cnm: Cnm, net: NetworkRecord, draft: EndpointRecord): void {
+  const { name, boundTo } = draft;
+  const same = cnm.state
+    .endpointsOfNetwork(net.id)
+    .find((ep) => ep.name === name && (boundTo === undefined || ep.boundTo === undefined));
+  if (same === undefined) return;
+  throw new CnmError('name_taken', `endpoint with name ${name} already exists in network ${net.name}: ${shortId(same.id)}`);
+}
+
+function draftOf(
+  cnm: Cnm,
+  net: NetworkRecord,
+  owner: SandboxRecord | { readonly endpoint: string },
+  asked: CheckedEndpoint,
+): EndpointRecord {
+  const id = newEndpointId();
+  const name = 'endpoint' in owner ? owner.endpoint || shortId(id) : owner.name;
   return {
     schema: RECORD_SCHEMA,
     owner: OWN,
-    id: newEndpointId(),
-    name: sandbox.name,
+    id,
+    name,
     network: net.id,
     phase: 'creating',
-    boundTo: sandbox.id,
+    ...('id' in owner && { boundTo: owner.id }),
     created: cnm.env.now(),
     ...(asked.mac && { mac: asked.mac }),
     pools: [],
     linkLocal: asked.linkLocal,
     aliases: asked.aliases,
-    dnsNames: [...new Set(names.map((name) => name.toLowerCase()))],
+    dnsNames: dnsNamesOf(net, { name, aliases: asked.aliases }),
     options: asked.options,
     gwPriority: asked.gwPriority,
     asked: { ...(asked.v4 && { v4: asked.v4 }), ...(asked.v6 && { v6: asked.v6 }), ...(asked.mac && { mac: asked.mac }) },
@@ -91,8 +100,8 @@ function refuseTemplate(net: NetworkRecord): void {
   if (net.configOnly) throw new CnmError('config_only', `cannot create endpoint on configuration-only network ${net.name}`);
 }
 
-/** What a network takes of the settings (spec 02 C5–C8). Throws not_supported_here, config_only, already_joined. */
-export function checkConnect(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord, spec: EndpointSpec): CheckedEndpoint {
+/** What a network takes of the settings (spec 02 C5–C8). Throws not_supported_here, config_only. */
+export function checkSettings(net: NetworkRecord, spec: EndpointSpec): CheckedEndpoint {
   refuseTemplate(net);
   const asked = checkEndpoint(spec);
   if (isPredefined(net.name)) {
@@ -103,11 +112,20 @@ export function checkConnect(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecor
       throw new CnmError('not_supported_here', 'network-scoped aliases are only supported for user-defined networks');
     }
   }
-  const there = cnm.state.endpointsOfSandbox(sandbox.id).find((ep) => ep.network === net.id);
-  if (there !== undefined) {
-    throw new CnmError('already_joined', `endpoint with name ${sandbox.name} already exists in network ${net.name}`);
-  }
   return asked;
+}
+
+/** The same for a sandbox that is in the network at most once. Throws already_joined too. */
+export function checkConnect(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord, spec: EndpointSpec): CheckedEndpoint {
+  const asked = checkSettings(net, spec);
+  refuseTwice(cnm, net, sandbox);
+  return asked;
+}
+
+export function refuseTwice(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord): void {
+  const there = cnm.state.endpointsOfSandbox(sandbox.id).find((ep) => ep.network === net.id);
+  if (there === undefined) return;
+  throw new CnmError('already_joined', `endpoint with name ${there.name} already exists in network ${net.name}`);
 }
 
 /** Creates an endpoint and joins it; when it returns the names resolve. The caller holds the sandbox's lock. */
@@ -125,10 +143,13 @@ export async function attach(
   });
 }
 
-/** Leaves and deletes; when it returns the names resolve no longer. The caller holds the sandbox's lock. */
+/**
+ * Takes back a connect: leaves and deletes. An endpoint that exists by itself leaves and stays. When it returns the names
+ * resolve no longer. The caller holds the sandbox's lock.
+ */
 export async function detach(cnm: Cnm, id: EndpointId): Promise<void> {
   if (cnm.state.endpointById(id)?.sandbox !== undefined) await leaveEndpoint(cnm, id);
-  await deleteEndpoint(cnm, id);
+  if (cnm.state.endpointById(id)?.boundTo !== undefined) await deleteEndpoint(cnm, id);
 }
 
 /** The live connect of the API. */
@@ -150,7 +171,7 @@ export async function connect(
   });
 }
 
-function checkModes(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord): void {
+export function checkModes(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord): void {
   const kind = driverOf(cnm, net).capabilities.sandbox;
   if (kind === 'host') {
     throw new CnmError(
@@ -183,7 +204,10 @@ export async function disconnect(cnm: Cnm, term: string, sandboxTerm: string, fo
   const ghost = force
     ? cnm.state
         .endpointsOfNetwork(net.id)
-        .find((ep) => ep.name === sandboxTerm && cnm.state.sandboxById(ep.sandbox ?? ep.boundTo ?? NO_SANDBOX) === undefined)
+        .find(
+          (ep) =>
+            ep.boundTo && ep.name === sandboxTerm && cnm.state.sandboxById(ep.sandbox ?? ep.boundTo ?? NO_SANDBOX) === undefined,
+        )
     : undefined;
   if (ghost !== undefined) {
     await deleteEndpoint(cnm, ghost.id);

@@ -9,7 +9,7 @@ import type { EndpointRecord, SandboxRecord } from './records.ts';
 import { filesStep } from './steps/files.ts';
 import { gatewayStep } from './steps/gateway.ts';
 import { intendedJoin, linkStep } from './steps/link.ts';
-import { namesStep } from './steps/names.ts';
+import { dnsNamesOf, namesStep } from './steps/names.ts';
 import { portsStep } from './steps/ports.ts';
 import { resolverStep } from './steps/resolver.ts';
 
@@ -28,7 +28,7 @@ export async function joinEndpoint(cnm: Cnm, id: EndpointId, sandboxId: SandboxI
   const a = attachment(cnm, ctx, { ...ep, sandbox: sandboxId, phase: 'joining' }, sandbox, netns);
   // Awaited here: the namespace must stay open until the last undo.
   return await undoable(async (undo) => {
-    a.ep = { ...a.ep, join: await intendedJoin(a) };
+    a.ep = { ...a.ep, join: await intendedJoin(a), dnsNames: dnsNamesOf(a.net, ep, sandbox) };
     await cnm.state.commit({ endpoints: [a.ep] });
     undo.add('forget join', () => cnm.state.commit({ endpoints: [ep], sandboxes: [withoutProcessLoss(cnm, a.sandbox)] }));
     for (const step of joinSteps) {
@@ -43,13 +43,17 @@ export async function joinEndpoint(cnm: Cnm, id: EndpointId, sandboxId: SandboxI
   });
 }
 
-/** Takes an endpoint out of its sandbox. Every step is tried; on an error the record stays `leaving` and the call may be repeated. */
-export async function leaveEndpoint(cnm: Cnm, id: EndpointId): Promise<EndpointRecord> {
+/**
+ * Takes an endpoint out of its sandbox. Every step is tried; on an error the record stays `leaving` and the call may be repeated.
+ * `forGood`: it is to be deleted afterwards; a start that finds it half-way deletes it.
+ */
+export async function leaveEndpoint(cnm: Cnm, id: EndpointId, forGood = false): Promise<EndpointRecord> {
   const ep = cnm.state.endpointById(id);
   if (ep?.sandbox === undefined) throw new CnmError('no_endpoint', `endpoint ${shortId(id)} is not joined`);
   const { sandbox } = recordsOf(cnm, id, ep.sandbox);
   using netns = tryOpenSandboxNetns(sandbox);
-  const a = attachment(cnm, contextOf(), { ...ep, phase: 'leaving' }, sandbox, netns);
+  const going: EndpointRecord = { ...ep, phase: 'leaving', ...(forGood && { boundTo: ep.sandbox }) };
+  const a = attachment(cnm, contextOf(), going, sandbox, netns);
   await cnm.state.commit({ endpoints: [a.ep] });
   await attemptAll(
     [...joinSteps].reverse().map((step) => [
@@ -61,7 +65,7 @@ export async function leaveEndpoint(cnm: Cnm, id: EndpointId): Promise<EndpointR
     ]),
   );
   const { sandbox: _left, join: _join, ...rest } = a.ep;
-  const left: EndpointRecord = { ...rest, phase: 'ready', bindings: [] };
+  const left: EndpointRecord = { ...rest, phase: 'ready', dnsNames: dnsNamesOf(a.net, rest), bindings: [] };
   await commitAll(a, [left]);
   return left;
 }

@@ -132,9 +132,9 @@ async function finish(cnm: Cnm, alive: Living): Promise<void> {
   }
   for (const ep of cnm.state.allEndpoints()) {
     if (ep.phase === 'joined' || (ep.phase === 'ready' && ep.boundTo === undefined)) continue;
-    const bySelf = ep.boundTo === undefined && ep.phase !== 'creating' && ep.phase !== 'deleting';
-    await attempt('removal of an endpoint', ep.id, () =>
-      bySelf ? Promise.resolve() : ep.sandbox === undefined ? deleteEndpoint(cnm, ep.id) : detach(cnm, ep.id),
+    // One that exists by itself and was on its way in or out of a sandbox is out of it, and stays.
+    await attempt('change of an endpoint', ep.id, () =>
+      ep.sandbox === undefined ? deleteEndpoint(cnm, ep.id) : detach(cnm, ep.id),
     );
   }
   for (const net of cnm.state.allNetworks()) {

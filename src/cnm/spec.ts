@@ -98,6 +98,16 @@ export function checkSandboxName(name: string): void {
   }
 }
 
+/** Endpoint names become DNS names; no slash, since that stands between network and endpoint. */
+export function checkEndpointName(name: string): void {
+  if (name.length > MAX_NAME || !/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name)) {
+    throw new CnmError(
+      'bad_name',
+      `invalid endpoint name ${quoted(name)}: only [a-zA-Z0-9][a-zA-Z0-9_.-]* is allowed, up to ${MAX_NAME} characters`,
+    );
+  }
+}
+
 /** RFC 1123 labels, as a hostname ends up in files and answers. */
 export function checkHostname(name: string): void {
   if (

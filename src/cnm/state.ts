@@ -145,6 +145,16 @@ export class State {
   sandbox(term: string): SandboxRecord {
     return lookup(this.sandboxes(), term, 'sandbox', () => new CnmError('no_sandbox', `No such sandbox: ${shown(term)}`));
   }
+
+  /** The same for endpoints, also `NETWORK/NAME`, whatever their phase once they are made. Throws no_endpoint or ambiguous_name. */
+  endpoint(term: string): EndpointRecord {
+    const missing = (): CnmError => new CnmError('no_endpoint', `endpoint ${shown(term)} not found`);
+    const slash = term.lastIndexOf('/');
+    const [home, name] = slash < 0 ? [undefined, term] : [this.network(term.slice(0, slash)), term.slice(slash + 1)];
+    const all = home === undefined ? this.allEndpoints() : this.endpointsOfNetwork(home.id);
+    const made = all.filter((ep) => ep.phase !== 'creating');
+    return lookup(made, name, 'endpoint', missing);
+  }
 }
 
 /** An endpoint of a connect belongs to its sandbox also while it is on its way in or out. */

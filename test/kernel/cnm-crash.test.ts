@@ -6,7 +6,7 @@
 import { expect, test } from 'vitest';
 import { type World, House, summary } from './house-lab.ts';
 import { Faults } from './faults.ts';
-import { type UseCase, breakable, creations, removals } from './use-cases.ts';
+import { type UseCase, breakable, creations, momentsOf, removals } from './use-cases.ts';
 
 /** More than any of the use cases has. */
 const MOST_CALLS = 60;
@@ -14,7 +14,7 @@ const MOST_CALLS = 60;
 const ROUNDS = [
   ...creations.map((one) => ({ ...one, makes: true })),
   ...removals.map((one) => ({ ...one, makes: false })),
-].flatMap((one) => (['before', 'after'] as const).map((moment) => ({ ...one, moment })));
+].flatMap((one) => momentsOf(one).map((moment) => ({ ...one, moment })));
 
 test.each(ROUNDS)('$title: killed $moment any call, the next start puts it right', { timeout: 180_000 }, async (round) => {
   const { act, revert, prepare, makes, moment } = round;

@@ -10,7 +10,7 @@ import { joinSteps } from '../../src/cnm/join.ts';
 import { arm } from './fault-modules.ts';
 import { Faults } from './faults.ts';
 import { House, summary } from './house-lab.ts';
-import { breakable, creations, removals } from './use-cases.ts';
+import { breakable, creations, momentsOf, removals } from './use-cases.ts';
 
 vi.mock(import('../../src/kernel/index.ts'), async (original) =>
   (await import('./fault-modules.ts')).kernelWithFaults(await original()),
@@ -55,7 +55,7 @@ vi.mock(import('../../src/base/index.ts'), async (original) => {
 /** More than any of the use cases has. */
 const MOST_CALLS = 150;
 
-const ROUNDS = creations.flatMap((one) => (['before', 'after'] as const).map((moment) => ({ ...one, moment })));
+const ROUNDS = creations.flatMap((one) => momentsOf(one).map((moment) => ({ ...one, moment })));
 
 test.each(ROUNDS)(
   '$title: whichever call fails $moment its work, nothing changes',
@@ -91,7 +91,7 @@ test.each(ROUNDS)(
   },
 );
 
-const REMOVALS = removals.flatMap((one) => (['before', 'after'] as const).map((moment) => ({ ...one, moment })));
+const REMOVALS = removals.flatMap((one) => momentsOf(one).map((moment) => ({ ...one, moment })));
 
 test.each(REMOVALS)(
   '$title: whichever call fails $moment its work, asking again completes it',

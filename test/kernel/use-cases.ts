@@ -42,7 +42,50 @@ export interface UseCase {
   readonly revert: (house: House) => Promise<unknown>;
   /** Something stays after the revert, by design: resolver and held ports end with the sandbox. */
   readonly keeps?: boolean;
+  /** It makes records and leases only: no call of it fails after its work. */
+  readonly isOnPaper?: boolean;
 }
+
+/** When a call of a use case may fail. */
+export const momentsOf = ({ isOnPaper }: UseCase): readonly ('before' | 'after')[] =>
+  isOnPaper === true ? ['before'] : ['before', 'after'];
+
+/** An endpoint that exists by itself, and a sandbox with ports beside it. */
+async function apart(house: House): Promise<void> {
+  await house.network('one');
+  await house.network('two', { enableIPv6: true });
+  await house.controller.createSandbox({ name: 'box', networks: [['one', {}]], portBindings: PORTS });
+}
+
+async function inGateway(house: House): Promise<void> {
+  await house.controller.createEndpoint('two', 'ep', { gwPriority: 5 });
+  await house.controller.joinEndpoint('ep', 'box');
+}
+
+async function boxed(house: House): Promise<void> {
+  await house.controller.createSandbox({ name: 'box', networks: [['bridge', {}]], portBindings: PORTS });
+  await house.controller.joinEndpoint('ep', 'box');
+}
+
+const endpointCases: readonly UseCase[] = [
+  {
+    title: 'create endpoint',
+    prepare: (house) => house.network('one', { enableIPv6: true }),
+    act: (house) => house.controller.createEndpoint('one', 'ep', { aliases: ['other'] }),
+    revert: (house) => house.controller.deleteEndpoint('ep', false),
+    isOnPaper: true,
+  },
+  {
+    title: 'join of an endpoint that becomes the gateway',
+    prepare: async (house) => {
+      await apart(house);
+      await house.controller.createEndpoint('two', 'ep', { gwPriority: 5 });
+    },
+    act: (house) => house.controller.joinEndpoint('ep', 'box'),
+    revert: (house) => house.controller.leaveEndpoint('ep'),
+    keeps: true,
+  },
+];
 
 /** What makes things. `revert` takes them away again. */
 export const creations: readonly UseCase[] = [
@@ -115,6 +158,7 @@ export const creations: readonly UseCase[] = [
     revert: (house) => house.controller.disconnect('inner', 'box', false),
     keeps: true,
   },
+  ...endpointCases,
 ];
 
 const named = (title: string): UseCase => {
@@ -125,7 +169,7 @@ const named = (title: string): UseCase => {
 
 /** The same backwards: `act` takes away, `revert` makes again. */
 const reversed = (title: string, of: string): UseCase => {
-  const { prepare, act, revert } = named(of);
+  const { prepare, act, revert, isOnPaper } = named(of);
   return {
     title,
     prepare: async (house) => {
@@ -134,6 +178,7 @@ const reversed = (title: string, of: string): UseCase => {
     },
     act: revert,
     revert: act,
+    ...(isOnPaper && { isOnPaper }),
   };
 };
 
@@ -143,4 +188,25 @@ export const removals: readonly UseCase[] = [
   reversed('delete sandbox with two networks and ports', 'create sandbox with two networks and ports'),
   reversed('delete sandbox in a given namespace', 'create sandbox in a given namespace'),
   reversed('disconnect from the gateway', 'connect of a sandbox with ports to a network that becomes its gateway'),
+  reversed('remove endpoint', 'create endpoint'),
+  reversed('leave', 'join of an endpoint that becomes the gateway'),
+  {
+    title: 'remove an endpoint that is joined',
+    prepare: async (house) => {
+      await apart(house);
+      await inGateway(house);
+    },
+    act: (house) => house.controller.deleteEndpoint('ep', true),
+    revert: inGateway,
+  },
+  {
+    title: 'delete sandbox with an endpoint that stays',
+    prepare: async (house) => {
+      await house.network('one');
+      await house.controller.createEndpoint('one', 'ep', {});
+      await boxed(house);
+    },
+    act: (house) => house.controller.deleteSandbox('box', false),
+    revert: boxed,
+  },
 ];

@@ -1,6 +1,6 @@
 /** Names of the endpoint, live in the keeper when the step returns, and the sandbox's own view of names. */
 
-import { prefixAddress } from '../../base/index.ts';
+import { prefixAddress, shortId } from '../../base/index.ts';
 import { type Attachment, type JoinStep, others, viewOf } from '../attachment.ts';
 import { type Cnm, servesNames } from '../context.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from '../records.ts';
@@ -24,6 +24,17 @@ export const namesStep: JoinStep = {
 async function tellView(a: Attachment, endpoints: readonly EndpointRecord[]): Promise<void> {
   const wish = resolverWish(a.cnm, a.sandbox, endpoints);
   if (wish !== undefined && a.netns !== undefined) await a.cnm.keeper.sandbox(a.sandbox.id, wish);
+}
+
+/** What an endpoint answers to: its own name and aliases, and in a sandbox that one's names too. The first one answers PTR. */
+export function dnsNamesOf(
+  net: NetworkRecord,
+  ep: Pick<EndpointRecord, 'name' | 'aliases'>,
+  sandbox?: SandboxRecord,
+): readonly string[] {
+  if (!servesNames(net)) return [];
+  const theirs = sandbox === undefined ? [] : [sandbox.name, shortId(sandbox.id), sandbox.hostname];
+  return [...new Set([ep.name, ...ep.aliases, ...theirs].map((name) => name.toLowerCase()))];
 }
 
 export function nameRecord(net: NetworkRecord, ep: EndpointRecord): NameRecord {
