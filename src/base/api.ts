@@ -49,6 +49,13 @@ export const endpointSettingsSchema = z.object({
 export const connectSchema = z.object({ Container: z.string(), EndpointConfig: endpointSettingsSchema.nullish() });
 export const disconnectSchema = z.object({ Container: z.string(), Force: z.boolean().nullish() });
 
+export const endpointCreateSchema = z.object({
+  Network: z.string(),
+  Name: z.string().nullish(),
+  EndpointConfig: endpointSettingsSchema.nullish(),
+});
+export const endpointJoinSchema = z.object({ Sandbox: z.string() });
+
 export const portBindingSchema = z.object({
   HostIp: z.string().nullish(),
   HostPort: z.union([z.string(), z.number().transform(String)]).nullish(),
@@ -73,6 +80,7 @@ export const processSchema = z.object({ Pid: z.number().int().positive() });
 export type IpamConfigJson = z.input<typeof ipamConfigSchema>;
 export type NetworkCreateJson = z.input<typeof networkCreateSchema>;
 export type EndpointSettingsJson = z.input<typeof endpointSettingsSchema>;
+export type EndpointCreateJson = z.input<typeof endpointCreateSchema>;
 export type SandboxCreateJson = z.input<typeof sandboxCreateSchema>;
 
 /** One network in an answer (spec 02 §3.2). */
@@ -141,6 +149,21 @@ export interface EndpointAnswer {
   DNSNames: string[] | null;
 }
 
+/** GET /endpoints/{id}: by itself, or made by a connect. */
+export interface EndpointJson extends EndpointAnswer {
+  Id: string;
+  Name: string;
+  State: 'ready' | 'joining' | 'joined' | 'leaving' | 'deleting';
+  Network: { Id: string; Name: string };
+  /** Null while it is joined to nothing. */
+  Sandbox: { Id: string; Name: string } | null;
+  /** Empty while it is joined to nothing. */
+  Interface: string;
+  /** Made by a connect: it goes when it leaves. */
+  ByConnect: boolean;
+  Created: string;
+}
+
 /** `{"80/tcp": [{HostIp, HostPort}]}`; null: exposed only. */
 export type PortsAnswer = Record<string, { HostIp: string; HostPort: string }[] | null>;
 
@@ -166,6 +189,10 @@ export interface SandboxAnswer {
 export interface SandboxCreateAnswer {
   Id: string;
   Warnings: string[];
+}
+
+export interface EndpointCreateAnswer {
+  Id: string;
 }
 
 export interface ErrorAnswer {

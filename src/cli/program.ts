@@ -1,6 +1,7 @@
 /** The command table: every verb with its flags. Help comes from it. */
 
 import { Command } from 'commander';
+import { addEndpointCommands } from './commands/endpoint.ts';
 import { addNetworkCommands } from './commands/network.ts';
 import { addRunCommands } from './commands/run.ts';
 import { addSandboxCommands } from './commands/sandbox.ts';
@@ -38,6 +39,7 @@ export function createProgram(context: Omit<CliContext, 'client'>, environment: 
   const full: CliContext = Object.assign(context, { client: () => new Client(program.opts<{ host: string }>().host) });
   addNetworkCommands(program, full);
   addSandboxCommands(program, full);
+  addEndpointCommands(program, full);
   addRunCommands(program, full);
   addSystemCommands(program, full);
   for (const command of allCommands(program))

@@ -6,6 +6,7 @@ import { CnmError, type Logger, shown } from '../base/index.ts';
 import { parseBody } from './body.ts';
 import { callerOf } from './caller.ts';
 import { containerRoutes } from './containers.ts';
+import { endpointRoutes } from './endpoints.ts';
 import { errorAnswer } from './errors.ts';
 import { networkRoutes } from './networks.ts';
 import { sandboxRoutes } from './sandboxes.ts';
@@ -21,9 +22,13 @@ const DRAIN_MS = 10_000;
 
 /** Builds the application. Listening and closing are server.ts. */
 export function createApp(parts: DaemonParts): FastifyInstance {
-  const routes = [...systemRoutes(parts), ...networkRoutes(parts), ...sandboxRoutes(parts), ...containerRoutes(parts)].map(
-    compiled,
-  );
+  const routes = [
+    ...systemRoutes(parts),
+    ...networkRoutes(parts),
+    ...sandboxRoutes(parts),
+    ...endpointRoutes(parts),
+    ...containerRoutes(parts),
+  ].map(compiled);
   const app = fastify({
     logger: false,
     bodyLimit: BODY_LIMIT,

@@ -1,6 +1,6 @@
 /** Engine API filters: parsing and matching (spec 02 §3.1, §3.7). */
 
-import { CnmError, shown } from '../base/index.ts';
+import { CnmError, type EndpointJson, shown } from '../base/index.ts';
 import type { NetworkController, NetworkRecord, SandboxRecord } from '../cnm/index.ts';
 import { isPredefined } from '../cnm/index.ts';
 
@@ -52,6 +52,7 @@ function valuesOf(key: string, values: unknown): string[] {
 
 export const NETWORK_FILTERS = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'] as const;
 export const SANDBOX_FILTERS = ['id', 'label', 'name', 'network'] as const;
+export const ENDPOINT_FILTERS = ['id', 'name', 'network', 'sandbox', 'state'] as const;
 export const PRUNE_FILTERS = ['label', 'label!', 'until'] as const;
 
 /** True for `value` itself, or when the pattern matches somewhere in it. */
@@ -166,6 +167,18 @@ export function sandboxMatches(filters: Filters, sandbox: SandboxRecord, network
     any(filters.get('name'), (v) => matches(v, sandbox.name)) &&
     (filters.get('label') ?? []).every((v) => hasLabel(sandbox.labels, v)) &&
     any(filters.get('network'), (v) => networks.some((net) => net.name === v || net.id.startsWith(v)))
+  );
+}
+
+export function endpointMatches(filters: Filters, ep: EndpointJson): boolean {
+  const names = (value: string, thing: { Id: string; Name: string } | null): boolean =>
+    thing !== null && (thing.Name === value || thing.Id.startsWith(value));
+  return (
+    any(filters.get('id'), (v) => ep.Id.startsWith(v)) &&
+    any(filters.get('name'), (v) => matches(v, ep.Name)) &&
+    any(filters.get('network'), (v) => names(v, ep.Network)) &&
+    any(filters.get('sandbox'), (v) => names(v, ep.Sandbox)) &&
+    any(filters.get('state'), (v) => v === ep.State)
   );
 }
 

@@ -2,6 +2,7 @@
 
 import {
   type EndpointAnswer,
+  type EndpointJson,
   type NetworkJson,
   type PortsAnswer,
   type SandboxAnswer,
@@ -114,6 +115,23 @@ export function endpointJson(ep: EndpointRecord): EndpointAnswer {
     GlobalIPv6Address: ep.v6 ? prefixAddress(ep.v6) : '',
     GlobalIPv6PrefixLen: ep.v6 ? prefixLength(ep.v6) : 0,
     DNSNames: ep.dnsNames.length > 0 ? [...ep.dnsNames] : null,
+  };
+}
+
+/** One endpoint as a thing of its own. */
+export function endpointDetail(controller: NetworkController, ep: EndpointRecord): EndpointJson {
+  const net = controller.networkRecord(ep.network);
+  const sandbox = ep.sandbox === undefined ? undefined : controller.sandboxRecord(ep.sandbox);
+  return {
+    Id: ep.id,
+    Name: ep.name,
+    State: ep.phase === 'creating' ? 'deleting' : ep.phase,
+    Network: { Id: net.id, Name: net.name },
+    Sandbox: sandbox === undefined ? null : { Id: sandbox.id, Name: sandbox.name },
+    Interface: ep.join?.ifname ?? '',
+    ByConnect: ep.boundTo !== undefined,
+    Created: isoTime(ep.created),
+    ...endpointJson(ep),
   };
 }
 
