@@ -16,6 +16,8 @@ type Parse<T> = (body: Buffer) => T | undefined;
 /** What a NetlinkSocket talks through. */
 export interface Channel {
   send(data: Buffer): void;
+  /** The same on a pool thread. */
+  sendOffThread(data: Buffer): Promise<void>;
   /** Length of the message, 0 when none waits. A message longer than `into` is cut. */
   receive(into: Buffer): number;
 }
@@ -57,6 +59,10 @@ class SocketChannel implements Channel {
 
   send(data: Buffer): void {
     if (libc.send(this.fd, data) !== data.length) throw new KernelError('send', 'netlink', 'EMSGSIZE');
+  }
+
+  sendOffThread(data: Buffer): Promise<void> {
+    return libc.sendOffThread(this.fd, data);
   }
 
   receive(into: Buffer): number {
@@ -122,7 +128,7 @@ export class NetlinkSocket implements Disposable {
     for (let at = 0; at < messages.length; at += MAX_IN_FLIGHT) {
       const chunk = messages.slice(at, at + MAX_IN_FLIGHT);
       const first = this.#claim(chunk.length);
-      await libc.sendOffThread(this.#fd, frame(chunk, NLM_F_ACK, first));
+      await this.#channel.sendOffThread(frame(chunk, NLM_F_ACK, first));
       const refused = this.#acknowledgements(first, chunk.length);
       if (refused !== undefined) return { ...refused, at: at + refused.at };
     }
@@ -142,7 +148,7 @@ export class NetlinkSocket implements Disposable {
   /** As executeTransaction, on a pool thread. */
   async executeTransactionOffThread(messages: readonly Message[]): Promise<Refusal | undefined> {
     const first = this.#claim(messages.length);
-    await libc.sendOffThread(this.#fd, frame(messages, 0, first));
+    await this.#channel.sendOffThread(frame(messages, 0, first));
     return this.#firstRefusal(first, messages.length);
   }
 
@@ -185,7 +191,7 @@ export class NetlinkSocket implements Disposable {
   async dumpInTurns<T>(message: Message, what: string, parse: Parse<T>): Promise<T[]> {
     for (let tries = 0; tries < MAX_DUMP_TRIES; tries++) {
       const sequence = this.#claim(1);
-      await libc.sendOffThread(this.#fd, frame([message], NLM_F_DUMP, sequence));
+      await this.#channel.sendOffThread(frame([message], NLM_F_DUMP, sequence));
       const steps = this.#listed(sequence, what, parse);
       for (let count = 1; ; count++) {
         const step = steps.next();

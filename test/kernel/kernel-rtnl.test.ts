@@ -341,28 +341,3 @@ describe('other kinds of links', () => {
     await expect(host.rtnl().link.move({ name: 'foreign0' }, sandbox)).rejects.toMatchObject({ errno: 'ENODEV' });
   });
 });
-
-test('a thousand requests at once during ten thousand changes by others all get their own answer', async () => {
-  const { host, exec } = hostAt(await testHosts(1), 0);
-  const rtnl = host.rtnl();
-  const names = Array.from({ length: 20 }, (_, i) => `burst${i}`);
-  for (const name of names) await rtnl.batch([{ op: 'link.add', spec: { kind: 'bridge', name } }]);
-  const known = new Map((await rtnl.link.list()).map((link) => [link.name, link.index]));
-  // Each line is two changes, up or down and the flags that go with it: the others' events are nobody's concern here.
-  const lines = Array.from({ length: 5000 }, (_, i) => `link set burst${i % 10} ${i % 20 < 10 ? 'up' : 'down'}`);
-  const others = exec('ip', ['-batch', '-'], { input: lines.join('\n') });
-  const asked = Array.from({ length: 1000 }, async (_, i) => {
-    const name = names[i % names.length] ?? '';
-    if (i % 4 === 3) {
-      const change = { alias: `round ${i}` };
-      await rtnl.batch([{ op: 'link.set', at: { name: `burst${10 + (i % 10)}` }, change }]);
-    }
-    if (i % 100 === 50) expect((await rtnl.link.list()).filter((link) => link.name.startsWith('burst'))).toHaveLength(20);
-    const link = await rtnl.link.get({ name });
-    expect([link.name, link.index]).toEqual([name, known.get(name)]);
-    return link;
-  });
-  expect(await Promise.all(asked)).toHaveLength(1000);
-  await others;
-  expect((await rtnl.link.list()).filter((link) => link.alias?.startsWith('round '))).not.toHaveLength(0);
-});

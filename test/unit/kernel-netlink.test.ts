@@ -39,6 +39,10 @@ class Scripted implements Channel {
     this.#scripts = scripts;
   }
 
+  async sendOffThread(data: Buffer): Promise<void> {
+    this.send(data);
+  }
+
   send(data: Buffer): void {
     this.sent.push(data);
     const sequence = data.readUInt32LE(8);
