@@ -3,6 +3,7 @@
 import { CommanderError } from 'commander';
 import { isCnmError, messageOf } from '../base/index.ts';
 import { UsageError } from './client.ts';
+import { COMPLETE_WORD, answerShell } from './commands/completion.ts';
 import { rewriteBooleans } from './flags.ts';
 import { BOOLEAN_FLAGS, createProgram } from './program.ts';
 
@@ -11,6 +12,12 @@ const WRONG_USAGE = 125;
 async function main(args: readonly string[]): Promise<number> {
   const err = (text: string): void => void process.stderr.write(text);
   try {
+    if (args[0] === COMPLETE_WORD) {
+      const silent = { out: () => {}, err: () => {}, no: new Set<string>(), exitCode: 0 };
+      const answer = await answerShell(createProgram(silent, process.env), args.slice(1));
+      // A daemon that keeps its connection open must not keep the shell waiting.
+      return await new Promise(() => process.stdout.write(answer, () => process.exit(0)));
+    }
     const { args: rewritten, no } = rewriteBooleans(args, BOOLEAN_FLAGS);
     const context = { out: (text: string) => void process.stdout.write(text), err, no, exitCode: 0 };
     await createProgram(context, process.env).parseAsync(rewritten, { from: 'user' });

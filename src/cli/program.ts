@@ -2,6 +2,7 @@
 
 import { Command } from 'commander';
 import { addEndpointCommands } from './commands/endpoint.ts';
+import { addCompletionCommand } from './commands/completion.ts';
 import { addNetworkCommands } from './commands/network.ts';
 import { addRunCommands } from './commands/run.ts';
 import { addSandboxCommands } from './commands/sandbox.ts';
@@ -42,6 +43,7 @@ export function createProgram(context: Omit<CliContext, 'client'>, environment: 
   addEndpointCommands(program, full);
   addRunCommands(program, full);
   addSystemCommands(program, full);
+  addCompletionCommand(program, full);
   for (const command of allCommands(program))
     command.exitOverride().configureOutput({ writeOut: context.out, writeErr: context.err }).allowExcessArguments(false);
   return program;

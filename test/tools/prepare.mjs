@@ -21,6 +21,8 @@ const TEST = {
   script: 'bsdutils',
   tcpdump: 'tcpdump',
   ncat: 'ncat',
+  zsh: 'zsh',
+  fish: 'fish',
 };
 
 function fail(sentence) {
