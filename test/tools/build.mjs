@@ -1,6 +1,6 @@
 /**
  * Builds dist/: the CLI, daemon and keeper as CommonJS bundles (they start faster), the library as ES modules with
- * declarations. Packages with native parts stay outside the bundles.
+ * declarations, and the manual pages. Packages with native parts stay outside the bundles.
  */
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -55,6 +55,19 @@ for (const [name, file] of Object.entries(present(programs))) {
 }
 writeFileSync(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
 for (const name of ['network', 'patchbayd']) if (existsSync(join(dist, `${name}.js`))) chmodSync(join(dist, `${name}.js`), 0o755);
+
+const manual = join(dist, '.manual');
+await bundle(
+  { manual: 'test/tools/manual.ts' },
+  {},
+  { dir: manual, format: 'esm', entryFileNames: '[name].mjs', chunkFileNames: '[name].mjs' },
+);
+const { manualPages } = await import(join(manual, 'manual.mjs'));
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+mkdirSync(join(dist, 'man'));
+for (const [name, page] of manualPages(readFileSync(join(root, 'docs/cli.md'), 'utf8'), version))
+  writeFileSync(join(dist, 'man', name), page);
+rmSync(manual, { recursive: true });
 
 const packages = [...Object.keys(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).dependencies), 'vitest'];
 const entries = present(library);

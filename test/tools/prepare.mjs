@@ -23,6 +23,7 @@ const TEST = {
   ncat: 'ncat',
   zsh: 'zsh',
   fish: 'fish',
+  mandoc: 'mandoc',
 };
 
 function fail(sentence) {
@@ -100,7 +101,7 @@ if (!existsSync(installed) || statSync(installed).mtimeMs < statSync(join(root, 
 
 const built = join(root, 'dist/package.json');
 const sources = Math.max(
-  ...['src', 'drivers', 'test/tools', 'test/contract'].filter((f) => existsSync(join(root, f))).map(newest),
+  ...['src', 'drivers', 'docs', 'test/tools', 'test/contract'].filter((f) => existsSync(join(root, f))).map(newest),
 );
 if (!existsSync(built) || statSync(built).mtimeMs < sources) {
   process.stderr.write('building\n');
