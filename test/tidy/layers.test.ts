@@ -23,7 +23,8 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   launch: ['base', 'kernel'],
   cli: ['base', 'launch'],
   'src/index.ts': ['base', 'cnm', 'driver', 'src/compose.ts'],
-  'src/main.ts': ['base', 'kernel', 'cnm', 'driver', 'daemon', 'src/compose.ts'],
+  'src/main.ts': ['base', 'kernel', 'src/serve.ts'],
+  'src/serve.ts': ['base', 'kernel', 'cnm', 'driver', 'daemon', 'src/compose.ts'],
   'src/compose.ts': ['*'],
 };
 
