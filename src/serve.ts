@@ -56,7 +56,11 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
     dns: config.dns,
   });
   const app = createApp({ controller: house.controller, log, now: Date.now });
-  await listen(app, { path: config.socket, ...(config.group !== undefined && { group: config.group }) });
+  await listen(app, {
+    path: config.socket,
+    ...(config.group !== undefined && { group: config.group }),
+    ...(config.tcp && { tcp: config.tcp }),
+  });
   stopOnSignals(house, app, log);
   notify(log, ['READY=1', `STATUS=serving ${config.socket}`]);
   process.stdout.write(`ready unix://${config.socket}\n`);

@@ -34,7 +34,7 @@ const SOLE_IMPORTER: Readonly<Record<string, readonly string[]>> = {
   'classic-level': ['src/store/embedded.ts'],
   dns2: ['src/dns/wire.ts'],
   'ip-address': ['src/base/address.ts'],
-  fastify: ['src/daemon/app.ts', 'src/daemon/server.ts'],
+  fastify: ['src/daemon/app.ts', 'src/daemon/server.ts', 'src/daemon/tcp.ts'],
   pino: ['src/daemon/log.ts'],
 };
 

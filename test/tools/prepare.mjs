@@ -23,6 +23,7 @@ const TEST = {
   ncat: 'ncat',
   zsh: 'zsh',
   fish: 'fish',
+  openssl: 'openssl',
 };
 
 function fail(sentence) {
