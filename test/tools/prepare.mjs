@@ -24,6 +24,7 @@ const TEST = {
   zsh: 'zsh',
   fish: 'fish',
   openssl: 'openssl',
+  'systemd-analyze': 'systemd',
 };
 
 function fail(sentence) {
