@@ -3,7 +3,7 @@
 import { messageOf } from './base/index.ts';
 import { type Capability, restartWithOnly } from './kernel/index.ts';
 
-/** docs/decisions/0014-capabilities.md says what each is for. */
+/** docs/decisions/0015-capabilities.md says what each is for. */
 const KEPT: readonly Capability[] = [
   'CAP_CHOWN',
   'CAP_KILL',
