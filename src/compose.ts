@@ -1,6 +1,6 @@
 /** Builds the parts from a configuration. The only file that names concrete drivers. */
 
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createBridgeDriver } from '../drivers/bridge/driver.ts';
 import { createHostDriver } from '../drivers/host/driver.ts';
@@ -74,6 +74,8 @@ const MEND_EVERY_MS = 5000;
 /** One daemon a state directory and a run directory. Children that change the firewall inherit the state lock. */
 function lockFolders({ stateDir, runDir }: ComposeOptions): FileLock {
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  // It may have been there with another mode.
+  chmodSync(stateDir, 0o700);
   mkdirSync(runDir, { recursive: true, mode: 0o755 });
   for (const folder of ['netns', 'sandboxes']) mkdirSync(join(runDir, folder), { recursive: true, mode: 0o755 });
   const state = lockFile(join(stateDir, 'lock'));

@@ -1,89 +1,29 @@
-/** Daemon entry: configuration, composition, listening, stopping. */
+/** Daemon entry: gives up the rights that the daemon does not need before anything else is loaded. */
 
-import { realpathSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { type Logger, isCnmError, messageOf } from './base/index.ts';
-import { type House, openHouse } from './compose.ts';
-import { AskedForHelp, type DaemonConfig, createApp, createLogger, listen, readConfig } from './daemon/index.ts';
-import { notifyServiceManager, requireCapabilities } from './kernel/index.ts';
+import { messageOf } from './base/index.ts';
+import { type Capability, restartWithOnly } from './kernel/index.ts';
 
-/** Exit code for a wrong flag or file, as for wrong usage of the CLI. */
-const WRONG_USAGE = 125;
-/** Longest stop, milliseconds: then the process goes anyway; a restart completes what was under way. */
-const STOP_LIMIT_MS = 15_000;
+/** docs/decisions/0015-capabilities.md says what each is for. */
+const KEPT: readonly Capability[] = [
+  'CAP_CHOWN',
+  'CAP_KILL',
+  'CAP_SETPCAP',
+  'CAP_NET_BIND_SERVICE',
+  'CAP_NET_ADMIN',
+  'CAP_NET_RAW',
+  'CAP_SYS_PTRACE',
+  'CAP_SYS_ADMIN',
+];
 
-async function main(): Promise<void> {
-  const config = configOrExit();
-  const log = createLogger(config.logLevel);
-  process.on('unhandledRejection', (error) => log.error({ err: error }, 'an error went unhandled'));
+/** What could not be given up, in words. A container may not let us; serving with more rights is better than not serving. */
+function shedPrivileges(): string | undefined {
   try {
-    await serve(config, log);
+    restartWithOnly(KEPT);
+    return undefined;
   } catch (error) {
-    if (!isCnmError(error)) log.error({ err: error }, 'the daemon cannot start');
-    process.stderr.write(`patchbayd: ${messageOf(error)}\n`);
-    process.exit(1);
+    return `capabilities that are not needed are kept: ${messageOf(error)}`;
   }
 }
 
-function configOrExit(): DaemonConfig {
-  try {
-    return readConfig(process.argv.slice(2));
-  } catch (error) {
-    if (error instanceof AskedForHelp) {
-      process.stdout.write(error.message);
-      process.exit(0);
-    }
-    process.stderr.write(`patchbayd: ${messageOf(error)}\n`);
-    process.exit(WRONG_USAGE);
-  }
-}
-
-async function serve(config: DaemonConfig, log: Logger): Promise<void> {
-  requireCapabilities();
-  const house = await openHouse({
-    stateDir: config.stateDir,
-    runDir: config.runDir,
-    keeperEntry: join(dirname(realpathSync(process.argv[1] ?? '')), 'keeper.js'),
-    env: { log, now: Date.now },
-    firewall: config.firewall,
-    pools: config.pools,
-    bridge: config.bridge,
-    dns: config.dns,
-  });
-  const app = createApp({ controller: house.controller, log, now: Date.now });
-  await listen(app, { path: config.socket, ...(config.group !== undefined && { group: config.group }) });
-  stopOnSignals(house, app, log);
-  notify(log, ['READY=1', `STATUS=serving ${config.socket}`]);
-  process.stdout.write(`ready unix://${config.socket}\n`);
-}
-
-function stopOnSignals(house: House, app: ReturnType<typeof createApp>, log: Logger): void {
-  let stopping = false;
-  const stop = async (): Promise<void> => {
-    if (stopping) return;
-    stopping = true;
-    log.info({}, 'stopping: sandboxes stay connected');
-    notify(log, ['STOPPING=1']);
-    setTimeout(() => process.exit(1), STOP_LIMIT_MS).unref();
-    try {
-      await app.close();
-      await house[Symbol.asyncDispose]();
-      process.exit(0);
-    } catch (error) {
-      log.error({ err: error }, 'the stop was not clean');
-      process.exit(1);
-    }
-  };
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop());
-}
-
-/** A service manager that does not listen must not keep us from working. */
-function notify(log: Logger, lines: readonly string[]): void {
-  try {
-    notifyServiceManager(process.env['NOTIFY_SOCKET'], lines);
-  } catch (error) {
-    log.warn({ err: error }, 'the service manager cannot be told');
-  }
-}
-
-void main();
+const notice = shedPrivileges();
+void import('./serve.ts').then(({ runDaemon }) => runDaemon(notice));

@@ -3,8 +3,9 @@
  * chunks, and an answer that ends when the connection does (RFC 1945).
  */
 
-import { connect } from 'node:net';
 import type { ErrorAnswer } from '../base/index.ts';
+import { type Place, type TlsPaths, openSocket, placeOf } from './place.ts';
+import { UsageError } from './usage.ts';
 
 /** Largest answer, octets. */
 const MAX_ANSWER = 256 * 1024 * 1024;
@@ -21,17 +22,19 @@ export class DaemonError extends Error {
   }
 }
 
-/** The command line is wrong: exit code 125. */
-export class UsageError extends Error {}
+export { UsageError } from './usage.ts';
 
 export class Client {
-  readonly #path: string;
+  readonly #place: Place;
 
-  /** `host`: unix:///PATH. Throws UsageError for anything else. */
-  constructor(host: string) {
-    const path = /^unix:\/\/(\/.+)$/.exec(host)?.[1];
-    if (path === undefined) throw new UsageError(`invalid host ${JSON.stringify(host)}: use unix:///PATH`);
-    this.#path = path;
+  /** `host`: unix:///PATH, or tcp://ADDRESS:PORT with the files of TLS. Throws UsageError for anything else. */
+  constructor(host: string, tls: TlsPaths = {}) {
+    this.#place = placeOf(host, tls);
+  }
+
+  /** Whether the daemon is on this machine, hence its paths are. */
+  get isLocal(): boolean {
+    return this.#place.path !== undefined;
   }
 
   get<T>(path: string): Promise<T> {
@@ -53,17 +56,19 @@ export class Client {
     const answer = await this.#exchange(head + text);
     const split = answer.indexOf('\r\n\r\n');
     const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(answer.subarray(0, 16).toString('latin1'))?.[1]);
-    if (split < 0 || !status) throw new Error(`${this.#path} does not speak HTTP`);
+    if (split < 0 || !status) throw new Error(`${this.#place.url} does not speak HTTP`);
     const payload = answer.subarray(split + 4).toString('utf8');
     if (status >= 400) throw new DaemonError(status, errorOf(payload));
     return (payload.trim() === '' ? undefined : JSON.parse(payload)) as T;
   }
 
-  #exchange(request: string): Promise<Buffer> {
-    return new Promise((resolve, reject) => {
+  async #exchange(request: string): Promise<Buffer> {
+    const socket = await openSocket(this.#place);
+    return await new Promise((resolve, reject) => {
       const chunks: Buffer[] = [];
       let size = 0;
-      const socket = connect(this.#path, () => socket.write(request));
+      // Kept until the connection is there.
+      socket.write(request);
       socket.on('data', (chunk) => {
         chunks.push(chunk);
         size += chunk.length;
@@ -76,12 +81,12 @@ export class Client {
 
   #connectionError(error: NodeJS.ErrnoException): Error {
     if (error.code === 'EACCES') {
-      return new Error(`permission denied on unix://${this.#path}: become root, or a member of the socket's group`);
+      return new Error(`permission denied on ${this.#place.url}: become root, or a member of the socket's group`);
     }
     if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') {
-      return new Error(`Cannot connect to the Patchbay daemon at unix://${this.#path}. Is patchbayd running?`);
+      return new Error(`Cannot connect to the Patchbay daemon at ${this.#place.url}. Is patchbayd running?`);
     }
-    return new Error(`the daemon at unix://${this.#path} went away: ${error.message}`);
+    return new Error(`the daemon at ${this.#place.url} went away: ${error.message}`);
   }
 }
 

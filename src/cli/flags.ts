@@ -17,11 +17,14 @@ export function keyValues(texts: readonly string[] | undefined): Record<string, 
   );
 }
 
+/** Flags before the command whose value is the next word. */
+const GLOBAL_FLAGS = ['--host', '--tlscacert', '--tlscert', '--tlskey'];
+
 /** Index of the first word that is no flag of ours: behind `--`, or of the command that `run` and `exec` start. */
 function endOfOurs(args: readonly string[], booleans: readonly string[]): number {
   const dashes = args.indexOf('--');
   const end = dashes < 0 ? args.length : dashes;
-  const verb = args.findIndex((arg, i) => !arg.startsWith('-') && args[i - 1] !== '--host');
+  const verb = args.findIndex((arg, i) => !arg.startsWith('-') && !GLOBAL_FLAGS.includes(args[i - 1] ?? ''));
   if (args[verb] !== 'run' && args[verb] !== 'exec') return end;
   for (let i = verb + 1; i < end; i++) {
     const arg = args[i] ?? '';

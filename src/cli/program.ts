@@ -9,6 +9,7 @@ import { addSandboxCommands } from './commands/sandbox.ts';
 import { addSystemCommands } from './commands/system.ts';
 import { Client } from './client.ts';
 import type { CliContext } from './context.ts';
+import { tlsPaths } from './place.ts';
 
 export const DEFAULT_HOST = 'unix:///run/patchbay/patchbay.sock';
 
@@ -32,12 +33,17 @@ export const BOOLEAN_FLAGS = [
 export function createProgram(context: Omit<CliContext, 'client'>, environment: NodeJS.ProcessEnv): Command {
   const program = new Command('network')
     .description('Networks, sandboxes and published ports')
-    .option('--host <url>', 'socket of the daemon', environment['NETWORK_HOST'] || DEFAULT_HOST)
+    .option('--host <url>', 'unix:///PATH or tcp://ADDRESS:PORT of the daemon', environment['NETWORK_HOST'] || DEFAULT_HOST)
+    .option('--tlscacert <file>', 'authority that signed the certificate of a daemon at tcp://')
+    .option('--tlscert <file>', 'own certificate')
+    .option('--tlskey <file>', 'own key')
     .enablePositionalOptions()
     .configureHelp({ showGlobalOptions: false })
     .exitOverride()
     .configureOutput({ writeOut: context.out, writeErr: context.err });
-  const full: CliContext = Object.assign(context, { client: () => new Client(program.opts<{ host: string }>().host) });
+  const full: CliContext = Object.assign(context, {
+    client: () => newClient(program.opts<GlobalFlags>(), environment['NETWORK_CERT_PATH']),
+  });
   addNetworkCommands(program, full);
   addSandboxCommands(program, full);
   addEndpointCommands(program, full);
@@ -48,6 +54,15 @@ export function createProgram(context: Omit<CliContext, 'client'>, environment: 
     command.exitOverride().configureOutput({ writeOut: context.out, writeErr: context.err }).allowExcessArguments(false);
   return program;
 }
+
+interface GlobalFlags {
+  readonly host: string;
+  readonly tlscacert?: string;
+  readonly tlscert?: string;
+  readonly tlskey?: string;
+}
+
+const newClient = (flags: GlobalFlags, folder: string | undefined): Client => new Client(flags.host, tlsPaths(flags, folder));
 
 function allCommands(command: Command): Command[] {
   return command.commands.flatMap((child) => [child, ...allCommands(child)]);

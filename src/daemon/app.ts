@@ -8,15 +8,12 @@ import { callerOf } from './caller.ts';
 import { containerRoutes } from './containers.ts';
 import { endpointRoutes } from './endpoints.ts';
 import { errorAnswer } from './errors.ts';
+import { BODY_LIMIT, MAX_CONNECTIONS, MAX_REQUESTS, SERVER_LIMITS } from './limits.ts';
 import { networkRoutes } from './networks.ts';
 import { sandboxRoutes } from './sandboxes.ts';
 import type { Answer, DaemonParts, Route } from './route.ts';
 import { API_VERSION, MIN_API_VERSION, PRODUCT_VERSION, systemRoutes } from './system.ts';
 
-/** Largest request body, octets. */
-const BODY_LIMIT = 4 * 1024 * 1024;
-/** Longest wait for a whole request from its first octet on, milliseconds. */
-const REQUEST_LIMIT_MS = 60_000;
 /** Time for answers under way when the daemon stops, milliseconds. */
 const DRAIN_MS = 10_000;
 
@@ -34,14 +31,17 @@ export function createApp(parts: DaemonParts): FastifyInstance {
     bodyLimit: BODY_LIMIT,
     exposeHeadRoutes: false,
     forceCloseConnections: 'idle',
-    keepAliveTimeout: 60_000,
-    requestTimeout: REQUEST_LIMIT_MS,
+    keepAliveTimeout: SERVER_LIMITS.keepAliveTimeout,
+    requestTimeout: SERVER_LIMITS.requestTimeout,
+    http: SERVER_LIMITS,
     routerOptions: { maxParamLength: 2048 },
     frameworkErrors: (error, _request, reply) => void send(reply, failure(error, parts.log)),
     clientErrorHandler: refuseNonsense,
   });
   const underWay = new Set<Promise<unknown>>();
-  const serve = (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
+  app.server.maxConnections = MAX_CONNECTIONS;
+  const serve = (request: FastifyRequest, reply: FastifyReply): FastifyReply | Promise<FastifyReply> => {
+    if (underWay.size >= MAX_REQUESTS) return send(reply, failure(tooBusy(), parts.log));
     const work = dispatch(routes, parts, request, reply).finally(() => underWay.delete(work));
     underWay.add(work);
     return work;
@@ -69,8 +69,11 @@ async function drain(app: FastifyInstance, underWay: ReadonlySet<Promise<unknown
   app.server.closeAllConnections();
 }
 
+const tooBusy = (): CnmError =>
+  new CnmError('too_busy', `${MAX_REQUESTS} requests are being served already: try again in a moment`);
+
 /** What is no HTTP request, or comes too slowly. */
-function refuseNonsense(error: Error & { code?: string }, socket: Socket): void {
+export function refuseNonsense(error: Error & { code?: string }, socket: Socket): void {
   if (!socket.writable) return void socket.destroy();
   const [status, message] =
     error.code === 'HPE_HEADER_OVERFLOW'

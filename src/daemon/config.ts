@@ -5,12 +5,16 @@ import { isAbsolute } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { z } from 'zod';
 import { type Address, CnmError, errnoOf, messageOf, parseAddress, parseWith } from '../base/index.ts';
+import { readHosts } from './hosts.ts';
 import { LOG_LEVELS, type LogLevel } from './log.ts';
+import type { TcpOptions } from './server.ts';
 import { PRODUCT_VERSION } from './system.ts';
 
 export interface DaemonConfig {
   /** Path of the API socket. */
   readonly socket: string;
+  /** Further listeners, with certificates on both sides. */
+  readonly tcp?: TcpOptions;
   readonly stateDir: string;
   readonly runDir: string;
   readonly pluginDir: string;
@@ -26,7 +30,10 @@ export interface DaemonConfig {
 const DEFAULT_CONFIG_FILE = '/etc/patchbay/config.json';
 
 const fileSchema = z.strictObject({
-  host: z.string().optional(),
+  host: z.union([z.string(), z.array(z.string())]).optional(),
+  tlscacert: z.string().optional(),
+  tlscert: z.string().optional(),
+  tlskey: z.string().optional(),
   'state-dir': z.string().optional(),
   'run-dir': z.string().optional(),
   'plugin-dir': z.string().optional(),
@@ -49,7 +56,7 @@ const DEFAULTS = {
 } as const;
 
 /** Values once the defaults are in: no key of DEFAULTS is missing. */
-type Settled = Values & { readonly [key in keyof typeof DEFAULTS]: string };
+type Settled = Values & { readonly [key in Exclude<keyof typeof DEFAULTS, 'host'>]: string };
 
 const collect = (value: string, all: string[] | undefined): string[] => [...(all ?? []), value];
 
@@ -63,7 +70,14 @@ function command(): Command {
         `configuration file, its keys are the long flags (default ${DEFAULT_CONFIG_FILE} where it exists)`,
       ),
     )
-    .addOption(new Option('--host <url>', `API socket (default ${DEFAULTS.host})`))
+    .addOption(
+      new Option('--host <url>', `API socket (default ${DEFAULTS.host}); may repeat: tcp://ADDRESS:PORT beside it`).argParser(
+        collect,
+      ),
+    )
+    .addOption(new Option('--tlscacert <file>', 'authority that signs the certificates of clients, for tcp://'))
+    .addOption(new Option('--tlscert <file>', 'certificate of the daemon, for tcp://'))
+    .addOption(new Option('--tlskey <file>', 'its key, for tcp://'))
     .addOption(new Option('--state-dir <dir>', `what survives a reboot (default ${DEFAULTS['state-dir']})`))
     .addOption(new Option('--run-dir <dir>', `what lives until a reboot (default ${DEFAULTS['run-dir']})`))
     .addOption(new Option('--plugin-dir <dir>', `sockets of engine plugins (default ${DEFAULTS['plugin-dir']})`))
@@ -124,7 +138,7 @@ function readFile(path: string | undefined): Values {
 
 function refuseDisagreement(flags: Values, file: Values): void {
   const both = Object.keys(flags).filter((key) => key in file) as (keyof Values)[];
-  const clash = both.filter((key) => JSON.stringify(flags[key]) !== JSON.stringify(file[key]));
+  const clash = both.filter((key) => JSON.stringify(listed(flags[key])) !== JSON.stringify(listed(file[key])));
   if (clash.length === 0) return;
   throw new CnmError(
     'bad_config',
@@ -136,14 +150,16 @@ function refuseDisagreement(flags: Values, file: Values): void {
   );
 }
 
+/** A flag that may repeat is a list, in the file it may be one text. */
+const listed = (value: string | readonly string[] | undefined): readonly string[] => [value ?? []].flat();
+
 function checked(values: Settled): DaemonConfig {
   const problems: string[] = [];
   const folder = (key: 'state-dir' | 'run-dir' | 'plugin-dir'): string => {
     if (!isAbsolute(values[key])) problems.push(`--${key} ${values[key]}: it must be an absolute path`);
     return values[key];
   };
-  const socket = /^unix:\/\/(\/.+)$/.exec(values.host)?.[1];
-  if (socket === undefined) problems.push(`--host ${values.host}: use unix:///PATH`);
+  const { socket, tcp } = readHosts(values, problems);
   const firewall = (['iptables', 'nftables'] as const).find((name) => name === values.firewall);
   if (firewall === undefined) problems.push(`--firewall ${values.firewall}: use iptables`);
   const logLevel = LOG_LEVELS.find((level) => level === values['log-level']);
@@ -159,11 +175,12 @@ function checked(values: Settled): DaemonConfig {
     }
   });
   const folders = { stateDir: folder('state-dir'), runDir: folder('run-dir'), pluginDir: folder('plugin-dir') };
-  if (problems.length > 0 || socket === undefined || firewall === undefined || logLevel === undefined) {
+  if (problems.length > 0 || firewall === undefined || logLevel === undefined) {
     throw new CnmError('bad_config', problems.join('; '));
   }
   return {
     socket,
+    ...(tcp && { tcp }),
     ...folders,
     firewall,
     pools: values['default-address-pool'] ?? [],

@@ -1,26 +1,34 @@
-/** The unix socket: made with its final mode and group, taken over from a dead daemon, never from a living one. */
+/** The unix socket, beside which others may be: made with its final mode and group, taken over from a dead daemon, never from a living one. */
 
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { CnmError, errnoOf } from '../base/index.ts';
+import { type TcpHost, type TlsFiles, createTcpServers } from './tcp.ts';
 
 export interface ServerOptions {
   /** Path of the socket. */
   readonly path: string;
   /** Group that may connect; absent: `patchbay` where it exists, else root only. */
   readonly group?: string;
+  readonly tcp?: TcpOptions;
+}
+
+export interface TcpOptions {
+  readonly hosts: readonly TcpHost[];
+  readonly tls: TlsFiles;
 }
 
 /** sun_path holds 108 octets with its end (linux/un.h). */
 const MAX_SOCKET_PATH = 107;
 
 /** Listens; resolves when requests are served. Throws bad_config or daemon_running. */
-export async function listen(app: FastifyInstance, { path, group }: ServerOptions): Promise<void> {
+export async function listen(app: FastifyInstance, { path, group, tcp }: ServerOptions): Promise<void> {
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH)
     throw new CnmError('bad_config', `--host: the socket path ${path} is longer than ${MAX_SOCKET_PATH} octets`);
   const gid = groupId(group);
+  const further = tcp === undefined ? undefined : createTcpServers(app, tcp.hosts, tcp.tls);
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   if (await answers(path)) throw new CnmError('daemon_running', `another daemon serves ${path}`);
   rmSync(path, { force: true });
@@ -33,6 +41,7 @@ export async function listen(app: FastifyInstance, { path, group }: ServerOption
   }
   if (gid !== undefined) chownSync(path, 0, gid);
   chmodSync(path, 0o660);
+  await further?.open();
 }
 
 function groupId(group: string | undefined): number | undefined {

@@ -3,7 +3,7 @@
  * keeper); the keeper reads all of them once, at its start.
  */
 
-import { mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, type Logger } from '../base/index.ts';
 import { parseEntry, TABLES, type Entry, type Table } from './protocol.ts';
@@ -22,6 +22,8 @@ export function keeperPaths(runDir: string): KeeperPaths {
 
 /** Makes the folders, for root only. Repeatable. */
 export function makeFolders(paths: KeeperPaths): void {
+  mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
+  chmodSync(paths.folder, 0o700);
   for (const table of TABLES) mkdirSync(join(paths.folder, table), { recursive: true, mode: 0o700 });
 }
 

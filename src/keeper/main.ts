@@ -3,7 +3,7 @@
 import { openSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../base/index.ts';
-import { keepOnlyCapabilities, libc } from '../kernel/index.ts';
+import { libc, restartWithOnly } from '../kernel/index.ts';
 import { keeperPaths, makeFolders } from './files.ts';
 import { keeperLog as log } from './log.ts';
 import { Sandboxes } from './sandboxes.ts';
@@ -32,7 +32,7 @@ function runDirOf(args: readonly string[]): string {
 /** What is left is for entering sandboxes, for host ports below 1024, and for receive buffers beyond the default. */
 function shedPrivileges(): void {
   try {
-    keepOnlyCapabilities(['CAP_SYS_ADMIN', 'CAP_NET_BIND_SERVICE', 'CAP_NET_ADMIN']);
+    restartWithOnly(['CAP_SYS_ADMIN', 'CAP_NET_BIND_SERVICE', 'CAP_NET_ADMIN']);
   } catch (error) {
     // A container may not let us; serving with more rights is better than not serving.
     log.warn({ error: messageOf(error) }, 'keeper: keeps its privileges');
@@ -41,12 +41,13 @@ function shedPrivileges(): void {
 
 async function main(): Promise<void> {
   const paths = keeperPaths(runDirOf(process.argv.slice(2)));
+  // Before anything is opened or locked: the process starts once more.
+  shedPrivileges();
   makeFolders(paths);
   const lock = openSync(paths.lock, 'a', 0o600);
   // Another keeper serves this directory; its supervisor looks after it.
   if (!libc.tryLockDescriptor(lock)) return;
 
-  shedPrivileges();
   const program = process.argv[1] ?? '';
   const sandboxes = await Sandboxes.start(log, join(dirname(program), 'keeper-worker.js'), fail);
   const state = new KeeperState(log, sandboxes);

@@ -13,7 +13,7 @@ export { notifyServiceManager } from './notify.ts';
 export { PacketRow } from './packets.ts';
 export { peerCredentials } from './peercred.ts';
 export { processStartTime, processUids, signalProcess, watchProcess } from './pidfd.ts';
-export { keepOnlyCapabilities } from './privileges.ts';
+export { restartWithOnly, type Capability } from './privileges.ts';
 export { probeKernel, requireKernel } from './probe.ts';
 export { createReaper } from './reaper.ts';
 export {

@@ -55,9 +55,12 @@ const fn = {
   ioctl_into: define('ioctl', ['int', 'ulong', 'void *']),
   abort: define('abort', [], 'void'),
   prctl: define('prctl', ['int', 'ulong', 'ulong', 'ulong', 'ulong']),
-  capset: define('capset', ['void *', 'void *']),
   syscall: define('syscall', ['long', 'long', 'long', 'long', 'long'], 'long'),
 } as const;
+
+// Arrays of texts, which end with a null.
+const execve: KoffiFunc<(path: string, args: readonly (string | null)[], env: readonly (string | null)[]) => number> =
+  library.func('execve', 'int', ['str', 'const char **', 'const char **']);
 
 /** Throws KernelError when a call answered -1. */
 function checked(result: number, operation: string, subject: string): number {
@@ -269,13 +272,17 @@ export const pidfdOpen = (pid: number): number =>
 export const pidfdSendSignal = (pidfd: number, signal: number, pid: number): void =>
   void checked(fn.syscall(SYS_PIDFD_SEND_SIGNAL, pidfd, signal, 0, 0), 'pidfd_send_signal', `process ${pid}`);
 
+/** Replaces this process by another program, which gets the standard three descriptors. Returns only by a KernelError. */
+export function execute(path: string, args: readonly string[], env: readonly string[]): never {
+  // Node marks what it was given as close-on-exec.
+  for (const fd of [0, 1, 2]) setInheritable(fd, true);
+  execve(path, [...args, null], [...env, null]);
+  throw new KernelError('execve', path, errnoName(koffi.errno()));
+}
+
 /** prctl with one argument. */
 export const prctl = (option: number, argument: number): number =>
   checked(fn.prctl(option, argument, 0, 0, 0), 'prctl', `option ${option}`);
-
-/** Capabilities of this thread, as raw structs of linux/capability.h. */
-export const capset = (header: Uint8Array, data: Uint8Array): void =>
-  void checked(fn.capset(header, data), 'capset', 'this thread');
 
 /** Lets children keep the descriptor over exec, or not. */
 export const setInheritable = (fd: number, inheritable: boolean): void =>

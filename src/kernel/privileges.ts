@@ -4,37 +4,44 @@ import { readFileSync } from 'node:fs';
 import * as libc from './libc.ts';
 
 // linux/capability.h
-const CAPABILITIES = { CAP_NET_BIND_SERVICE: 10, CAP_NET_ADMIN: 12, CAP_SYS_ADMIN: 21 } as const;
-type Capability = keyof typeof CAPABILITIES;
+const CAPABILITIES = {
+  CAP_CHOWN: 0,
+  CAP_KILL: 5,
+  CAP_SETPCAP: 8,
+  CAP_NET_BIND_SERVICE: 10,
+  CAP_NET_ADMIN: 12,
+  CAP_NET_RAW: 13,
+  CAP_SYS_PTRACE: 19,
+  CAP_SYS_ADMIN: 21,
+} as const;
+export type Capability = keyof typeof CAPABILITIES;
 
-const VERSION_3 = 0x20080522;
 const PR_CAPBSET_DROP = 24;
 const PR_CAPBSET_READ = 23;
 const PR_SET_NO_NEW_PRIVS = 38;
 const LAST_POSSIBLE = 63;
 
 /**
- * Leaves this thread, and every thread and program that it starts from now on, with at most `kept`; there is no way back.
- * Call it before anything else runs. Throws KernelError, then nothing or only the bounding set has shrunk.
+ * Starts this program anew, as the same process, with at most `kept`, when it may do more: what a thread gives up by itself
+ * the other threads of the process keep, and Node has some from its first moment. Returns when there is nothing to give
+ * up, or when this is not root, whose rights would not survive. Throws KernelError where the kernel does not let us.
  */
-export function keepOnlyCapabilities(kept: readonly Capability[]): void {
-  const bits = kept.map((name) => CAPABILITIES[name]);
-  for (let bit = 0; bit <= LAST_POSSIBLE; bit++) {
-    if (bits.some((one) => one === bit)) continue;
-    // Beyond the last one that this kernel knows.
-    if (!isInBoundingSet(bit)) continue;
-    libc.prctl(PR_CAPBSET_DROP, bit);
-  }
-  // Asking for more than is permitted would be refused as a whole.
-  const mask = Number(permitted() & BigInt(bits.reduce((sum, bit) => sum | (1 << bit), 0)));
-  const header = Buffer.alloc(8);
-  header.writeUInt32LE(VERSION_3);
-  // Effective, permitted, inheritable; then the same for bits 32 and up.
-  const data = Buffer.alloc(24);
-  data.writeUInt32LE(mask, 0);
-  data.writeUInt32LE(mask, 4);
-  libc.capset(header, data);
+export function restartWithOnly(kept: readonly Capability[]): void {
+  if (process.geteuid?.() !== 0 || (statusMask('CapBnd') & ~maskOf(kept)) === 0n) return;
+  dropFromBoundingSet(kept);
   libc.prctl(PR_SET_NO_NEW_PRIVS, 1);
+  const env = Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ''}`);
+  libc.execute(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], env);
+}
+
+const maskOf = (kept: readonly Capability[]): bigint => kept.reduce((sum, name) => sum | (1n << BigInt(CAPABILITIES[name])), 0n);
+
+function dropFromBoundingSet(kept: readonly Capability[]): void {
+  const mask = maskOf(kept);
+  for (let bit = 0; bit <= LAST_POSSIBLE; bit++) {
+    // Beyond the last one that this kernel knows none is in the set.
+    if (((mask >> BigInt(bit)) & 1n) === 0n && isInBoundingSet(bit)) libc.prctl(PR_CAPBSET_DROP, bit);
+  }
 }
 
 function isInBoundingSet(bit: number): boolean {
@@ -45,6 +52,10 @@ function isInBoundingSet(bit: number): boolean {
   }
 }
 
-function permitted(): bigint {
-  return BigInt(`0x${/^CapPrm:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/thread-self/status', 'utf8'))?.[1] ?? '0'}`);
+/** A set of this thread as bits. */
+function statusMask(set: 'CapBnd'): bigint {
+  const line = readFileSync('/proc/thread-self/status', 'utf8')
+    .split('\n')
+    .find((one) => one.startsWith(`${set}:`));
+  return BigInt(`0x${line?.split(/\s+/)[1] ?? '0'}`);
 }

@@ -23,7 +23,8 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   launch: ['base', 'kernel'],
   cli: ['base', 'launch'],
   'src/index.ts': ['base', 'cnm', 'driver', 'src/compose.ts'],
-  'src/main.ts': ['base', 'kernel', 'cnm', 'driver', 'daemon', 'src/compose.ts'],
+  'src/main.ts': ['base', 'kernel', 'src/serve.ts'],
+  'src/serve.ts': ['base', 'kernel', 'cnm', 'driver', 'daemon', 'src/compose.ts'],
   'src/compose.ts': ['*'],
 };
 
@@ -33,7 +34,7 @@ const SOLE_IMPORTER: Readonly<Record<string, readonly string[]>> = {
   'classic-level': ['src/store/embedded.ts'],
   dns2: ['src/dns/wire.ts'],
   'ip-address': ['src/base/address.ts'],
-  fastify: ['src/daemon/app.ts', 'src/daemon/server.ts'],
+  fastify: ['src/daemon/app.ts', 'src/daemon/server.ts', 'src/daemon/tcp.ts'],
   pino: ['src/daemon/log.ts'],
 };
 

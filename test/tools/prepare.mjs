@@ -24,6 +24,8 @@ const TEST = {
   zsh: 'zsh',
   fish: 'fish',
   mandoc: 'mandoc',
+  openssl: 'openssl',
+  'systemd-analyze': 'systemd',
 };
 
 function fail(sentence) {

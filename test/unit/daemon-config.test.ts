@@ -77,7 +77,11 @@ describe('values', () => {
   });
 
   const bad: readonly [key: string, value: string, words: string][] = [
-    ['host', 'tcp://127.0.0.1:2375', 'use unix:///PATH'],
+    ['host', 'tcp://127.0.0.1:2375', 'plain TCP is refused'],
+    ['host', 'tcp://127.0.0.1', 'tcp://ADDRESS:PORT'],
+    ['host', 'tcp://127.0.0.1:0', 'tcp://ADDRESS:PORT'],
+    ['host', 'tcp://example.org:2376', 'with an IP address'],
+    ['tlskey', '/a/key.pem', 'are for --host tcp://'],
     ['host', '/run/x.sock', 'use unix:///PATH'],
     ['host', 'unix://relative', 'use unix:///PATH'],
     ['host', 'unix:///', 'use unix:///PATH'],
@@ -98,6 +102,17 @@ describe('values', () => {
   test.each(bad)('--%s %j is refused, as a flag and as a key', (key, value, words) => {
     expectRefused(() => read([`--${key}`, value]), words);
     expectRefused(() => read([], asKey(key, [value])), words);
+  });
+
+  test('TCP with three files is taken beside the unix socket, which is the default one when none is named', () => {
+    const files = ['--tlscacert', '/a/ca', '--tlscert', '/a/cert', '--tlskey', '/a/key'];
+    const tls = { ca: '/a/ca', cert: '/a/cert', key: '/a/key' };
+    const tcp = { hosts: [{ address: '::1', port: 2376 }], tls };
+    expect(read(['--host', 'tcp://[::1]:2376', ...files])).toEqual({ ...defaults, tcp });
+    const both = ['--host', 'unix:///s', '--host', 'tcp://[::1]:2376'];
+    expect(read([...both, ...files])).toEqual({ ...defaults, socket: '/s', tcp });
+    expect(read(files, { host: ['unix:///s', 'tcp://[::1]:2376'] })).toEqual({ ...defaults, socket: '/s', tcp });
+    expectRefused(() => read(['--host', 'unix:///s', '--host', 'unix:///t']), '/s and /t');
   });
 
   test('all problems are named at once', () => {

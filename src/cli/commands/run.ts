@@ -2,7 +2,7 @@
 
 import type { Command } from 'commander';
 import type { SandboxAnswer } from '../../base/index.ts';
-import { DaemonError, UsageError, segment } from '../client.ts';
+import { type Client, DaemonError, UsageError, segment } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { type SandboxFlags, createSandbox, sandboxBody, withSandboxOptions } from './sandbox.ts';
 
@@ -32,7 +32,7 @@ export function addRunCommands(program: Command, context: CliContext): void {
     .passThroughOptions()
     .action(async (name: string, words: string[]) => {
       const command = commandOf(words);
-      const sandbox = await context.client().get<SandboxAnswer>(`/sandboxes/${segment(name)}`);
+      const sandbox = await localClient(context, 'exec').get<SandboxAnswer>(`/sandboxes/${segment(name)}`);
       const { execInSandbox } = await import('../../launch/index.ts');
       context.exitCode = await execInSandbox(placeOf(sandbox), command);
     });
@@ -43,7 +43,7 @@ export function addRunCommands(program: Command, context: CliContext): void {
     .option('-f, --follow', 'go on until the process ends')
     .action(async (name: string, { follow }: { follow?: boolean }) => {
       const path = `/sandboxes/${segment(name)}`;
-      const { Files } = await context.client().get<SandboxAnswer>(path);
+      const { Files } = await localClient(context, 'logs').get<SandboxAnswer>(path);
       const { printLog } = await import('../../launch/index.ts');
       const isRunning = async (): Promise<boolean> => {
         try {
@@ -64,6 +64,13 @@ function commandOf(words: readonly string[]): readonly string[] {
   return command;
 }
 
+/** The process is started by this program: the sandbox must be on the same machine. */
+function localClient(context: CliContext, command: string): Client {
+  const client = context.client();
+  if (!client.isLocal) throw new UsageError(`${command} needs the daemon of this machine: use its unix socket as --host`);
+  return client;
+}
+
 const placeOf = (sandbox: SandboxAnswer) => ({
   netns: sandbox.Netns,
   hostname: sandbox.Hostname,
@@ -77,9 +84,9 @@ async function run(context: CliContext, command: readonly string[], flags: RunFl
   if (flags.name === undefined) throw new UsageError('--name is needed: the sandbox is known by it');
   if (process.getuid?.() !== 0)
     throw new Error('run needs root: it starts the process inside the network namespace of the sandbox');
+  const client = localClient(context, 'run');
   const launch = await import('../../launch/index.ts');
   const id = await createSandbox(context, sandboxBody(flags.name, flags, flags.rm ?? false));
-  const client = context.client();
   try {
     const sandbox = await client.get<SandboxAnswer>(`/sandboxes/${id}`);
     const declare = (pid: number): Promise<void> => client.post(`/sandboxes/${id}/process`, { Pid: pid });

@@ -1,0 +1,22 @@
+/** What one client may take of the daemon: connections, requests, time. The same for every listener. */
+
+import type { ServerOptions } from 'node:http';
+
+/** Connections of one listener at once; more are closed at once. */
+export const MAX_CONNECTIONS = 1024;
+/** Requests of all listeners that are being served at once; more are answered with 503. */
+export const MAX_REQUESTS = 512;
+/** Largest request body, octets. */
+export const BODY_LIMIT = 4 * 1024 * 1024;
+
+/** For Node's servers. Times in milliseconds: all headers, the whole request, an idle connection, how often is looked. */
+export const SERVER_LIMITS = {
+  maxHeaderSize: 16 * 1024,
+  headersTimeout: 10_000,
+  requestTimeout: 60_000,
+  keepAliveTimeout: 60_000,
+  connectionsCheckingInterval: 1000,
+} as const satisfies ServerOptions;
+
+/** Time for a TLS handshake, milliseconds. */
+export const HANDSHAKE_MS = 10_000;

@@ -1,0 +1,96 @@
+/** The daemon once it has only the rights that it needs: configuration, composition, listening, stopping. */
+
+import { realpathSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { type Logger, isCnmError, messageOf } from './base/index.ts';
+import { type House, openHouse } from './compose.ts';
+import { AskedForHelp, type DaemonConfig, createApp, createLogger, listen, readConfig } from './daemon/index.ts';
+import { notifyServiceManager, requireCapabilities } from './kernel/index.ts';
+
+const UMASK = 0o022;
+/** Exit code for a wrong flag or file, as for wrong usage of the CLI. */
+const WRONG_USAGE = 125;
+/** Longest stop, milliseconds: then the process goes anyway; a restart completes what was under way. */
+const STOP_LIMIT_MS = 15_000;
+
+/** Runs until a signal. `notice`: what the start has to tell the log. */
+export async function runDaemon(notice: string | undefined): Promise<void> {
+  const config = configOrExit();
+  // Whatever it was when we were started: nobody else writes to our files.
+  process.umask(UMASK);
+  const log = createLogger(config.logLevel);
+  if (notice !== undefined) log.warn({}, notice);
+  process.on('unhandledRejection', (error) => log.error({ err: error }, 'an error went unhandled'));
+  try {
+    await serve(config, log);
+  } catch (error) {
+    if (!isCnmError(error)) log.error({ err: error }, 'the daemon cannot start');
+    process.stderr.write(`patchbayd: ${messageOf(error)}\n`);
+    process.exit(1);
+  }
+}
+
+function configOrExit(): DaemonConfig {
+  try {
+    return readConfig(process.argv.slice(2));
+  } catch (error) {
+    if (error instanceof AskedForHelp) {
+      process.stdout.write(error.message);
+      process.exit(0);
+    }
+    process.stderr.write(`patchbayd: ${messageOf(error)}\n`);
+    process.exit(WRONG_USAGE);
+  }
+}
+
+async function serve(config: DaemonConfig, log: Logger): Promise<void> {
+  requireCapabilities();
+  const house = await openHouse({
+    stateDir: config.stateDir,
+    runDir: config.runDir,
+    keeperEntry: join(dirname(realpathSync(process.argv[1] ?? '')), 'keeper.js'),
+    env: { log, now: Date.now },
+    firewall: config.firewall,
+    pools: config.pools,
+    bridge: config.bridge,
+    dns: config.dns,
+  });
+  const app = createApp({ controller: house.controller, log, now: Date.now });
+  await listen(app, {
+    path: config.socket,
+    ...(config.group !== undefined && { group: config.group }),
+    ...(config.tcp && { tcp: config.tcp }),
+  });
+  stopOnSignals(house, app, log);
+  notify(log, ['READY=1', `STATUS=serving ${config.socket}`]);
+  process.stdout.write(`ready unix://${config.socket}\n`);
+}
+
+function stopOnSignals(house: House, app: ReturnType<typeof createApp>, log: Logger): void {
+  let stopping = false;
+  const stop = async (): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
+    log.info({}, 'stopping: sandboxes stay connected');
+    notify(log, ['STOPPING=1']);
+    setTimeout(() => process.exit(1), STOP_LIMIT_MS).unref();
+    try {
+      await app.close();
+      await house[Symbol.asyncDispose]();
+      process.exit(0);
+    } catch (error) {
+      log.error({ err: error }, 'the stop was not clean');
+      process.exit(1);
+    }
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop());
+}
+
+/** A service manager that does not listen must not keep us from working. */
+function notify(log: Logger, lines: readonly string[]): void {
+  try {
+    notifyServiceManager(process.env['NOTIFY_SOCKET'], lines);
+  } catch (error) {
+    log.warn({ err: error }, 'the service manager cannot be told');
+  }
+}
