@@ -140,6 +140,11 @@ export const errorCatalogue = {
     'The keeper, which holds resolvers and host ports, does not answer.',
     'Try again; see the log if it persists.',
   ),
+  too_busy: entry(
+    'unavailable',
+    'Too many changes are under way; nothing was changed.',
+    'Try again with fewer requests at once.',
+  ),
   shutting_down: entry('unavailable', 'The daemon is stopping.', 'Try again when it is back.'),
   deadline_exceeded: entry(
     'timeout',

@@ -15,6 +15,8 @@ import { API_VERSION, MIN_API_VERSION, PRODUCT_VERSION, systemRoutes } from './s
 
 /** Largest request body, octets. */
 const BODY_LIMIT = 4 * 1024 * 1024;
+/** Connections at once; further ones are closed at once. More than changes may be under way, so that others can look on. */
+const MAX_CONNECTIONS = 4096;
 /** Longest wait for a whole request from its first octet on, milliseconds. */
 const REQUEST_LIMIT_MS = 60_000;
 /** Time for answers under way when the daemon stops, milliseconds. */
@@ -40,6 +42,7 @@ export function createApp(parts: DaemonParts): FastifyInstance {
     frameworkErrors: (error, _request, reply) => void send(reply, failure(error, parts.log)),
     clientErrorHandler: refuseNonsense,
   });
+  app.server.maxConnections = MAX_CONNECTIONS;
   const underWay = new Set<Promise<unknown>>();
   const serve = (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     const work = dispatch(routes, parts, request, reply).finally(() => underWay.delete(work));
