@@ -193,8 +193,8 @@ describe('a keeper killed with SIGKILL', () => {
   test('whose supervisor was killed has another soon, which brings it back while no daemon runs, and ends with it', async () => {
     const box = await lab.sandbox(link);
     await link.names(newEndpointId(), names('c1').to('10.0.0.2'));
+    let supervisor = parentOf(link.pid!);
     await link.close();
-    let supervisor = parentOf((await lab.open()).pid!);
     for (let round = 0; round < 2; round++) {
       const lone = await eventually(() => childOf(supervisor), 'a keeper runs');
       process.kill(supervisor, 'SIGKILL');
