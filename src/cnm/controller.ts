@@ -123,7 +123,7 @@ export class NetworkController implements AsyncDisposable {
 
   /** An endpoint that exists by itself: it keeps addresses, MAC and name while it is joined to nothing. */
   async createEndpoint(network: string, name: string, spec: EndpointSpec = {}, signal?: AbortSignal): Promise<Endpoint> {
-    const record = await this.#run(createByItself(this.#cnm, network, name, spec, signal));
+    const record = await this.#run(() => createByItself(this.#cnm, network, name, spec, signal));
     return new Endpoint(this, record.id);
   }
 
@@ -140,17 +140,17 @@ export class NetworkController implements AsyncDisposable {
 
   /** When it resolves, the names resolve. Throws already_joined. */
   async joinEndpoint(term: string, sandbox: string, signal?: AbortSignal): Promise<void> {
-    await this.#run(join(this.#cnm, term, sandbox, signal));
+    await this.#run(() => join(this.#cnm, term, sandbox, signal));
   }
 
   /** Throws not_connected when it is joined to nothing. */
   async leaveEndpoint(term: string): Promise<void> {
-    await this.#run(leave(this.#cnm, term));
+    await this.#run(() => leave(this.#cnm, term));
   }
 
   /** Throws endpoint_active while it is joined, unless `force`. */
   async deleteEndpoint(term: string, force: boolean): Promise<void> {
-    await this.#run(removeEndpoint(this.#cnm, term, force));
+    await this.#run(() => removeEndpoint(this.#cnm, term, force));
   }
 
   networkRecord(id: NetworkId): NetworkRecord {
