@@ -140,7 +140,11 @@ export const errorCatalogue = {
     'The keeper, which holds resolvers and host ports, does not answer.',
     'Try again; see the log if it persists.',
   ),
-  too_busy: entry('unavailable', 'More requests are under way than the daemon serves at once.', 'Try again in a moment.'),
+  too_busy: entry(
+    'unavailable',
+    'More is under way than the daemon does at once; nothing was changed.',
+    'Try again in a moment.',
+  ),
   shutting_down: entry('unavailable', 'The daemon is stopping.', 'Try again when it is back.'),
   deadline_exceeded: entry(
     'timeout',

@@ -22,6 +22,8 @@ import { State } from './state.ts';
 
 /** Time for operations under way when the controller closes, milliseconds. */
 const CLOSE_WAIT_MS = 10_000;
+/** Changes under way at once. It bounds every queue below: locks, the store, the packet filter, the keeper. */
+const MAX_CHANGES = 1024;
 
 export class NetworkController implements AsyncDisposable {
   readonly #cnm: Cnm;
@@ -52,7 +54,7 @@ export class NetworkController implements AsyncDisposable {
 
   /** Creates a network; the warning is empty when there is nothing to say. */
   async createNetwork(spec: NetworkSpec, signal?: AbortSignal): Promise<{ network: Network; warning: string }> {
-    const { record, warning } = await this.#run(createNetwork(this.#cnm, spec, signal));
+    const { record, warning } = await this.#run(() => createNetwork(this.#cnm, spec, signal));
     return { network: new Network(this, record.id), warning };
   }
 
@@ -67,12 +69,12 @@ export class NetworkController implements AsyncDisposable {
 
   /** Errors: no_network, predefined_network, network_in_use. */
   async deleteNetwork(term: string): Promise<void> {
-    await this.#run(deleteNetwork(this.#cnm, term));
+    await this.#run(() => deleteNetwork(this.#cnm, term));
   }
 
   /** Removes unused networks that `wanted` accepts; answers their names. */
   pruneNetworks(wanted: (net: NetworkRecord) => boolean): Promise<string[]> {
-    return this.#run(this.#pruner.prune(wanted));
+    return this.#run(() => this.#pruner.prune(wanted));
   }
 
   /** Creates a sandbox joined to its networks, or nothing. */
@@ -81,7 +83,7 @@ export class NetworkController implements AsyncDisposable {
     signal?: AbortSignal,
     caller?: Caller,
   ): Promise<{ sandbox: Sandbox; warnings: readonly string[] }> {
-    const { record, warnings } = await this.#run(createSandbox(this.#cnm, spec, signal, caller));
+    const { record, warnings } = await this.#run(() => createSandbox(this.#cnm, spec, signal, caller));
     return { sandbox: new Sandbox(this, record.id), warnings };
   }
 
@@ -96,12 +98,12 @@ export class NetworkController implements AsyncDisposable {
 
   /** Throws sandbox_busy while its process lives, unless `force`. */
   async deleteSandbox(term: string, force: boolean): Promise<void> {
-    await this.#run(this.#processes.remove(term, force));
+    await this.#run(() => this.#processes.remove(term, force));
   }
 
   /** Declares the process that a sandbox stands for. Throws bad_process. */
   async setProcess(term: string, pid: number, caller?: Caller): Promise<void> {
-    await this.#run(this.#processes.set(term, pid, caller));
+    await this.#run(() => this.#processes.set(term, pid, caller));
   }
 
   isAlive(id: SandboxId): boolean {
@@ -110,18 +112,18 @@ export class NetworkController implements AsyncDisposable {
 
   /** Creates an endpoint for the sandbox and joins it. When it resolves, the names resolve. */
   async connect(network: string, sandbox: string, spec: EndpointSpec, signal?: AbortSignal): Promise<Endpoint> {
-    const record = await this.#run(connect(this.#cnm, network, sandbox, spec, signal));
+    const record = await this.#run(() => connect(this.#cnm, network, sandbox, spec, signal));
     return new Endpoint(this, record.id);
   }
 
   /** Leaves and deletes. When it resolves, the names resolve no longer. */
   async disconnect(network: string, sandbox: string, force: boolean): Promise<void> {
-    await this.#run(disconnect(this.#cnm, network, sandbox, force));
+    await this.#run(() => disconnect(this.#cnm, network, sandbox, force));
   }
 
   /** An endpoint that exists by itself: it keeps addresses, MAC and name while it is joined to nothing. */
   async createEndpoint(network: string, name: string, spec: EndpointSpec = {}, signal?: AbortSignal): Promise<Endpoint> {
-    const record = await this.#run(createByItself(this.#cnm, network, name, spec, signal));
+    const record = await this.#run(() => createByItself(this.#cnm, network, name, spec, signal));
     return new Endpoint(this, record.id);
   }
 
@@ -138,17 +140,17 @@ export class NetworkController implements AsyncDisposable {
 
   /** When it resolves, the names resolve. Throws already_joined. */
   async joinEndpoint(term: string, sandbox: string, signal?: AbortSignal): Promise<void> {
-    await this.#run(join(this.#cnm, term, sandbox, signal));
+    await this.#run(() => join(this.#cnm, term, sandbox, signal));
   }
 
   /** Throws not_connected when it is joined to nothing. */
   async leaveEndpoint(term: string): Promise<void> {
-    await this.#run(leave(this.#cnm, term));
+    await this.#run(() => leave(this.#cnm, term));
   }
 
   /** Throws endpoint_active while it is joined, unless `force`. */
   async deleteEndpoint(term: string, force: boolean): Promise<void> {
-    await this.#run(removeEndpoint(this.#cnm, term, force));
+    await this.#run(() => removeEndpoint(this.#cnm, term, force));
   }
 
   networkRecord(id: NetworkId): NetworkRecord {
@@ -187,7 +189,7 @@ export class NetworkController implements AsyncDisposable {
 
   /** Looks for what others took from the kernel, and puts it back; runs by itself every few seconds. */
   async mend(): Promise<void> {
-    await this.#run(this.#mender.mend());
+    await this.#run(() => this.#mender.mend());
   }
 
   driverNames(): string[] {
@@ -213,7 +215,11 @@ export class NetworkController implements AsyncDisposable {
     return this.close();
   }
 
-  async #run<T>(work: Promise<T>): Promise<T> {
+  /** Throws too_busy; then `begin` has not run. */
+  async #run<T>(begin: () => Promise<T>): Promise<T> {
+    if (this.#running.size >= MAX_CHANGES)
+      throw new CnmError('too_busy', `${MAX_CHANGES} changes are under way; try again with fewer at once`);
+    const work = begin();
     this.#running.add(work);
     try {
       return await work;

@@ -33,6 +33,10 @@ const LAST_PAUSE_MS = 320;
 /** Time that a living supervisor, or a keeper just started, has before another is started, milliseconds. */
 const START_GRACE_MS = 3000;
 
+/** Pause between two looks at whether the keeper still answers, and the silence after which it is ended, milliseconds. */
+const PING_EVERY_MS = 2000;
+const HANG_MS = 10_000;
+
 export interface KeeperOptions {
   readonly runDir: string;
   /** The built keeper, with its worker beside it. */
@@ -257,12 +261,31 @@ class KeeperClient implements KeeperLink {
     this.#tellAgain(connection, hello);
     this.#connection = connection;
     this.#arrive();
-    await connection.closed;
+    await this.#untilSilent(connection, hello.pid);
     this.#connection = undefined;
     this.#hello = undefined;
     this.#lostAt = performance.now();
     if (!this.#isClosed) this.#options.log.warn({ pid: hello.pid }, 'connection to the keeper lost');
     this.#supervisor = hello.supervisor;
+  }
+
+  /** Returns when the connection has ended; ends a keeper that hangs, so that its supervisor starts another. */
+  async #untilSilent(connection: KeeperConnection, pid: number): Promise<void> {
+    let isOpen = true;
+    const closed = connection.closed.then(() => (isOpen = false));
+    for (;;) {
+      await Promise.race([closed, sleep(PING_EVERY_MS, undefined, { ref: false })]);
+      if (!isOpen) return;
+      const isSilent = await withDeadline(connection.ping(), performance.now() + HANG_MS, 'a sign of life').then(
+        () => false,
+        (error: unknown) => error instanceof Silence,
+      );
+      if (!isSilent || this.#isClosed) continue;
+      this.#options.log.error({ pid }, `keeper silent for ${HANG_MS / 1000} s: it is ended and started again`);
+      // Its pid is no other's: the connection would have ended with it.
+      if (isOpen) process.kill(pid, 'SIGKILL');
+      await closed;
+    }
   }
 
   /** Entries that the keeper has not, or in another revision. */

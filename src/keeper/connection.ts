@@ -69,6 +69,10 @@ export class KeeperConnection {
     return this.#ask<Inventory>({ op: 'inventory' });
   }
 
+  ping(): Promise<null> {
+    return this.#ask<null>({ op: 'ping' });
+  }
+
   change(request: Extract<Request, { op: 'put' | 'drop' }>): Promise<PutAnswer> {
     return this.#ask<PutAnswer>(request);
   }

@@ -9,7 +9,7 @@ import { keeperLog as log } from './log.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { KeeperServer } from './server.ts';
 import { KeeperState } from './state.ts';
-import { EXIT_USAGE } from './supervise.ts';
+import { EXIT_USAGE, Supervision } from './supervise.ts';
 
 /** Time with nothing held and no daemon connected after which the keeper ends, milliseconds. */
 const IDLE_MS = 5000;
@@ -40,7 +40,8 @@ function shedPrivileges(): void {
 }
 
 async function main(): Promise<void> {
-  const paths = keeperPaths(runDirOf(process.argv.slice(2)));
+  const runDir = runDirOf(process.argv.slice(2));
+  const paths = keeperPaths(runDir);
   // Before anything is opened or locked: the process starts once more.
   shedPrivileges();
   makeFolders(paths);
@@ -49,6 +50,7 @@ async function main(): Promise<void> {
   if (!libc.tryLockDescriptor(lock)) return;
 
   const program = process.argv[1] ?? '';
+  const supervision = new Supervision({ runDir, entry: program, execPath: process.execPath, env: process.env }, paths);
   const sandboxes = await Sandboxes.start(log, join(dirname(program), 'keeper-worker.js'), fail);
   const state = new KeeperState(log, sandboxes);
   let isEnding = false;
@@ -58,9 +60,10 @@ async function main(): Promise<void> {
     log.info({ reason }, 'keeper: ends');
     server.close();
     await state.close();
+    await supervision.farewell();
     process.exit(0);
   };
-  const server = new KeeperServer(state, log, () => void end('a daemon asked for it').catch(fail));
+  const server = new KeeperServer(state, log, supervision, () => void end('a daemon asked for it').catch(fail));
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void end(signal).catch(fail));
   await state.restore(paths);
   await server.listen(paths);
@@ -68,6 +71,8 @@ async function main(): Promise<void> {
 
   let idleSince = performance.now();
   setInterval(() => {
+    if (!isEnding && supervision.look())
+      log.warn({ supervisor: supervision.pid }, 'keeper: its supervisor is gone, another is started');
     if (!state.isEmpty || server.connections > 0) idleSince = performance.now();
     if (!server.isReachable) void end('the run directory is gone').catch(fail);
     else if (performance.now() - idleSince >= IDLE_MS) void end('nothing to keep').catch(fail);

@@ -7,7 +7,7 @@ import { CnmError, isCnmError, messageOf, tryAddress, type ErrorCode } from '../
 import type { HoldAnswer, HoldRequest, NameRecord, PortHold, SandboxWish } from './contract.ts';
 
 /** A keeper with another version is asked to end, and one of ours takes over from the files. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** Longest message either way, octets. */
 export const MAX_MESSAGE_OCTETS = 16 * 1024 * 1024;
@@ -51,13 +51,15 @@ export type Request =
     }
   | { readonly op: 'drop'; readonly table: Table; readonly id: string }
   | { readonly op: 'inventory' }
+  /** Answered with null by a keeper that does not hang. */
+  | { readonly op: 'ping' }
   /** The keeper lets go of everything and ends. Understood by every version. */
   | { readonly op: 'retire' };
 
 export interface Hello {
   readonly version: number;
   readonly pid: number;
-  /** Process that brings the keeper back, its parent. */
+  /** Process that brings the keeper back. */
   readonly supervisor: number;
   /** Revision of every entry, by `table/id`. */
   readonly revisions: Readonly<Record<string, string>>;
@@ -217,7 +219,7 @@ export function parseRequest(line: string): { readonly seq: number; readonly req
   const message = parsed(line);
   const { seq, op, table } = message;
   if (typeof seq !== 'number' || !Number.isSafeInteger(seq)) refuse('seq');
-  if (op === 'hello' || op === 'inventory' || op === 'retire') return { seq, request: { op } };
+  if (op === 'hello' || op === 'inventory' || op === 'ping' || op === 'retire') return { seq, request: { op } };
   if (op !== 'put' && op !== 'drop') refuse('op');
   const known = TABLES.find((one) => one === table) ?? refuse('table');
   if (op === 'drop') return { seq, request: { op, table: known, id: id(message.id) } };

@@ -23,6 +23,7 @@ const MAX_OPEN_REQUESTS = 1024;
 export class KeeperServer {
   readonly #state: KeeperState;
   readonly #log: Logger;
+  readonly #supervision: { readonly pid: number };
   readonly #retire: () => void;
   readonly #server: Server;
   readonly #connections = new Set<Socket>();
@@ -30,9 +31,10 @@ export class KeeperServer {
   #inode = 0;
 
   /** `retire` is called when a daemon asks the keeper to end. */
-  constructor(state: KeeperState, log: Logger, retire: () => void) {
+  constructor(state: KeeperState, log: Logger, supervision: { readonly pid: number }, retire: () => void) {
     this.#state = state;
     this.#log = log;
+    this.#supervision = supervision;
     this.#retire = retire;
     this.#server = createServer((socket) => this.#serve(socket));
     this.#server.maxConnections = MAX_CONNECTIONS;
@@ -110,7 +112,14 @@ export class KeeperServer {
   async #perform(request: Request): Promise<Extract<Reply, { ok: unknown }>['ok']> {
     switch (request.op) {
       case 'hello':
-        return { version: PROTOCOL_VERSION, pid: process.pid, supervisor: process.ppid, revisions: this.#state.revisions };
+        return {
+          version: PROTOCOL_VERSION,
+          pid: process.pid,
+          supervisor: this.#supervision.pid,
+          revisions: this.#state.revisions,
+        };
+      case 'ping':
+        return null;
       case 'inventory':
         return this.#state.inventory();
       case 'put':

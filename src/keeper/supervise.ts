@@ -3,7 +3,7 @@
  * nothing but the log file, and ends when the keeper ends by itself.
  */
 
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync, readdirSync } from 'node:fs';
 import { libc } from '../kernel/index.ts';
 import { makeFolders, type KeeperPaths } from './files.ts';
@@ -14,13 +14,22 @@ export const EXIT_USAGE = 64;
 /** Name by which a supervisor is told from whoever has its pid now. */
 const TITLE = 'patchbay-keeper-supervisor';
 
+/** What a keeper says to a supervisor that watches it when it ends by its own wish. */
+const FAREWELL = 'end';
+
 /**
+ * With a fourth argument it waits first for the end of a keeper that runs already, which holds the other end of its stdin.
  * Pauses grow when the keeper keeps dying young, so that a broken one does not eat the machine. Exit 0 is its own wish.
- * The shell reads nothing, and ignores the terminal's signals.
+ * Otherwise the shell reads nothing. It ignores the terminal's signals.
  */
 const SCRIPT = `
 node=$1 entry=$2 dir=$3 young=0
 trap '' HUP INT QUIT
+if [ -n "$4" ]; then
+  read -r word
+  if [ "$word" = ${FAREWELL} ]; then exit 0; fi
+  exec </dev/null
+fi
 while [ -d "$dir" ]; do
   begun=$(date +%s)
   "$node" "$entry" --run-dir "$dir"
@@ -41,21 +50,66 @@ export interface SuperviseOptions {
 
 /** Returns at once; the keeper answers on its socket a little later. A second keeper for one directory ends by itself. */
 export function startSupervised(options: SuperviseOptions, paths: KeeperPaths): void {
+  spawnSupervisor(options, paths, false).unref();
+}
+
+/** Supervision seen by the keeper: when its supervisor is killed, it starts another one for itself. */
+export class Supervision {
+  readonly #options: SuperviseOptions;
+  readonly #paths: KeeperPaths;
+  #pid = process.ppid;
+  #successor: ChildProcess | undefined;
+  /** A keeper started by hand has no supervisor, and wants none. */
+  readonly #isWanted = isSupervisor(process.ppid);
+
+  constructor(options: SuperviseOptions, paths: KeeperPaths) {
+    this.#options = options;
+    this.#paths = paths;
+  }
+
+  get pid(): number {
+    return this.#pid;
+  }
+
+  /** To be called again and again. True when a new supervisor was started. */
+  look(): boolean {
+    const isThere =
+      this.#successor === undefined
+        ? process.ppid === this.#pid
+        : this.#successor.exitCode === null && this.#successor.signalCode === null;
+    if (!this.#isWanted || isThere) return false;
+    const child = spawnSupervisor(this.#options, this.#paths, true);
+    child.stdin?.on('error', () => {});
+    this.#successor = child;
+    this.#pid = child.pid ?? 0;
+    return true;
+  }
+
+  /** This keeper ends by its own wish: it need not come back. Resolves when a successor knows; its parent sees the exit code. */
+  async farewell(): Promise<void> {
+    const stdin = this.#successor?.stdin;
+    if (stdin === undefined || stdin === null || stdin.destroyed) return;
+    await new Promise<void>((resolve) => stdin.write(`${FAREWELL}\n`, () => resolve()));
+  }
+}
+
+function spawnSupervisor(options: SuperviseOptions, paths: KeeperPaths, isForSelf: boolean): ChildProcess {
   makeFolders(paths);
   const log = openSync(paths.log, 'a', 0o600);
   const inherited = inheritable();
   try {
     // A keeper that held the daemon's lock would outlive it and keep its successor out.
     for (const fd of inherited) libc.setInheritable(fd, false);
-    const child = spawn('/bin/sh', ['-c', SCRIPT, TITLE, options.execPath, options.entry, options.runDir], {
+    const args = [options.execPath, options.entry, options.runDir, isForSelf ? 'self' : ''];
+    const child = spawn('/bin/sh', ['-c', SCRIPT, TITLE, ...args], {
       cwd: '/',
       detached: true,
-      stdio: ['ignore', log, log],
+      stdio: [isForSelf ? 'pipe' : 'ignore', log, log],
       env: options.env,
     });
     // Without a shell there is no keeper, which the caller notices by its silence.
     child.on('error', () => {});
-    child.unref();
+    return child;
   } finally {
     for (const fd of inherited) libc.setInheritable(fd, true);
     closeSync(log);

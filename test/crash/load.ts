@@ -13,7 +13,7 @@ export const COMMON = 'common';
 const MAX_NETWORKS = 3;
 const MAX_SANDBOXES = 4;
 /** Host ports of a client begin at a multiple of this. */
-const PORTS_EACH = 1000;
+const PORTS_EACH = 500;
 const FIRST_PORT = 20_000;
 
 /** undefined: unknown. */
@@ -123,6 +123,12 @@ export class Client {
     if (status === 200) known.networks.set(target, !before);
     // A disconnect that failed may have gone half the way: deleting never undoes.
     else if (status !== 0 && !before) known.networks.set(target, before);
+  }
+
+  /** Forgets what the ledger says: somebody else removed it all. */
+  forget(): void {
+    this.#networks.clear();
+    this.#sandboxes.clear();
   }
 
   /** What is not as the ledger says; afterwards the ledger is what is. */

@@ -13,6 +13,19 @@ export interface State {
   readonly sandboxes: readonly SandboxAnswer[];
 }
 
+/** Programs that look at sandboxes at once. */
+const LOOKS = 8;
+
+async function forEach<T, R>(list: readonly T[], look: (one: T) => Promise<readonly R[]>): Promise<R[]> {
+  const rest = [...list];
+  const found: R[] = [];
+  const worker = async (): Promise<void> => {
+    for (let one = rest.shift(); one !== undefined; one = rest.shift()) found.push(...(await look(one)));
+  };
+  await Promise.all(Array.from({ length: LOOKS }, worker));
+  return found;
+}
+
 export async function stateOf(lab: Lab): Promise<State> {
   const [networks, sandboxes] = await Promise.all([
     ask<NetworkJson[]>(lab, 'GET', '/networks'),
@@ -129,26 +142,23 @@ export async function portsNotHeld(lab: Lab, { sandboxes }: State): Promise<stri
 /** Names of neighbours that do not resolve to their address, asked once from every sandbox. */
 export async function namesNotTrue({ networks, sandboxes }: State): Promise<string[]> {
   const named = networks.filter((net) => net.Driver === 'bridge' && !PREDEFINED.has(net.Name)).map((net) => net.Name);
-  const lies = await Promise.all(
-    sandboxes.map(async (box) => {
-      const own = named.filter((name) => box.Networks[name] !== undefined);
-      const questions = sandboxes.flatMap((other) => {
-        const shared = own.filter((name) => other.Networks[name] !== undefined);
-        return shared.length === 0 ? [] : [[other.Name, shared.map((name) => other.Networks[name]?.IPAddress ?? '')] as const];
-      });
-      if (questions.length === 0) return [];
-      const asked = questions.flatMap(([name]) => [name, 'A']);
-      const dig = ['dig', '+noall', '+answer', '+tries=1', '+time=5', '@127.0.0.11', ...asked];
-      const { stdout } = await execa('nsenter', [`--net=${box.Netns}`, ...dig], { reject: false });
-      const answers = [...stdout.matchAll(/^(\S+)\.\s+\d+\s+IN\s+A\s+(\S+)$/gm)];
-      return questions.flatMap(([name, addresses]) => {
-        const found = answers.filter((answer) => answer[1] === name).map((answer) => answer[2] ?? '');
-        const isTrue = found.length > 0 && found.every((address) => addresses.includes(address));
-        return isTrue ? [] : [`${box.Name}: ${name} is ${String(found)}, not ${String(addresses)}`];
-      });
-    }),
-  );
-  return lies.flat();
+  return await forEach(sandboxes, async (box) => {
+    const own = named.filter((name) => box.Networks[name] !== undefined);
+    const questions = sandboxes.flatMap((other) => {
+      const shared = own.filter((name) => other.Networks[name] !== undefined);
+      return shared.length === 0 ? [] : [[other.Name, shared.map((name) => other.Networks[name]?.IPAddress ?? '')] as const];
+    });
+    if (questions.length === 0) return [];
+    const asked = questions.flatMap(([name]) => [name, 'A']);
+    const dig = ['dig', '+noall', '+answer', '+tries=1', '+time=5', '@127.0.0.11', ...asked];
+    const { stdout } = await execa('nsenter', [`--net=${box.Netns}`, ...dig], { reject: false });
+    const answers = [...stdout.matchAll(/^(\S+)\.\s+\d+\s+IN\s+A\s+(\S+)$/gm)];
+    return questions.flatMap(([name, addresses]) => {
+      const found = answers.filter((answer) => answer[1] === name).map((answer) => answer[2] ?? '');
+      const isTrue = found.length > 0 && found.every((address) => addresses.includes(address));
+      return isTrue ? [] : [`${box.Name}: ${name} is ${String(found)}, not ${String(addresses)}`];
+    });
+  });
 }
 
 async function insideLies(state: State): Promise<string[]> {
@@ -161,20 +171,17 @@ async function insideLies(state: State): Promise<string[]> {
 }
 
 async function addressLies({ sandboxes }: State): Promise<string[]> {
-  const lies = await Promise.all(
-    sandboxes.map(async (box) => {
-      const { stdout } = await execa('nsenter', [`--net=${box.Netns}`, 'ip', '-o', '-4', 'addr', 'show', 'scope', 'global'], {
-        reject: false,
-      });
-      const found = [...stdout.matchAll(/ inet ([\d.]+)\//g)].map(([, address = '']) => address);
-      return compare(
-        `address in ${box.Name}`,
-        found,
-        Object.values(box.Networks).map((ep) => ep.IPAddress),
-      );
-    }),
-  );
-  return lies.flat();
+  return await forEach(sandboxes, async (box) => {
+    const { stdout } = await execa('nsenter', [`--net=${box.Netns}`, 'ip', '-o', '-4', 'addr', 'show', 'scope', 'global'], {
+      reject: false,
+    });
+    const found = [...stdout.matchAll(/ inet ([\d.]+)\//g)].map(([, address = '']) => address);
+    return compare(
+      `address in ${box.Name}`,
+      found,
+      Object.values(box.Networks).map((ep) => ep.IPAddress),
+    );
+  });
 }
 
 /** Everything that is not as the daemon says. Nobody may change anything meanwhile. */
@@ -196,12 +203,21 @@ export async function untruths(lab: Lab): Promise<string[]> {
   return [...half, ...degraded, ...fileLies(lab, state), ...lies.flat()];
 }
 
-/** Removes every sandbox and network, and answers what is left. */
-export async function cleared(lab: Lab): Promise<string[]> {
+/** Removes every sandbox and network but those named in `keep`. */
+export async function removeAll(lab: Lab, keep: ReadonlySet<string> = new Set()): Promise<void> {
   const { networks, sandboxes } = await stateOf(lab);
-  for (const { Id } of sandboxes) expect((await ask(lab, 'DELETE', `/sandboxes/${Id}?force=1`)).status).toBe(204);
-  for (const { Name } of networks) {
-    if (!PREDEFINED.has(Name)) expect((await ask(lab, 'DELETE', `/networks/${Name}`)).status).toBe(204);
-  }
+  const removed = async (path: string): Promise<number[]> => [(await ask(lab, 'DELETE', path)).status];
+  const boxes = sandboxes.filter(({ Name }) => !keep.has(Name));
+  const own = networks.filter(({ Name }) => !PREDEFINED.has(Name) && !keep.has(Name));
+  const statuses = [
+    ...(await forEach(boxes, ({ Id }) => removed(`/sandboxes/${Id}?force=1`))),
+    ...(await forEach(own, ({ Id }) => removed(`/networks/${Id}`))),
+  ];
+  expect(statuses.filter((status) => status !== 204)).toEqual([]);
+}
+
+/** Removes everything, and answers what is left. */
+export async function cleared(lab: Lab): Promise<string[]> {
+  await removeAll(lab);
   return await lab.leftovers();
 }
