@@ -4,7 +4,7 @@ import { realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Logger, isCnmError, messageOf } from './base/index.ts';
 import { type House, openHouse } from './compose.ts';
-import { AskedForHelp, type DaemonConfig, createApp, createLogger, listen, readConfig } from './daemon/index.ts';
+import { AskedForHelp, type DaemonConfig, createApp, createLogger, checkServer, listen, readConfig } from './daemon/index.ts';
 import { notifyServiceManager, requireCapabilities } from './kernel/index.ts';
 
 const UMASK = 0o022;
@@ -45,6 +45,13 @@ function configOrExit(): DaemonConfig {
 
 async function serve(config: DaemonConfig, log: Logger): Promise<void> {
   requireCapabilities();
+  const server = {
+    path: config.socket,
+    ...(config.group !== undefined && { group: config.group }),
+    ...(config.tcp && { tcp: config.tcp }),
+  };
+  // A wrong flag must not leave a bridge and rules behind.
+  checkServer(server);
   const house = await openHouse({
     stateDir: config.stateDir,
     runDir: config.runDir,
@@ -56,11 +63,7 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
     dns: config.dns,
   });
   const app = createApp({ controller: house.controller, log, now: Date.now });
-  await listen(app, {
-    path: config.socket,
-    ...(config.group !== undefined && { group: config.group }),
-    ...(config.tcp && { tcp: config.tcp }),
-  });
+  await listen(app, server);
   stopOnSignals(house, app, log);
   notify(log, ['READY=1', `STATUS=serving ${config.socket}`]);
   process.stdout.write(`ready unix://${config.socket}\n`);

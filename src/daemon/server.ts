@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { CnmError, errnoOf } from '../base/index.ts';
-import { type TcpHost, type TlsFiles, createTcpServers } from './tcp.ts';
+import { type TcpHost, type TlsFiles, createTcpServers, readTls } from './tcp.ts';
 
 export interface ServerOptions {
   /** Path of the socket. */
@@ -23,10 +23,16 @@ export interface TcpOptions {
 /** sun_path holds 108 octets with its end (linux/un.h). */
 const MAX_SOCKET_PATH = 107;
 
-/** Listens; resolves when requests are served. Throws bad_config or daemon_running. */
-export async function listen(app: FastifyInstance, { path, group, tcp }: ServerOptions): Promise<void> {
+/** What can be known to be wrong before anything is opened. Throws bad_config. */
+export function checkServer({ path, group, tcp }: ServerOptions): void {
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH)
     throw new CnmError('bad_config', `--host: the socket path ${path} is longer than ${MAX_SOCKET_PATH} octets`);
+  groupId(group);
+  if (tcp !== undefined) readTls(tcp.tls);
+}
+
+/** Listens; resolves when requests are served. Throws bad_config or daemon_running. */
+export async function listen(app: FastifyInstance, { path, group, tcp }: ServerOptions): Promise<void> {
   const gid = groupId(group);
   const further = tcp === undefined ? undefined : createTcpServers(app, tcp.hosts, tcp.tls);
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });

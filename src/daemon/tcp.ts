@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { type Server, createServer } from 'node:https';
+import { createSecureContext } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 import { CnmError, messageOf } from '../base/index.ts';
 import { refuseNonsense } from './app.ts';
@@ -36,26 +37,31 @@ export function createTcpServers(app: FastifyInstance, hosts: readonly TcpHost[]
 }
 
 function createTlsServer(app: FastifyInstance, files: TlsFiles): Server {
-  const pem = { ca: read('tlscacert', files.ca), cert: read('tlscert', files.cert), key: read('tlskey', files.key) };
-  let server: Server;
-  try {
-    server = createServer(
-      {
-        ...SERVER_LIMITS,
-        ...pem,
-        requestCert: true,
-        rejectUnauthorized: true,
-        minVersion: 'TLSv1.2',
-        handshakeTimeout: HANDSHAKE_MS,
-      },
-      (request, response) => app.routing(request, response),
-    );
-  } catch (error) {
-    throw new CnmError('bad_config', `--tlscacert, --tlscert, --tlskey: ${messageOf(error)}`, { cause: error });
-  }
+  const server = createServer(
+    {
+      ...SERVER_LIMITS,
+      ...readTls(files),
+      requestCert: true,
+      rejectUnauthorized: true,
+      minVersion: 'TLSv1.2',
+      handshakeTimeout: HANDSHAKE_MS,
+    },
+    (request, response) => app.routing(request, response),
+  );
   server.maxConnections = MAX_CONNECTIONS;
   server.on('clientError', refuseNonsense);
   return server;
+}
+
+/** Throws bad_config for files that are missing, are none, or do not belong together. */
+export function readTls(files: TlsFiles): { ca: Buffer; cert: Buffer; key: Buffer } {
+  const pem = { ca: read('tlscacert', files.ca), cert: read('tlscert', files.cert), key: read('tlskey', files.key) };
+  try {
+    createSecureContext(pem);
+    return pem;
+  } catch (error) {
+    throw new CnmError('bad_config', `--tlscacert, --tlscert, --tlskey: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 function read(flag: string, path: string): Buffer {

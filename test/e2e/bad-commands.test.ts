@@ -1,0 +1,58 @@
+/** Bad command lines and configuration files: exit codes, words that name what is wrong, and nothing changes. */
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Watched } from './bad-input/asking.ts';
+import { daemonRows, fileRows, toolRows } from './bad-input/commands.ts';
+import { DIST, Lab } from './lab.ts';
+
+let lab: Lab;
+let watched: Watched;
+let before: unknown;
+
+beforeAll(async () => {
+  lab = await Lab.open();
+  await lab.ok('create', '--subnet', '10.9.0.0/24', 'net');
+  await lab.ok('sandbox', 'create', '--network', 'net', 'box');
+  await lab.ok('sandbox', 'create', 'spare');
+  watched = new Watched(lab);
+  before = await watched.lookWell();
+});
+afterAll(async () => {
+  watched.close();
+  await lab.close();
+});
+
+/** A daemon that must not come to serve; it has folders of its own, so that only its flags keep it. */
+const daemon = (...args: string[]) => {
+  const folders = ['state', 'run'].flatMap((name) => [`--${name}-dir`, join(lab.folder, 'other', name)]);
+  const host = args.includes('--host') || args.includes('--config') ? [] : ['--host', `unix://${join(lab.folder, 'other.sock')}`];
+  return lab.in('host', 'timeout', '60', lab.node, join(DIST, 'patchbayd.js'), ...folders, ...host, ...args);
+};
+
+test.each(toolRows)('network %j ends with %i', async (args, exitCode, says) => {
+  const outcome = await lab.cli(...args);
+  const words = `${outcome.stderr}\n${outcome.stdout}`;
+  expect(outcome.exitCode, words).toBe(exitCode);
+  for (const wanted of says) expect(words).toMatch(wanted);
+});
+
+test.each(daemonRows)('patchbayd %j ends with %i', async (args, exitCode, says) => {
+  const outcome = await daemon(...args);
+  expect(outcome.exitCode, outcome.stderr).toBe(exitCode);
+  for (const wanted of says) expect(outcome.stderr).toMatch(wanted);
+});
+
+test.each(fileRows)('a configuration file of %j is refused', async (text, says) => {
+  const path = join(lab.folder, 'config.json');
+  writeFileSync(path, text);
+  const outcome = await daemon('--config', path);
+  expect(outcome.exitCode, outcome.stderr).toBe(125);
+  for (const wanted of [/config\.json|plain TCP|--firewall/, ...says]) expect(outcome.stderr).toMatch(wanted);
+});
+
+test('after all of them kernel, files and records are what they were', async () => {
+  expect(toolRows.length + daemonRows.length + fileRows.length).toBeGreaterThan(60);
+  expect(await watched.lookWell()).toEqual(before);
+});
