@@ -11,7 +11,7 @@ const MAX_STREAMS = 100;
 /** What may wait for a client that does not read, octets. */
 const MAX_WAITING = 1024 * 1024;
 /** For such a client to read the last word, milliseconds. */
-const FAREWELL_MS = 10_000;
+const FAREWELL_MS = 60_000;
 /** Longest single timer, milliseconds (setTimeout takes 31 bits). */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 const NANOS_PER_MS = 1_000_000n;
