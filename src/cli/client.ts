@@ -49,6 +49,37 @@ export class Client {
     return this.#request('DELETE', path);
   }
 
+  /** Follows an answer that goes on, line by line, until the daemon ends it. */
+  async lines(path: string, onLine: (line: string) => void): Promise<void> {
+    const socket = await openSocket(this.#place);
+    return await new Promise((resolve, reject) => {
+      let text = '';
+      let status: number | undefined;
+      // Kept until the connection is there.
+      socket.write(`GET ${path} HTTP/1.0\r\nHost: patchbay\r\n\r\n`);
+      socket.setEncoding('utf8');
+      socket.on('data', (chunk) => {
+        text += String(chunk);
+        if (status === undefined) {
+          const end = text.indexOf('\r\n\r\n');
+          if (end < 0) return;
+          status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(text)?.[1]);
+          text = text.slice(end + 4);
+        }
+        if (text.length > MAX_ANSWER) socket.destroy(new Error('the answer of the daemon is too large'));
+        if (status !== 200) return;
+        const whole = text.split('\n');
+        text = whole.pop() ?? '';
+        for (const line of whole) onLine(line);
+      });
+      socket.on('end', () => {
+        if (status === 200) resolve();
+        else reject(status ? new DaemonError(status, errorOf(text)) : new Error(`${this.#place.url} does not speak HTTP`));
+      });
+      socket.on('error', (error: NodeJS.ErrnoException) => reject(this.#connectionError(error)));
+    });
+  }
+
   async #request<T>(method: string, path: string, body?: unknown): Promise<T> {
     const text = body === undefined ? '' : JSON.stringify(body);
     const type = body === undefined ? '' : 'Content-Type: application/json\r\n';

@@ -3,6 +3,7 @@
 import { Command } from 'commander';
 import { addEndpointCommands } from './commands/endpoint.ts';
 import { addCompletionCommand } from './commands/completion.ts';
+import { addEventCommands } from './commands/events.ts';
 import { addNetworkCommands } from './commands/network.ts';
 import { addRunCommands } from './commands/run.ts';
 import { addSandboxCommands } from './commands/sandbox.ts';
@@ -48,6 +49,7 @@ export function createProgram(context: Omit<CliContext, 'client'>, environment: 
   addSandboxCommands(program, full);
   addEndpointCommands(program, full);
   addRunCommands(program, full);
+  addEventCommands(program, full);
   addSystemCommands(program, full);
   addCompletionCommand(program, full);
   for (const command of allCommands(program))

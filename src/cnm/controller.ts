@@ -7,6 +7,7 @@ import type { Cnm, ControllerParts } from './context.ts';
 import { ensureDefaults } from './defaults.ts';
 import { connect, disconnect } from './endpoints.ts';
 import { createByItself, join, leave, removeEndpoint } from './endpoint-verbs.ts';
+import { EventLog, eventsOf } from './events.ts';
 import { type SandboxFiles, filesOf } from './files.ts';
 import { Mender } from './mend.ts';
 import { createNetwork, deleteNetwork } from './networks.ts';
@@ -32,8 +33,13 @@ export class NetworkController implements AsyncDisposable {
   readonly #mender: Mender;
   readonly #running = new Set<Promise<unknown>>();
 
+  /** What happens, from the opening on. */
+  readonly events: EventLog;
+
   private constructor(cnm: Cnm) {
     this.#cnm = cnm;
+    this.events = new EventLog(cnm.env);
+    cnm.state.onChange = (change) => this.events.add(eventsOf(change, (id) => cnm.state.networkById(id)));
     this.#processes = new Processes(cnm);
     this.#pruner = new Pruner(cnm);
     this.#mender = new Mender(cnm, cnm.mendEveryMs);
@@ -73,8 +79,10 @@ export class NetworkController implements AsyncDisposable {
   }
 
   /** Removes unused networks that `wanted` accepts; answers their names. */
-  pruneNetworks(wanted: (net: NetworkRecord) => boolean): Promise<string[]> {
-    return this.#run(() => this.#pruner.prune(wanted));
+  async pruneNetworks(wanted: (net: NetworkRecord) => boolean): Promise<string[]> {
+    const removed = await this.#run(() => this.#pruner.prune(wanted));
+    this.events.add([{ type: 'network', action: 'prune', id: '', attributes: { reclaimed: '0' } }]);
+    return removed;
   }
 
   /** Creates a sandbox joined to its networks, or nothing. */

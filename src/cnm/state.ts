@@ -2,6 +2,7 @@
 
 import { CnmError, type EndpointId, type NetworkId, type SandboxId, shortId, shown } from '../base/index.ts';
 import { Collection, type Store } from '../store/index.ts';
+import type { RecordChange } from './events.ts';
 import { type EndpointRecord, type NetworkRecord, type SandboxRecord, recordCodec } from './records.ts';
 
 export interface StateChange {
@@ -23,6 +24,9 @@ export class State {
   readonly #sandboxById = new Map<SandboxId, SandboxRecord>();
   readonly #byNetwork = new Map<NetworkId, Set<EndpointId>>();
   readonly #bySandbox = new Map<SandboxId, Set<EndpointId>>();
+
+  /** Told of each record that a commit has changed, in its order. */
+  onChange: ((change: RecordChange) => void) | undefined;
 
   private constructor(store: Store) {
     this.#store = store;
@@ -56,12 +60,27 @@ export class State {
       ],
       durable: change.durable ?? false,
     });
+    const changes = this.onChange === undefined ? [] : this.#changesOf(change);
     for (const record of change.networks ?? []) this.#networkById.set(record.id, record);
     for (const record of change.sandboxes ?? []) this.#sandboxById.set(record.id, record);
     for (const record of change.endpoints ?? []) this.#index(record);
     if (remove?.network) this.#networkById.delete(remove.network);
     if (remove?.sandbox) this.#sandboxById.delete(remove.sandbox);
     if (remove?.endpoint) this.#unindex(remove.endpoint);
+    for (const one of changes) this.onChange?.(one);
+  }
+
+  #changesOf({ networks = [], endpoints = [], sandboxes = [], remove }: StateChange): RecordChange[] {
+    return [
+      ...networks.map((after) => ({ kind: 'network', before: this.#networkById.get(after.id), after }) as const),
+      ...sandboxes.map((after) => ({ kind: 'sandbox', before: this.#sandboxById.get(after.id), after }) as const),
+      ...endpoints.map((after) => ({ kind: 'endpoint', before: this.#endpointById.get(after.id), after }) as const),
+      ...(remove?.endpoint
+        ? [{ kind: 'endpoint', before: this.#endpointById.get(remove.endpoint), after: undefined } as const]
+        : []),
+      ...(remove?.sandbox ? [{ kind: 'sandbox', before: this.#sandboxById.get(remove.sandbox), after: undefined } as const] : []),
+      ...(remove?.network ? [{ kind: 'network', before: this.#networkById.get(remove.network), after: undefined } as const] : []),
+    ];
   }
 
   /** A record that is there keeps its place: lists stay in the order of making. */

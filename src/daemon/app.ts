@@ -9,9 +9,10 @@ import { containerRoutes } from './containers.ts';
 import { endpointRoutes } from './endpoints.ts';
 import { errorAnswer } from './errors.ts';
 import { BODY_LIMIT, MAX_CONNECTIONS, MAX_REQUESTS, SERVER_LIMITS } from './limits.ts';
+import { eventRoutes } from './events.ts';
 import { networkRoutes } from './networks.ts';
 import { sandboxRoutes } from './sandboxes.ts';
-import type { Answer, DaemonParts, Route } from './route.ts';
+import type { Answer, DaemonParts, Route, Stream } from './route.ts';
 import { API_VERSION, MIN_API_VERSION, PRODUCT_VERSION, systemRoutes } from './system.ts';
 
 /** Time for answers under way when the daemon stops, milliseconds. */
@@ -24,6 +25,7 @@ export function createApp(parts: DaemonParts): FastifyInstance {
     ...networkRoutes(parts),
     ...sandboxRoutes(parts),
     ...endpointRoutes(parts),
+    ...eventRoutes(parts),
     ...containerRoutes(parts),
   ].map(compiled);
   const app = fastify({
@@ -125,6 +127,7 @@ async function answer(routes: readonly CompiledRoute[], request: FastifyRequest,
     return route.handle({
       term,
       query,
+      headers: request.headers,
       body: parseBody(request.headers, request.body),
       signal,
       caller: callerOf(request.raw.socket),
@@ -189,6 +192,7 @@ function failure(error: unknown, log: Logger): Answer {
 }
 
 async function send(reply: FastifyReply, answer: Answer): Promise<FastifyReply> {
+  if (answer.stream !== undefined) return sendStream(reply, answer.stream);
   void reply
     .code(answer.status)
     .header('Server', `Patchbay/${PRODUCT_VERSION} (linux)`)
@@ -199,4 +203,18 @@ async function send(reply: FastifyReply, answer: Answer): Promise<FastifyReply> 
   if (answer.json !== undefined)
     return reply.header('Content-Type', 'application/json').send(Buffer.from(`${JSON.stringify(answer.json)}\n`));
   return reply.send(answer.text ?? '');
+}
+
+/** The head goes out at once: a client waits for it before it does anything. */
+function sendStream(reply: FastifyReply, { contentType, start }: Stream): FastifyReply {
+  void reply.hijack();
+  reply.raw.writeHead(200, {
+    'Content-Type': contentType,
+    Server: `Patchbay/${PRODUCT_VERSION} (linux)`,
+    'Api-Version': API_VERSION,
+    Ostype: 'linux',
+  });
+  reply.raw.flushHeaders();
+  start(reply.raw);
+  return reply;
 }

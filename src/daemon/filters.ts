@@ -1,7 +1,7 @@
 /** Engine API filters: parsing and matching (spec 02 §3.1, §3.7). */
 
 import { CnmError, type EndpointJson, shown } from '../base/index.ts';
-import type { NetworkController, NetworkRecord, SandboxRecord } from '../cnm/index.ts';
+import type { CnmEvent, NetworkController, NetworkRecord, SandboxRecord } from '../cnm/index.ts';
 import { isPredefined } from '../cnm/index.ts';
 
 /** Values by key. Values of one key are or-ed, keys are and-ed. */
@@ -53,6 +53,7 @@ function valuesOf(key: string, values: unknown): string[] {
 export const NETWORK_FILTERS = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'] as const;
 export const SANDBOX_FILTERS = ['id', 'label', 'name', 'network'] as const;
 export const ENDPOINT_FILTERS = ['id', 'name', 'network', 'sandbox', 'state'] as const;
+export const EVENT_FILTERS = ['container', 'endpoint', 'event', 'label', 'network', 'sandbox', 'scope', 'type'] as const;
 export const PRUNE_FILTERS = ['label', 'label!', 'until'] as const;
 
 /** True for `value` itself, or when the pattern matches somewhere in it. */
@@ -170,6 +171,25 @@ export function sandboxMatches(filters: Filters, sandbox: SandboxRecord, network
   );
 }
 
+/** Names and ids match by their beginning, as in the reference; labels are the event's attributes. */
+export function eventMatches(filters: Filters, event: CnmEvent): boolean {
+  const { type, action, id, attributes } = event;
+  const begins = (value: string, ...texts: (string | undefined)[]): boolean => texts.some((text) => text?.startsWith(value));
+  const itself = (kind: CnmEvent['type']) => (type === kind ? [id, attributes['name']] : []);
+  const network = [...itself('network'), ...(type === 'endpoint' ? [attributes['network'], attributes['networkName']] : [])];
+  const sandbox = [...itself('sandbox'), attributes['container']];
+  return (
+    any(filters.get('type'), (v) => v === type) &&
+    any(filters.get('event'), (v) => v === action) &&
+    any(filters.get('scope'), (v) => v === 'local') &&
+    any(filters.get('network'), (v) => begins(v, ...network)) &&
+    any(filters.get('endpoint'), (v) => begins(v, ...itself('endpoint'))) &&
+    any(filters.get('sandbox'), (v) => begins(v, ...sandbox)) &&
+    any(filters.get('container'), (v) => begins(v, ...sandbox)) &&
+    (filters.get('label') ?? []).every((v) => hasLabel(attributes, v))
+  );
+}
+
 export function endpointMatches(filters: Filters, ep: EndpointJson): boolean {
   const names = (value: string, thing: { Id: string; Name: string } | null): boolean =>
     thing !== null && (thing.Name === value || thing.Id.startsWith(value));
@@ -187,7 +207,7 @@ export function pruneMatcher(filters: Filters, now: number): (net: NetworkRecord
   const until = filters.get('until');
   if (until !== undefined && until.length !== 1)
     throw new CnmError('bad_filter', 'invalid filter: more than one until filter specified');
-  const before = until?.[0] === undefined ? undefined : parseUntil(until[0], now);
+  const before = until?.[0] === undefined ? undefined : parseTime('until', until[0], now);
   return (net) =>
     (before === undefined || net.created <= before) &&
     (filters.get('label') ?? []).every((v) => hasLabel(net.labels, v)) &&
@@ -197,7 +217,7 @@ export function pruneMatcher(filters: Filters, now: number): (net: NetworkRecord
 const UNIT_MS: Readonly<Record<string, number>> = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1e3, m: 6e4, h: 3.6e6 };
 
 /** RFC 3339, Unix seconds with a fraction, or a Go duration before now; milliseconds. */
-function parseUntil(text: string, now: number): number {
+export function parseTime(what: string, text: string, now: number): number {
   if (/^\d+(\.\d{1,9})?$/.test(text)) return Number(text) * 1000;
   if (/^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(text)) {
     const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/g)];
@@ -207,7 +227,7 @@ function parseUntil(text: string, now: number): number {
   if (Number.isNaN(time))
     throw new CnmError(
       'bad_filter',
-      `invalid until ${JSON.stringify(text)}: use RFC 3339, Unix seconds or a duration such as 10m`,
+      `invalid ${what} ${JSON.stringify(text)}: use RFC 3339, Unix seconds or a duration such as 10m`,
     );
   return time;
 }

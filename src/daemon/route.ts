@@ -1,5 +1,6 @@
 /** What a route is: a method, a path and what answers it. */
 
+import type { IncomingHttpHeaders, ServerResponse } from 'node:http';
 import type { Logger } from '../base/index.ts';
 import type { Caller, NetworkController } from '../cnm/index.ts';
 
@@ -9,6 +10,7 @@ export interface Request {
   readonly query: Readonly<Record<string, string | undefined>>;
   /** Parsed JSON, undefined when there was no body. */
   readonly body: unknown;
+  readonly headers: IncomingHttpHeaders;
   /** Aborts when the client goes away. */
   readonly signal: AbortSignal;
   /** Who asks. */
@@ -17,11 +19,19 @@ export interface Request {
   readonly version: string;
 }
 
+/** What goes on being written after the head of the answer. */
+export interface Stream {
+  readonly contentType: string;
+  /** The stream is over when `out` has ended or closed. */
+  start(out: ServerResponse): void;
+}
+
 export interface Answer {
   readonly status: number;
   /** JSON, or text as it is; absent: empty. */
   readonly json?: unknown;
   readonly text?: string;
+  readonly stream?: Stream;
   readonly headers?: Readonly<Record<string, string>>;
 }
 

@@ -1,0 +1,130 @@
+/**
+ * What happened, told in the engine's words (spec 02 §4): made from the changes of records, in the one place where records
+ * change. Keeps the last ones, for who asks later. Streams and filters are the daemon's.
+ */
+
+import type { Env } from '../base/index.ts';
+import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
+
+export interface CnmEvent {
+  readonly type: 'network' | 'endpoint' | 'sandbox';
+  readonly action: string;
+  /** Of the thing that it happened to; empty for a prune, which happens to none. */
+  readonly id: string;
+  readonly attributes: Readonly<Record<string, string>>;
+  /** Nanoseconds since the epoch; no two events have the same. */
+  readonly timeNano: bigint;
+}
+
+type Told = Omit<CnmEvent, 'timeNano'>;
+
+/** One record before and after a change; absent: it was not there, or is not any more. */
+export type RecordChange =
+  | { readonly kind: 'network'; readonly before: NetworkRecord | undefined; readonly after: NetworkRecord | undefined }
+  | { readonly kind: 'endpoint'; readonly before: EndpointRecord | undefined; readonly after: EndpointRecord | undefined }
+  | { readonly kind: 'sandbox'; readonly before: SandboxRecord | undefined; readonly after: SandboxRecord | undefined };
+
+/** Events that are kept. */
+const KEPT = 256;
+/** What they may hold in labels and names, characters. */
+const KEPT_CHARACTERS = 8 * 1024 * 1024;
+const NANOS_PER_MS = 1_000_000n;
+
+export class EventLog {
+  readonly #env: Env;
+  readonly #kept: CnmEvent[] = [];
+  readonly #listeners = new Set<(event: CnmEvent) => void>();
+  #last = 0n;
+  #size = 0;
+
+  constructor(env: Env) {
+    this.#env = env;
+  }
+
+  add(all: readonly Told[]): void {
+    for (const told of all) {
+      const now = BigInt(Math.trunc(this.#env.now())) * NANOS_PER_MS;
+      this.#last = now > this.#last ? now : this.#last + 1n;
+      const event = { ...told, timeNano: this.#last };
+      this.#kept.push(event);
+      this.#size += sizeOf(event);
+      while (this.#kept.length > KEPT || (this.#size > KEPT_CHARACTERS && this.#kept.length > 1)) this.#forget();
+      for (const listener of this.#listeners) listener(event);
+    }
+  }
+
+  #forget(): void {
+    const oldest = this.#kept.shift();
+    if (oldest !== undefined) this.#size -= sizeOf(oldest);
+  }
+
+  /** The last ones, oldest first. */
+  recent(): readonly CnmEvent[] {
+    return [...this.#kept];
+  }
+
+  /** `listener` must not throw, and must not take long. Answers what ends it. */
+  subscribe(listener: (event: CnmEvent) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+}
+
+const sizeOf = ({ attributes }: CnmEvent): number =>
+  Object.entries(attributes).reduce((sum, [key, value]) => sum + key.length + value.length, 0);
+
+type NetworkOf = (id: EndpointRecord['network']) => NetworkRecord | undefined;
+
+/** What one change means for users. Half-made things that are taken back say nothing. Pure. */
+export function eventsOf(change: RecordChange, networkOf: NetworkOf): readonly Told[] {
+  if (change.kind === 'network') return ofNetwork(change.before, change.after);
+  if (change.kind === 'sandbox') return ofSandbox(change.before, change.after);
+  return ofEndpoint(change.before, change.after, networkOf);
+}
+
+function ofNetwork(before: NetworkRecord | undefined, after: NetworkRecord | undefined): Told[] {
+  const net = after ?? before;
+  if (net === undefined) return [];
+  const attributes = { name: net.name, type: net.driver };
+  const tell = (action: string): Told[] => [{ type: 'network', action, id: net.id, attributes }];
+  if (after?.phase === 'ready' && before?.phase !== 'ready') return tell('create');
+  // The engine says nothing about the end of a configuration.
+  if (after === undefined && before?.phase !== 'creating' && !net.configOnly) return tell('destroy');
+  return [];
+}
+
+function ofSandbox(before: SandboxRecord | undefined, after: SandboxRecord | undefined): Told[] {
+  const sandbox = after ?? before;
+  if (sandbox === undefined) return [];
+  const attributes = { ...sandbox.labels, name: sandbox.name };
+  const tell = (action: string): Told[] => [{ type: 'sandbox', action, id: sandbox.id, attributes }];
+  if (after === undefined) return before?.phase === 'creating' ? [] : tell('destroy');
+  if (after.phase === 'ready' && before?.phase !== 'ready') return tell('create');
+  if (after.process !== undefined && after.process.startTime !== before?.process?.startTime) return tell('start');
+  if (after.exited === true && before?.exited !== true) return tell('die');
+  return [];
+}
+
+function ofEndpoint(before: EndpointRecord | undefined, after: EndpointRecord | undefined, networkOf: NetworkOf): Told[] {
+  const ep = after ?? before;
+  if (ep === undefined) return [];
+  const net = networkOf(ep.network);
+  const own = { name: ep.name, network: ep.network, ...(net && { networkName: net.name }) };
+  const tell = (action: string, sandbox?: string): Told => ({
+    type: 'endpoint',
+    action,
+    id: ep.id,
+    attributes: { ...own, ...(sandbox !== undefined && { container: sandbox }) },
+  });
+  const network = (action: string, sandbox: string): Told[] =>
+    net === undefined
+      ? []
+      : [{ type: 'network', action, id: net.id, attributes: { container: sandbox, name: net.name, type: net.driver } }];
+  if (after === undefined) return before?.phase === 'creating' ? [] : [tell('destroy')];
+  if (after.phase === 'ready' && before?.phase === 'creating') return [tell('create')];
+  if (after.phase === 'joined' && before?.phase !== 'joined' && after.sandbox !== undefined)
+    return [tell('join', after.sandbox), ...network('connect', after.sandbox)];
+  if (after.phase === 'ready' && before?.phase === 'leaving' && before.sandbox !== undefined)
+    return [tell('leave', before.sandbox), ...network('disconnect', before.sandbox)];
+  return [];
+}
