@@ -5,7 +5,7 @@ import { isCnmError, messageOf } from '../base/index.ts';
 import { UsageError } from './client.ts';
 import { COMPLETE_WORD, answerShell } from './commands/completion.ts';
 import { rewriteBooleans } from './flags.ts';
-import { BOOLEAN_FLAGS, createProgram } from './program.ts';
+import { BOOLEAN_FLAGS, clientOf, createProgram } from './program.ts';
 
 const WRONG_USAGE = 125;
 
@@ -14,7 +14,8 @@ async function main(args: readonly string[]): Promise<number> {
   try {
     if (args[0] === COMPLETE_WORD) {
       const silent = { out: () => {}, err: () => {}, no: new Set<string>(), exitCode: 0 };
-      const answer = await answerShell(createProgram(silent, process.env), args.slice(1));
+      const program = createProgram(silent, process.env);
+      const answer = await answerShell(program, () => clientOf(program, process.env), args.slice(1));
       // A daemon that keeps its connection open must not keep the shell waiting.
       return await new Promise(() => process.stdout.write(answer, () => process.exit(0)));
     }

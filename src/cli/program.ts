@@ -33,17 +33,22 @@ export const BOOLEAN_FLAGS = [
 
 export function createProgram(context: Omit<CliContext, 'client'>, environment: NodeJS.ProcessEnv): Command {
   const program = new Command('network')
-    .description('Networks, sandboxes and published ports')
-    .option('--host <url>', 'unix:///PATH or tcp://ADDRESS:PORT of the daemon', environment['NETWORK_HOST'] || DEFAULT_HOST)
+    .description('Manage networks, sandboxes and published ports of a Patchbay daemon')
+    .option(
+      '--host <url>',
+      'unix:///PATH or tcp://ADDRESS:PORT of the daemon; NETWORK_HOST sets another default',
+      environment['NETWORK_HOST'] || DEFAULT_HOST,
+    )
     .option('--tlscacert <file>', 'authority that signed the certificate of a daemon at tcp://')
     .option('--tlscert <file>', 'own certificate')
     .option('--tlskey <file>', 'own key')
     .enablePositionalOptions()
+    .addHelpText('after', "\n'network help COMMAND' tells more about a command.")
     .configureHelp({ showGlobalOptions: false })
     .exitOverride()
     .configureOutput({ writeOut: context.out, writeErr: context.err });
   const full: CliContext = Object.assign(context, {
-    client: () => newClient(program.opts<GlobalFlags>(), environment['NETWORK_CERT_PATH']),
+    client: () => clientOf(program, environment),
   });
   addNetworkCommands(program, full);
   addSandboxCommands(program, full);
@@ -64,7 +69,11 @@ interface GlobalFlags {
   readonly tlskey?: string;
 }
 
-const newClient = (flags: GlobalFlags, folder: string | undefined): Client => new Client(flags.host, tlsPaths(flags, folder));
+/** A client as the program's own options and the environment want it. */
+export function clientOf(program: Command, environment: NodeJS.ProcessEnv): Client {
+  const flags = program.opts<GlobalFlags>();
+  return new Client(flags.host, tlsPaths(flags, environment['NETWORK_CERT_PATH']));
+}
 
 function allCommands(command: Command): Command[] {
   return command.commands.flatMap((child) => [child, ...allCommands(child)]);

@@ -1,5 +1,6 @@
 /** Tables and lists as the reference prints them: plain columns, three spaces apart at least. */
 
+import { UsageError } from './client.ts';
 import { executeTemplate } from './template.ts';
 
 /** What an entry of a list shows, by column name as templates know it. */
@@ -32,16 +33,28 @@ export function renderList(rows: readonly Row[], table: Table, options: ListOpti
     return rows.map((row) => lines(table.columns.map((c) => `${snake(table.headings[c] ?? c)}: ${String(row[c])}`))).join('\n');
   if (format.startsWith('table ')) {
     const template = unescaped(format.slice('table '.length));
-    const heading = executeTemplate(template, headingRow(table));
-    return tabulated([heading, ...rows.map((row) => executeTemplate(template, row))].map((line) => line.split('\t')));
+    const heading = executeTemplate(template, strict(headingRow(table)));
+    return tabulated([heading, ...rows.map((row) => executeTemplate(template, strict(row)))].map((line) => line.split('\t')));
   }
   const template = unescaped(format);
-  return lines(rows.map((row) => executeTemplate(template, row)));
+  return lines(rows.map((row) => executeTemplate(template, strict(row))));
 }
 
 /** Functions of a column (`.Label "x"`) have their argument as heading. */
 function headingRow(table: Table): Row {
   return { ...table.headings, Label: (key: unknown) => String(key) };
+}
+
+/** A row whose missing columns are an error, since a misspelled one would print `<no value>` on every line. */
+function strict(row: Row): Row {
+  return new Proxy(row, {
+    getOwnPropertyDescriptor(target, key) {
+      const found = Reflect.getOwnPropertyDescriptor(target, key);
+      if (found === undefined)
+        throw new UsageError(`template: there is no column ${String(key)}, there are ${Object.keys(target).join(', ')}`);
+      return found;
+    },
+  });
 }
 
 const unescaped = (text: string): string => text.replaceAll('\\t', '\t').replaceAll('\\n', '\n');

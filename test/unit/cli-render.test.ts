@@ -26,6 +26,15 @@ describe('lists', () => {
     expect(render({}, [])).toBe('NETWORK ID   NAME      DRIVER\n');
   });
 
+  test('a column that does not exist is refused, and what exists is named', () => {
+    for (const format of ['{{.Nmae}}', 'table {{.Nmae}}'])
+      expect(() => render({ format })).toThrow(
+        new UsageError('template: there is no column Nmae, there are ID, Name, Driver, Label'),
+      );
+    expect(() => render({ format: 'table {{.Nmae}}' }, [])).toThrow(UsageError);
+    expect(render({ format: '{{json .}}' }, rows.slice(1))).toContain('"Name":"a-longer-name"');
+  });
+
   test('narrow columns are ten wide', () => {
     expect(render({ format: 'table {{.Name}}\\t{{.Driver}}' }, rows.slice(0, 1))).toBe('NAME      DRIVER\na         bridge\n');
   });

@@ -1,7 +1,7 @@
 /** `completion`, and the answer to the shells that its scripts ask for. */
 
 import { Argument, type Command } from 'commander';
-import { Client } from '../client.ts';
+import type { Client } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import type { Shell } from '../completion/shells.ts';
 
@@ -23,11 +23,11 @@ export function addCompletionCommand(program: Command, context: CliContext): voi
 }
 
 /** Candidates with their descriptions, one a line. */
-export async function answerShell(program: Command, words: readonly string[]): Promise<string> {
+export async function answerShell(program: Command, client: () => Client, words: readonly string[]): Promise<string> {
   const { complete } = await import('../completion/complete.ts');
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<[]>((resolve) => (timer = setTimeout(() => resolve([]), ANSWER_MS)));
-  const found = await Promise.race([complete({ program, client: (host) => new Client(host) }, words), late]);
+  const found = await Promise.race([complete({ program, client }, words), late]);
   clearTimeout(timer);
   if (typeof found === 'string') return `${found}\n`;
   return found.map(({ value, help }) => `${value}\t${help}\n`).join('');

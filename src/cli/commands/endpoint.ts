@@ -24,13 +24,13 @@ const TABLE = {
 };
 
 export function addEndpointCommands(program: Command, context: CliContext): void {
-  const endpoint = program.command('endpoint').description('Manage endpoints by themselves');
+  const endpoint = program.command('endpoint').description('Manage endpoints, which keep their addresses without a sandbox');
   addCreate(endpoint, context);
   endpoint
     .command('ls')
     .alias('list')
     .description('List endpoints, also those made by a connect')
-    .option('-f, --filter <filter>', 'filter by key=value: name, id, network, sandbox, state', collect)
+    .option('-f, --filter <filter>', 'only those that match: name, id, network, sandbox, state; may repeat', collect)
     .option('--format <format>', 'table, json, or a Go template')
     .option('--no-trunc', 'do not shorten ids')
     .option('-q, --quiet', 'print ids only')
@@ -80,10 +80,10 @@ function addCreate(endpoint: Command, context: CliContext): void {
     .option('--ip <address>', 'IPv4 address')
     .option('--ip6 <address>', 'IPv6 address')
     .option('--mac-address <mac>', 'MAC address')
-    .option('--alias <name>', 'further name on this network', collect)
-    .option('--link-local-ip <address>', 'link-local address', collect)
-    .option('--driver-opt <key=value>', 'driver option of the endpoint', collect)
-    .option('--gw-priority <number>', 'the highest one gives the default gateway')
+    .option('--alias <name>', 'further name on this network; may repeat', collect)
+    .option('--link-local-ip <address>', 'further address, link-local; may repeat', collect)
+    .option('--driver-opt <key=value>', 'option of the endpoint; may repeat', collect)
+    .option('--gw-priority <number>', 'the highest one gives the default gateway; 0 by default')
     .action(async (network: string, name: string | undefined, flags: EndpointFlags) => {
       const body: EndpointCreateJson = {
         Network: network,

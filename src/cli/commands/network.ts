@@ -29,7 +29,7 @@ export function addNetworkCommands(program: Command, context: CliContext): void 
     .command('ls')
     .alias('list')
     .description('List networks')
-    .option('-f, --filter <filter>', 'filter by key=value, such as driver=bridge', collect)
+    .option('-f, --filter <filter>', 'only those that match, such as driver=bridge; may repeat', collect)
     .option('--format <format>', 'table, json, or a Go template')
     .option('--no-trunc', 'do not shorten ids')
     .option('-q, --quiet', 'print ids only')
@@ -40,7 +40,7 @@ export function addNetworkCommands(program: Command, context: CliContext): void 
     .description('Show networks in detail')
     .argument('<network...>')
     .option('-f, --format <format>', 'json, or a Go template')
-    .option('-v, --verbose', 'more detail')
+    .option('-v, --verbose', 'accepted; shows nothing more')
     .action((names: string[], { format }: { format?: string }) =>
       inspectAll(context, names, format, (name) => context.client().get(`/networks/${segment(name)}`)),
     );
@@ -55,9 +55,9 @@ export function addNetworkCommands(program: Command, context: CliContext): void 
     );
   program
     .command('prune')
-    .description('Remove all unused networks')
+    .description('Remove all networks that nothing is joined to')
     .option('-f, --force', 'do not ask')
-    .option('--filter <filter>', 'such as until=24h or label=key', collect)
+    .option('--filter <filter>', 'only those that match, such as until=24h or label=key; may repeat', collect)
     .action((options: { force?: boolean; filter?: string[] }) => prune(context, options));
   addConnect(program, context);
 }
@@ -115,22 +115,22 @@ function addCreate(program: Command, context: CliContext): void {
     .description('Create a network')
     .argument('<network>')
     .option('-d, --driver <driver>', 'driver of the network', 'bridge')
-    .option('-o, --opt <key=value>', 'driver option', collect)
-    .option('--label <key=value>', 'label', collect)
+    .option('-o, --opt <key=value>', 'driver option; may repeat', collect)
+    .option('--label <key=value>', 'label; may repeat', collect)
     .option('--internal', 'no way to the outside')
-    .option('--ipv4', 'IPv4 addresses (default true)')
+    .option('--ipv4', 'IPv4 addresses; on by default, --ipv4=false for a network without')
     .option('--ipv6', 'IPv6 addresses')
-    .option('--attachable', 'sandboxes may join a network of a cluster')
-    .option('--ingress', 'routing mesh of a cluster')
-    .option('--scope <scope>', 'scope of the network')
+    .option('--attachable', 'stored and shown; without a cluster it has no effect')
+    .option('--ingress', 'refused: there is no cluster')
+    .option('--scope <scope>', 'scope of the network; local is the only one that works')
     .option('--config-only', 'a configuration for others, not a network')
     .option('--config-from <network>', 'take the configuration of another network')
-    .option('--ipam-driver <driver>', 'IPAM driver', 'default')
-    .option('--ipam-opt <key=value>', 'IPAM option', collect)
-    .option('--subnet <cidr>', 'subnet of the network', collect)
-    .option('--ip-range <cidr>', 'part of the subnet that is handed out', collect)
-    .option('--gateway <address>', 'gateway of the subnet', collect)
-    .option('--aux-address <name=address>', 'address that is not handed out', collect)
+    .option('--ipam-driver <driver>', 'who gives addresses: default, or null', 'default')
+    .option('--ipam-opt <key=value>', 'option of the IPAM driver; may repeat', collect)
+    .option('--subnet <cidr>', 'subnet; one for IPv4, one for IPv6; without it one is chosen', collect)
+    .option('--ip-range <cidr>', 'part of a subnet that is handed out', collect)
+    .option('--gateway <address>', 'gateway of a subnet; its first address by default', collect)
+    .option('--aux-address <name=address>', 'address that is not handed out; may repeat', collect)
     .action((name: string, flags: CreateFlags) => create(context, name, flags));
 }
 
@@ -185,13 +185,13 @@ function addConnect(program: Command, context: CliContext): void {
     .description('Connect a sandbox to a network')
     .argument('<network>')
     .argument('<sandbox>')
-    .option('--ip <address>', 'IPv4 address')
+    .option('--ip <address>', 'IPv4 address, of a network whose subnet holds it')
     .option('--ip6 <address>', 'IPv6 address')
-    .option('--alias <name>', 'further name on this network', collect)
-    .option('--link <sandbox:alias>', 'link to another sandbox', collect)
-    .option('--link-local-ip <address>', 'link-local address', collect)
-    .option('--driver-opt <key=value>', 'driver option of the endpoint', collect)
-    .option('--gw-priority <number>', 'the highest one gives the default gateway')
+    .option('--alias <name>', 'further name on this network; may repeat', collect)
+    .option('--link <sandbox:alias>', 'refused: use --alias on the other sandbox', collect)
+    .option('--link-local-ip <address>', 'further address, link-local; may repeat', collect)
+    .option('--driver-opt <key=value>', 'option of the endpoint; may repeat', collect)
+    .option('--gw-priority <number>', 'the highest one gives the default gateway; 0 by default')
     .action(async (network: string, sandbox: string, flags: EndpointFlags) => {
       await context
         .client()

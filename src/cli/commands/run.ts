@@ -17,8 +17,9 @@ export function addRunCommands(program: Command, context: CliContext): void {
     program
       .command('run')
       .description('Create a sandbox and run a process in it')
+      .usage('[options] --name <name> -- <command...>')
       .argument('<command...>')
-      .option('--name <name>', 'name of the sandbox')
+      .option('--name <name>', 'name of the sandbox; required')
       .option('-d, --detach', 'run in the background, print the id')
       .option('--rm', 'remove the sandbox when the process ends'),
   )
@@ -26,7 +27,8 @@ export function addRunCommands(program: Command, context: CliContext): void {
     .action((words: string[], flags: RunFlags) => run(context, commandOf(words), flags));
   program
     .command('exec')
-    .description('Run a process in an existing sandbox')
+    .description('Run a further process in a sandbox')
+    .usage('<sandbox> -- <command...>')
     .argument('<sandbox>')
     .argument('<command...>')
     .passThroughOptions()

@@ -29,16 +29,16 @@ const TABLE = {
 
 export function addSandboxCommands(program: Command, context: CliContext): void {
   const sandbox = program.command('sandbox').description('Manage sandboxes');
-  withSandboxOptions(sandbox.command('create').description('Create a sandbox joined to its networks').argument('<name>')).action(
-    async (name: string, flags: SandboxFlags) => {
-      context.out(`${await createSandbox(context, sandboxBody(name, flags))}\n`);
-    },
-  );
+  withSandboxOptions(
+    sandbox.command('create').description('Create a sandbox without a process, joined to its networks').argument('<name>'),
+  ).action(async (name: string, flags: SandboxFlags) => {
+    context.out(`${await createSandbox(context, sandboxBody(name, flags))}\n`);
+  });
   sandbox
     .command('ls')
     .alias('list')
     .description('List sandboxes')
-    .option('-f, --filter <filter>', 'filter by key=value: name, id, network, label', collect)
+    .option('-f, --filter <filter>', 'only those that match: name, id, network, label; may repeat', collect)
     .option('--format <format>', 'table, json, or a Go template')
     .option('--no-trunc', 'do not shorten ids')
     .option('-q, --quiet', 'print ids only')
@@ -66,7 +66,7 @@ export function addSandboxCommands(program: Command, context: CliContext): void 
     .command('port')
     .description('Show where the published ports of a sandbox lead')
     .argument('<sandbox>')
-    .argument('[port]', 'PORT[/PROTO]')
+    .argument('[port]', 'only this port of the sandbox, as PORT[/PROTO]')
     .action((name: string, port?: string) => showPorts(context, name, port));
 }
 
@@ -85,19 +85,23 @@ export interface SandboxFlags extends Pick<EndpointFlags, 'ip' | 'ip6' | 'alias'
 /** The options that `sandbox create` and `run` share. */
 export function withSandboxOptions(command: Command): Command {
   return command
-    .option('--network <network>', 'network to join, or name=NET,ip=…,ip6=…,alias=…,mac=…,gw-priority=N; may repeat', collect)
+    .option(
+      '--network <network>',
+      'network to join, or name=NET,ip=…,ip6=…,alias=…,mac=…,gw-priority=N; may repeat; the network bridge by default',
+      collect,
+    )
     .option('--ip <address>', 'IPv4 address on the first network')
     .option('--ip6 <address>', 'IPv6 address on the first network')
-    .option('--alias <name>', 'further name on the first network', collect)
+    .option('--alias <name>', 'further name on the first network; may repeat', collect)
     .option('--mac-address <mac>', 'MAC address on the first network')
-    .option('-p, --publish <ports>', '[hostIP:][hostPort[-end]:]port[-end][/tcp|udp]', collect)
+    .option('-p, --publish <ports>', '[hostIP:][hostPort[-end]:]port[-end][/tcp|udp]; may repeat', collect)
     .option('--netns <path>', 'use this network namespace instead of a new one')
-    .option('--hostname <name>', 'hostname inside')
-    .option('--dns <address>', 'nameserver', collect)
-    .option('--dns-search <domain>', 'search domain', collect)
-    .option('--dns-option <option>', 'resolver option', collect)
-    .option('--add-host <name:address>', 'line for /etc/hosts', collect)
-    .option('--label <key=value>', 'label', collect);
+    .option('--hostname <name>', 'hostname inside; 12 digits of the id by default')
+    .option('--dns <address>', 'nameserver, asked from inside the sandbox; may repeat', collect)
+    .option('--dns-search <domain>', 'search domain; may repeat', collect)
+    .option('--dns-option <option>', 'option of resolv.conf; may repeat', collect)
+    .option('--add-host <name:address>', 'line for /etc/hosts; may repeat', collect)
+    .option('--label <key=value>', 'label; may repeat', collect);
 }
 
 /** The request for a sandbox. Throws UsageError. */

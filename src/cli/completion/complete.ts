@@ -17,8 +17,8 @@ export interface Candidate {
 
 export interface Ask {
   readonly program: Command;
-  /** A client for the daemon that the line names. */
-  readonly client: (host: string) => Client;
+  /** A client for the daemon that the program's options name. */
+  readonly client: () => Client;
 }
 
 /** What the finished words say. */
@@ -28,7 +28,6 @@ interface Place {
   /** Option whose value comes next. */
   readonly pending: Option | undefined;
   readonly optionsEnded: boolean;
-  readonly host: string;
 }
 
 /** Most candidates that are answered. */
@@ -49,29 +48,33 @@ export async function complete(
   }
 }
 
+/** The program's own options of the line, such as `--host`, are set in the program. */
 function placeOf(program: Command, words: readonly string[]): Place {
   let command = program;
   let positionals: string[] = [];
   let pending: Option | undefined;
-  let host = program.opts<{ host: string }>().host;
   let optionsEnded = false;
   for (const word of words) {
     if (pending !== undefined) {
-      if (pending.long === '--host') host = word;
+      set(program, pending, word);
       pending = undefined;
     } else if (word === '--') optionsEnded = true;
     else if (word.startsWith('-') && word.length > 1 && !optionsEnded) {
       const [flag, value] = split(word);
       const option = optionOf(command, flag);
       if (option !== undefined && takesValue(option) && value === undefined) pending = option;
-      if (option?.long === '--host' && value !== undefined) host = value;
+      if (option !== undefined && value !== undefined) set(program, option, value);
     } else {
       const child = positionals.length === 0 ? childOf(command, word) : undefined;
       if (child === undefined) positionals = [...positionals, word];
       else command = child;
     }
   }
-  return { command, positionals, pending, optionsEnded, host };
+  return { command, positionals, pending, optionsEnded };
+}
+
+function set(program: Command, option: Option, value: string): void {
+  if (program.options.includes(option)) program.setOptionValue(option.attributeName(), value);
 }
 
 /** `--flag=value` in its two parts. */
@@ -116,7 +119,7 @@ const nameOf = (option: Option): string => /[<[]([^>\].]+)/.exec(option.flags)?.
 
 /** Values by the name that the command table gives them. */
 async function valuesOf(ask: Ask, place: Place, name: string): Promise<Candidate[] | typeof FILES | typeof COMMANDS> {
-  const get = <T>(path: string): Promise<T> => ask.client(place.host).get<T>(path);
+  const get = <T>(path: string): Promise<T> => ask.client().get<T>(path);
   switch (name) {
     case 'network': {
       if (place.command.name() === 'create' && place.pending === undefined && place.command.parent === ask.program) return [];
@@ -144,6 +147,7 @@ async function valuesOf(ask: Ask, place: Place, name: string): Promise<Candidate
     case 'command':
       return COMMANDS;
     case 'path':
+    case 'file':
       return FILES;
     default:
       return [];
