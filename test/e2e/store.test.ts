@@ -64,10 +64,10 @@ async function rewriteMeta(change: (meta: { schema: number }) => void): Promise<
 }
 
 test.each([
-  { title: 'a damaged log', code: 'store_corrupt', harm: () => damage(/\.log$/) },
-  { title: 'a damaged manifest', code: 'store_corrupt', harm: () => damage(/^MANIFEST/) },
-  { title: 'no CURRENT', code: 'store_corrupt', harm: () => rmSync(join(store(), 'CURRENT')) },
-  { title: 'a newer version', code: 'store_newer', harm: () => rewriteMeta((meta) => void (meta.schema = 99)) },
+  { title: 'a damaged log', code: 'store_corrupt', harm: async () => damage(/\.log$/) },
+  { title: 'a damaged manifest', code: 'store_corrupt', harm: async () => damage(/^MANIFEST/) },
+  { title: 'no CURRENT', code: 'store_corrupt', harm: async () => rmSync(join(store(), 'CURRENT')) },
+  { title: 'a newer version', code: 'store_newer', harm: async () => rewriteMeta((meta) => void (meta.schema = 99)) },
 ])('with $title the daemon refuses with $code and touches nothing', { timeout: 60_000 }, async ({ code, harm }) => {
   await harm();
   const before = [await kernel(), files()];
