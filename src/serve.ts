@@ -2,7 +2,7 @@
 
 import { realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type Logger, isCnmError, messageOf } from './base/index.ts';
+import { type Logger, errorCatalogue, isCnmError, messageOf } from './base/index.ts';
 import { type House, openHouse } from './compose.ts';
 import { AskedForHelp, type DaemonConfig, createApp, createLogger, checkServer, listen, readConfig } from './daemon/index.ts';
 import { notifyServiceManager, requireCapabilities } from './kernel/index.ts';
@@ -26,6 +26,7 @@ export async function runDaemon(notice: string | undefined): Promise<void> {
   } catch (error) {
     if (!isCnmError(error)) log.error({ err: error }, 'the daemon cannot start');
     process.stderr.write(`patchbayd: ${messageOf(error)}\n`);
+    if (isCnmError(error)) process.stderr.write(`patchbayd: ${error.code}: ${errorCatalogue[error.code].remedy}\n`);
     process.exit(1);
   }
 }

@@ -7,8 +7,11 @@ import { Holds } from './holds.ts';
 import { keyOf, type Entry, type Inventory, type PutAnswer, type Table } from './protocol.ts';
 import type { Sandboxes } from './sandboxes.ts';
 
-/** Pause between tries for what a restart could not get back, milliseconds, and how many there are. */
+/** Pause between tries for what a restart could not get back, milliseconds: the first while, and after so many tries. */
 const RETRY_MS = 1000;
+const LATE_RETRY_MS = 15_000;
+const EARLY_TRIES = 120;
+/** Tries for a namespace, which does not come back. A host port is tried for until its daemon lets go of it. */
 const MAX_TRIES = 600;
 
 interface Lost {
@@ -110,9 +113,10 @@ export class KeeperState {
       if (failure === undefined) {
         this.#lost.delete(key);
         this.#revisions.set(key, lost.entry.revision);
+        if (lost.tries > 0) this.#log.warn({ key, tries: lost.tries }, 'keeper: restored at last');
       } else if (++lost.tries === 1) {
         this.#log.error({ key, failure }, 'keeper: not restored, will be tried again');
-      } else if (lost.tries === MAX_TRIES) {
+      } else if (lost.tries >= MAX_TRIES && lost.table !== 'holds') {
         this.#lost.delete(key);
         this.#log.error({ key, failure }, 'keeper: given up');
       }
@@ -132,8 +136,10 @@ export class KeeperState {
 
   #scheduleRetry(): void {
     if (this.#lost.size === 0) return;
+    const isEarly = [...this.#lost.values()].some(({ tries }) => tries < EARLY_TRIES);
+    const pause = isEarly ? RETRY_MS : LATE_RETRY_MS;
     this.#retry = setTimeout(() => {
       void Promise.all([...this.#lost.keys()].map((key) => this.#tryLost(key))).then(() => this.#scheduleRetry());
-    }, RETRY_MS);
+    }, pause);
   }
 }
