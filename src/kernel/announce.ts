@@ -2,6 +2,7 @@
 
 import { addressBytes, CnmError, familyOf, macBytes, parseAddress, type Address, type Mac } from '../base/index.ts';
 import type { Netns } from './contract.ts';
+import { closeOffThread } from './closer.ts';
 import * as libc from './libc.ts';
 
 interface Announcement {
@@ -101,6 +102,6 @@ export function announce(netns: Netns, announcement: Announcement): void {
     const sent = libc.sendTo(fd, frame, to);
     if (sent !== frame.length) throw new CnmError('internal', `announcement of ${announcement.address} was not taken`);
   } finally {
-    libc.closeOffThread(fd);
+    closeOffThread(fd);
   }
 }

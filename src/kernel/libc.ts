@@ -139,8 +139,8 @@ export const socket = (domain: number, type: number, protocol: number): number =
 /** Closes any descriptor; closing what is closed already is not an error. */
 export const close = (fd: number): void => void fn.close(fd);
 
-/** Closes on a pool thread: the close of some sockets waits for a grace period of the kernel, 10 ms and more. */
-export const closeOffThread = (fd: number): void => fn.close.async(fd, () => {});
+/** Closes on a pool thread. For `closer.ts`, which bounds how many run. */
+export const closeAsync = (fd: number, done: () => void): void => fn.close.async(fd, done);
 
 /** `subject` appears in the error, such as `udp 127.0.0.1:53`. */
 export const bind = (fd: number, address: Uint8Array, subject: string): void =>

@@ -7,6 +7,7 @@
 import { setImmediate as nextTick } from 'node:timers/promises';
 import { KernelError } from '../base/index.ts';
 import type { Netns } from './contract.ts';
+import { closeOffThread } from './closer.ts';
 import * as libc from './libc.ts';
 import { frame, NLMSG_DONE, NLMSG_ERROR, refusal, splitMessages, type Message, type Received, type Refusal } from './messages.ts';
 
@@ -107,7 +108,7 @@ export class NetlinkSocket implements Disposable {
   static open(netns: Netns, protocol: number): NetlinkSocket {
     const fd = openSocket(netns, protocol);
     // The kernel holds the close of an nfnetlink socket until what was deleted through nf_tables, by whomever, is out of use.
-    const close = protocol === NETLINK_NETFILTER ? libc.closeOffThread : libc.close;
+    const close = protocol === NETLINK_NETFILTER ? closeOffThread : libc.close;
     return new NetlinkSocket(new SocketChannel(fd), fd, close);
   }
 
