@@ -250,7 +250,7 @@ describe('damage behind the back of the daemon: the next start puts it right', (
         lab.log = '';
         await lab.start();
         const works = async (): Promise<boolean> => {
-          const get = async (host: string) => (await lab.in('outside', 'curl', '-s', '-m', '1', `http://${host}:8080/`)).stdout;
+          const get = async (host: string) => (await lab.in('outside', 'curl', '-s', '-m', '3', `http://${host}:8080/`)).stdout;
           const dig = await inside(asker.Netns, 'dig', '+short', '+tries=1', '+time=1', '@127.0.0.11', 'web');
           const address = web.Networks['net']?.IPAddress ?? '';
           return (
@@ -260,7 +260,7 @@ describe('damage behind the back of the daemon: the next start puts it right', (
             (await inside(asker.Netns, 'ping', '-c1', '-W1', address)).exitCode === 0
           );
         };
-        await waitUntil(works, 8000);
+        await waitUntil(works, 30_000);
         expect(lab.log).not.toContain('"level":50');
         expect(await sandboxOf('web')).toEqual(web);
         const hosts = await lab.cli('exec', 'web', '--', 'cat', '/etc/hosts', '/etc/resolv.conf', '/etc/hostname');
@@ -270,7 +270,7 @@ describe('damage behind the back of the daemon: the next start puts it right', (
         expect((await networkOf('net')).Degraded).toBeUndefined();
       }
     },
-    60_000,
+    180_000,
   );
 
   test('a pin unmounted: it is laid again while a process of the sandbox lives', async () => {
@@ -313,15 +313,23 @@ describe('damage behind the back of the daemon: the next start puts it right', (
 test('a bridge that is gone is told in words; nothing is left of the try, and the network can be removed', async () => {
   await lab.ok('create', 'bare');
   const link = `br-${(await networkOf('bare')).Id.slice(0, 12)}`;
-  await lab.in('host', 'ip', 'link', 'del', link);
-  for (let i = 0; i < 2; i++) {
+  let refused = 0;
+  for (let i = 0; i < 10 && refused < 2; i++) {
+    await lab.in('host', 'ip', 'link', 'del', link);
     const { status, json } = await create('early', { Networks: { bare: {} } });
+    if (status === 201) {
+      // The daemon had made the bridge again in between.
+      await lab.ok('sandbox', 'rm', 'early');
+      continue;
+    }
+    refused++;
     expect([status, json.code, json.message]).toEqual([
       500,
       'syscall_failed',
       expect.stringContaining(`bridge ${link} of network bare is gone`),
     ]);
   }
+  expect(refused).toBe(2);
   await lab.ok('rm', 'bare');
   expect(await lab.leftovers()).toEqual([]);
 });
@@ -335,7 +343,7 @@ test('without icc a bridge made anew keeps sandboxes apart as before', async () 
   await lab.start();
   await waitUntil(
     async () => (await inside(one.Netns, 'ping', '-c1', '-W1', one.Networks['apart']?.Gateway ?? '')).exitCode === 0,
-    5000,
+    30_000,
   );
   expect((await inside(one.Netns, 'ping', '-c1', '-W1', two.Networks['apart']?.IPAddress ?? '')).exitCode).not.toBe(0);
   await lab.ok('sandbox', 'rm', 'one', 'two');

@@ -207,7 +207,9 @@ export class Lab {
   /** What is ours in the kernel and on disk; empty when all is taken back. */
   async leftovers(): Promise<string[]> {
     const left: string[] = [];
-    await waitUntil(async () => !/veth|dead|br-/.test((await this.in('host', 'ip', '-o', 'link')).stdout), 5000).catch(() => {});
+    await waitUntil(async () => !/veth|dead|br-/.test((await this.in('host', 'ip', '-o', 'link')).stdout), 20_000).catch(
+      () => {},
+    );
     const links = (await this.in('host', 'ip', '-o', 'link')).stdout.split('\n').filter((line) => /veth|dead|br-/.test(line));
     left.push(...links.map((line) => `link: ${line}`));
     for (const tool of ['iptables-save', 'ip6tables-save']) {

@@ -134,7 +134,10 @@ describe('publishing', () => {
       '-e',
       `require('http').createServer((q,r)=>r.end('in')).listen(80)`,
     );
-    await waitUntil(async () => (await lab.in('host', 'curl', '-s', '-m', '1', 'http://127.0.0.1:8070/')).stdout === 'in', 5000);
+    await waitUntil(
+      async () => (await lab.in('host', 'curl', '-s', '-m', '1', 'http://127.0.0.1:8070/')).stdout === 'in',
+      20_000,
+    );
     expect(await connects(8070)).toBe('ECONNREFUSED');
   });
 
@@ -181,7 +184,7 @@ describe('the keeper', () => {
 
   test('a lost rule means a refused connection, not one that hangs; the daemon and a start bring the rule back', async () => {
     await lab.ok('run', '-d', '--name', 'web', '--network', 'net', '-p', '8101:80', '--', process.execPath, '-e', SERVER);
-    await waitUntil(async () => (await connects(8101)) === 'open', 5000);
+    await waitUntil(async () => (await connects(8101)) === 'open', 20_000);
     await lab.in('host', 'iptables', '-t', 'nat', '-F');
     const seen = new Set<string>();
     await waitUntil(async () => {

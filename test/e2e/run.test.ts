@@ -35,7 +35,7 @@ test.each([
 
 test('without --rm the sandbox stays when the process has ended, joined and resolvable', async () => {
   expect((await lab.cli('run', '--name', 'stays', '--network', 'net', '--', 'echo', 'done')).stdout).toBe('done');
-  await waitUntil(async () => (await inspect('stays')).State === 'exited', 5000);
+  await waitUntil(async () => (await inspect('stays')).State === 'exited', 20_000);
   await lab.ok('sandbox', 'create', 'asker', '--network', 'net');
   const { Networks } = await inspect('stays');
   expect((await lab.cli('exec', 'asker', '--', 'dig', '+short', 'stays')).stdout).toBe(Networks['net']?.IPAddress);
@@ -90,9 +90,9 @@ test('on a terminal Ctrl-C reaches the process once, and not the CLI', async () 
   const child = spawn('script', ['-qefc', command, '/dev/null']);
   let text = '';
   child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
-  await waitUntil(() => text.includes('on a terminal'), 10_000);
+  await waitUntil(() => text.includes('on a terminal'), 20_000);
   child.stdin.write('\x03');
-  await waitUntil(() => text.includes('INT 1'), 5000);
+  await waitUntil(() => text.includes('INT 1'), 20_000);
   const ended = new Promise((resolve) => child.once('exit', resolve));
   child.stdin.write('\x1c');
   const code = await ended;
