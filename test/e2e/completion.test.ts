@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -195,5 +196,19 @@ test('without a daemon, or with one that says nothing, names are no candidates a
     expect(await ask(`unix://${path}`, ['connect', ''])).toEqual([]);
   } finally {
     silent.close();
+  }
+}, 60_000);
+
+test('names that a shell would take apart are not offered, and control characters are not shown', async () => {
+  const path = join(lab.folder, 'lying.sock');
+  const names = ['good', '$(reboot)', 'two words', 'a\nb', '`x`', ';x', "it's", '\u001b[31mred'];
+  const body = JSON.stringify(names.map((Name) => ({ Name, Driver: 'dri\u001b[2Jver\nbad' })));
+  const liar = createHttpServer((_request, response) => response.end(body)).listen(path);
+  try {
+    await waitUntil(() => existsSync(path), PATIENCE_MS);
+    const program = [join(DIST, 'network.js'), '__complete', '--host', `unix://${path}`, 'inspect', ''];
+    expect((await execa(process.execPath, program)).stdout).toBe('good\tdri [2Jver bad');
+  } finally {
+    liar.close();
   }
 }, 60_000);

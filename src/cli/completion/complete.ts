@@ -33,6 +33,9 @@ interface Place {
 /** Most candidates that are answered. */
 const MAX_CANDIDATES = 2000;
 
+/** What a shell takes as one word. The answer of a daemon that lies must not become commands on someone's line. */
+const PLAIN = /^[\w.:/=@+-]+$/;
+
 /** Candidates for the last word, or FILES, or COMMANDS. Never rejects: who presses a key wants no error. */
 export async function complete(
   ask: Ask,
@@ -42,7 +45,9 @@ export async function complete(
   const place = placeOf(ask.program, words.slice(0, -1));
   try {
     const all = await candidates(ask, place, current);
-    return typeof all === 'string' ? all : all.filter(({ value }) => value.startsWith(current)).slice(0, MAX_CANDIDATES);
+    if (typeof all === 'string') return all;
+    const fitting = all.filter(({ value }) => value.startsWith(current) && PLAIN.test(value));
+    return fitting.slice(0, MAX_CANDIDATES).map(({ value, help }) => ({ value, help: help.replaceAll(/\p{Cc}/gu, ' ') }));
   } catch {
     return [];
   }
