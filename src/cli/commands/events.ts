@@ -25,10 +25,10 @@ interface EventFlags {
 export function addEventCommands(program: Command, context: CliContext): void {
   program
     .command('events')
-    .description('Print what happens, until interrupted')
+    .description('Print what happens to networks, sandboxes and endpoints')
     .option('--since <time>', 'also events from then on: a time, or a duration such as 10m')
-    .option('--until <time>', 'stop at that time')
-    .option('-f, --filter <filter>', 'filter by key=value, such as type=network', collect)
+    .option('--until <time>', 'stop at that time; without it, when interrupted')
+    .option('-f, --filter <filter>', 'only those that match, such as type=network; may repeat', collect)
     .option('--format <format>', 'json, or a Go template')
     .action(async ({ since, until, filter, format }: EventFlags) => {
       const query = [
