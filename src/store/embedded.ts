@@ -4,16 +4,21 @@
  */
 
 import { createHash } from 'node:crypto';
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync, closeSync, constants, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
-import { CnmError, type Json, messageOf } from '../base/index.ts';
+import { CnmError, errnoOf, type Json, messageOf } from '../base/index.ts';
 import type { Entry, Key, Revision, Transaction } from './contract.ts';
 import { MemoryStore } from './memory.ts';
-import { problemOf } from './verify.ts';
+import { lackOf, problemOf } from './verify.ts';
 
 /** Layout version of the folder. A newer one is refused, untouched. */
 const SCHEMA = 1;
 const META = '!meta';
+/** File with the revision of the last durable commit: LevelDB takes a log that was cut for one that a crash tore off. */
+const DURABLE = 'durable-revision';
+/** Always as long, so that one write replaces it. */
+const DURABLE_DIGITS = 16;
 
 interface Meta {
   readonly schema: number;
@@ -40,7 +45,18 @@ export async function openEmbeddedStore(folder: string): Promise<EmbeddedStore> 
   }
   try {
     const { meta, entries, fingerprints } = await readAll(level, folder);
-    return new EmbeddedStore(level, entries, fingerprints, meta?.revision ?? 0);
+    const revision = meta?.revision ?? 0;
+    const durable = durableRevision(folder);
+    if (durable > revision) {
+      throw new CnmError('store_corrupt', `the store ${folder} cannot be read: ${lackOf(revision, durable)}`);
+    }
+    return new EmbeddedStore(
+      level,
+      entries,
+      fingerprints,
+      revision,
+      openSync(join(folder, DURABLE), constants.O_RDWR | constants.O_CREAT, 0o600),
+    );
   } catch (error) {
     await level.close();
     throw error;
@@ -52,7 +68,7 @@ function prepare(folder: string): string | undefined {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     chmodSync(folder, 0o700);
-    return problemOf(folder);
+    return problemOf(folder, { durable: durableRevision(folder), revisionIn });
   } catch (error) {
     return messageOf(error);
   }
@@ -63,6 +79,24 @@ function openingError(folder: string, error: unknown): CnmError {
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
   if (code === 'LEVEL_LOCKED') return new CnmError('daemon_running', `the store ${folder} is held by another daemon`, { cause });
   return new CnmError('store_corrupt', `the store ${folder} cannot be opened: ${messageOf(cause)}`, { cause });
+}
+
+/** Revision of a batch as it lies in the log: its last text is the value of META. */
+function revisionIn(batch: Buffer): Revision | undefined {
+  const text = batch.toString('latin1');
+  const found = /^\{"revision":(\d+),"value":\{"schema":/.exec(text.slice(text.lastIndexOf('{"revision":')));
+  return found === null ? undefined : Number(found[1]);
+}
+
+/** 0 when nothing is known. */
+function durableRevision(folder: string): Revision {
+  try {
+    const text = readFileSync(join(folder, DURABLE), 'latin1');
+    return /^\d{16}\n$/.test(text) ? Number(text) : 0;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return 0;
+    throw new CnmError('store_corrupt', `the store ${folder} cannot be read: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 interface Contents {
@@ -118,9 +152,12 @@ export class EmbeddedStore extends MemoryStore {
   /** Sum of the fingerprints. */
   #sum = 0n;
   #tail: Promise<unknown> = Promise.resolve();
+  /** Descriptor of the file with the last durable revision. */
+  readonly #mark: number;
 
-  constructor(level: Level, entries: Iterable<Entry>, fingerprints: Map<Key, bigint>, revision: Revision) {
+  constructor(level: Level, entries: Iterable<Entry>, fingerprints: Map<Key, bigint>, revision: Revision, mark: number) {
     super();
+    this.#mark = mark;
     this.#level = level;
     this.#fingerprints = fingerprints;
     for (const one of fingerprints.values()) this.#sum += one;
@@ -152,6 +189,8 @@ export class EmbeddedStore extends MemoryStore {
         ],
         { sync: tx.durable === true },
       );
+      // After the commit and not forced to disk: it may lag behind the store, and never runs ahead of it.
+      if (tx.durable === true) writeSync(this.#mark, `${String(revision).padStart(DURABLE_DIGITS, '0')}\n`, 0, 'latin1');
     } catch (error) {
       throw new CnmError('store_unreachable', `the store does not take a change: ${messageOf(error)}`, { cause: error });
     }
@@ -163,6 +202,7 @@ export class EmbeddedStore extends MemoryStore {
 
   override async close(): Promise<void> {
     await this.#tail;
+    closeSync(this.#mark);
     await this.#level.close();
   }
 }

@@ -50,15 +50,59 @@ export function damageIn(log: Buffer): number | undefined {
   return undefined;
 }
 
+/** Whole batches of a log, as LevelDB would replay them. A batch may lie in several records. */
+function* batchesOf(log: Buffer): Generator<Buffer> {
+  let parts: Buffer[] = [];
+  for (let at = 0; at < log.length;) {
+    const left = BLOCK - (at % BLOCK);
+    const size = left < HEADER ? left : recordAt(log, at);
+    if (size === 0) return;
+    if (left >= HEADER) {
+      parts.push(log.subarray(at + HEADER, at + size));
+      const type = log.readUInt8(at + 6);
+      if (type === FULL || type === LAST) {
+        yield Buffer.concat(parts);
+        parts = [];
+      }
+    }
+    at += size;
+  }
+}
+
+const FULL = 1;
+const LAST = 4;
+
+/** Highest revision that `revisionIn` finds in a batch of these logs; undefined when there is none. */
+function lastRevision(logs: readonly Buffer[], revisionIn: (batch: Buffer) => number | undefined): number | undefined {
+  let last: number | undefined;
+  for (const log of logs) for (const batch of batchesOf(log)) last = Math.max(last ?? 0, revisionIn(batch) ?? 0);
+  return last;
+}
+
+/** What shows that a log ends too early. */
+export interface Ending {
+  /** Revision that was on disk. */
+  readonly durable: number;
+  revisionIn(batch: Buffer): number | undefined;
+}
+
 /** What is wrong with the files of a store, in words; undefined when LevelDB may open them. Changes nothing. */
-export function problemOf(folder: string): string | undefined {
+export function problemOf(folder: string, { durable, revisionIn }: Ending): string | undefined {
   const files = readdirSync(folder);
   const isStore = files.some((name) => /^MANIFEST-\d+$|\.(ldb|log)$/.test(name));
   // LevelDB would begin anew and delete the rest.
   if (isStore && !files.includes('CURRENT')) return 'the file CURRENT is missing';
+  const logs: Buffer[] = [];
   for (const name of files.filter((file) => /^MANIFEST-\d+$|\.log$/.test(file))) {
-    const at = damageIn(readFileSync(join(folder, name)));
+    const content = readFileSync(join(folder, name));
+    const at = damageIn(content);
     if (at !== undefined) return `${name} is damaged at octet ${at}`;
+    if (name.endsWith('.log')) logs.push(content);
   }
-  return undefined;
+  const last = lastRevision(logs, revisionIn);
+  return last === undefined || last >= durable ? undefined : lackOf(last, durable);
 }
+
+/** The words for a store that has lost its end. */
+export const lackOf = (last: number, durable: number): string =>
+  `it ends at revision ${last}, but revision ${durable} was on disk: records are lost`;

@@ -224,6 +224,16 @@ export class Lab {
     return left;
   }
 
+  /** The machine goes down hard and comes up: namespaces and all that was in memory are new, the disk is as it was. */
+  async reboot(): Promise<void> {
+    await this.stop('SIGKILL');
+    await this.#endAll();
+    for (const name of readdirSync(this.runDir)) rmSync(join(this.runDir, name), { recursive: true, force: true });
+    await this.#wire();
+    await this.#serveNames();
+    await this.start();
+  }
+
   /** Ends everything that the run made. */
   async close(): Promise<void> {
     try {
@@ -238,6 +248,12 @@ export class Lab {
   }
 
   async #sweep(): Promise<void> {
+    await this.#endAll();
+    for (const folder of [this.folder, this.runDir]) rmSync(folder, { recursive: true, force: true });
+  }
+
+  /** Processes, mounts and namespaces. */
+  async #endAll(): Promise<void> {
     this.#upstream?.kill('SIGKILL');
     for (const pid of this.#keeperPids()) {
       try {
@@ -249,7 +265,6 @@ export class Lab {
     for (const mount of mountsUnder(this.runDir)) await execa('umount', ['-l', mount], { reject: false });
     if (!this.#isGuest)
       for (const name of [this.host, this.outside]) await execa('ip', ['netns', 'del', name], { reject: false });
-    for (const folder of [this.folder, this.runDir]) rmSync(folder, { recursive: true, force: true });
   }
 
   /** The keeper and its supervisor, once both run. */

@@ -1,0 +1,91 @@
+/**
+ * The machine restarts, or another namespace lies where a sandbox was: networks come back as they were, sandboxes that are no
+ * more are cleared, and the log says so.
+ */
+
+import { execa } from 'execa';
+import { afterEach, expect, test } from 'vitest';
+import { Lab } from '../e2e/lab.ts';
+import { ask } from './client.ts';
+import { cleared, stateOf, untruths } from './truth.ts';
+
+const open: Lab[] = [];
+afterEach(async () => {
+  for (const lab of open.splice(0)) await lab.close();
+});
+
+test(
+  'after a restart of the machine the networks are back, dead sandboxes are gone, and all can be made again',
+  { timeout: 120_000 },
+  async () => {
+    const lab = await Lab.open();
+    open.push(lab);
+    for (const [Name, EnableIPv6] of [
+      ['one', true],
+      ['two', false],
+    ] as const)
+      expect((await ask(lab, 'POST', '/networks/create', { Name, EnableIPv6 })).status).toBe(201);
+    const wish = {
+      Name: 'web',
+      Networks: { one: { IPAMConfig: null }, two: {} },
+      PortBindings: { '80/tcp': [{ HostPort: '8080' }] },
+    };
+    expect((await ask(lab, 'POST', '/sandboxes/create', wish)).status).toBe(201);
+    expect(await untruths(lab)).toEqual([]);
+    const before = await stateOf(lab);
+    lab.log = '';
+    await lab.reboot();
+    const after = await stateOf(lab);
+    expect(after.sandboxes).toEqual([]);
+    const lasting = (state: typeof before): unknown =>
+      state.networks.map(({ Id, Name, IPAM, Created }) => ({ Id, Name, IPAM, Created }));
+    expect(lasting(after)).toEqual(lasting(before));
+    expect(lab.log).toContain(before.sandboxes[0]?.Id.slice(0, 12));
+    expect(lab.log).not.toContain('"level":50');
+    expect(await untruths(lab)).toEqual([]);
+    expect((await ask(lab, 'POST', '/sandboxes/create', wish)).status).toBe(201);
+    expect(await untruths(lab)).toEqual([]);
+    expect(await cleared(lab)).toEqual([]);
+  },
+);
+
+test(
+  'another namespace at the place of a sandbox while the daemon was dead: the sandbox is cleared, the other is untouched',
+  { timeout: 120_000 },
+  async () => {
+    const lab = await Lab.open();
+    open.push(lab);
+    expect((await ask(lab, 'POST', '/networks/create', { Name: 'one' })).status).toBe(201);
+    const wish = { Name: 'web', Networks: { one: {} }, PortBindings: { '80/tcp': [{ HostPort: '8080' }] } };
+    expect((await ask(lab, 'POST', '/sandboxes/create', wish)).status).toBe(201);
+    const [box] = (await stateOf(lab)).sandboxes;
+    const pin = box?.Netns ?? '';
+    await lab.stop('SIGKILL');
+    await execa('umount', ['-l', pin]);
+    const foreign = `${lab.prefix}-other`;
+    await execa('ip', ['netns', 'add', foreign]);
+    try {
+      await execa('ip', ['-n', foreign, 'link', 'add', 'eth0', 'type', 'bridge']);
+      await execa('ip', ['-n', foreign, 'addr', 'add', '192.0.2.1/24', 'dev', 'eth0']);
+      const look = async (): Promise<string> => {
+        const links = await execa('ip', ['-n', foreign, '-o', 'addr']);
+        const rules = await execa('nsenter', [`--net=/run/netns/${foreign}`, 'nft', 'list', 'ruleset']);
+        return links.stdout + rules.stdout;
+      };
+      const before = await look();
+      await execa('mount', ['--bind', `/run/netns/${foreign}`, pin]);
+      lab.log = '';
+      await lab.start();
+      expect((await stateOf(lab)).sandboxes).toEqual([]);
+      expect(lab.log).toContain(box?.Id.slice(0, 12));
+      expect(await look()).toBe(before);
+      expect(await untruths(lab)).toEqual([]);
+      expect((await ask(lab, 'POST', '/sandboxes/create', wish)).status).toBe(201);
+      expect(await untruths(lab)).toEqual([]);
+      expect(await cleared(lab)).toEqual([]);
+      expect(await look()).toBe(before);
+    } finally {
+      await execa('ip', ['netns', 'del', foreign], { reject: false });
+    }
+  },
+);
