@@ -1,12 +1,15 @@
 /** Endpoints by themselves, through the CLI: what they keep while no sandbox has them, and what moves with them. */
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { EndpointJson, NetworkJson } from '../../src/base/index.ts';
 import { Lab, WIRE, waitUntil } from './lab.ts';
 
 const SERVER = `require('http').createServer((q,r)=>r.end('from '+require('os').hostname())).listen(80,'::')`;
 const ADDRESS = '10.77.0.50';
 const MAC = '02:11:22:33:44:55';
+
+// Dozens of commands a test, each a process: a busy machine needs its time.
+vi.setConfig({ testTimeout: 180_000 });
 
 let lab: Lab;
 beforeAll(async () => {

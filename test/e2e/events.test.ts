@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { DIST, Lab, waitUntil } from './lab.ts';
 
 const UNPACKED = '/var/cache/patchbay-test/docker/usr/bin/docker';
@@ -18,6 +18,9 @@ interface EventJson {
   readonly time: number;
   readonly timeNano: number;
 }
+
+// Dozens of commands a test, each a process: a busy machine needs its time.
+vi.setConfig({ testTimeout: 180_000 });
 
 let lab: Lab;
 beforeAll(async () => {
@@ -100,7 +103,7 @@ test('a process that starts and ends is told', async () => {
   await waitUntil(() => names(lines).includes('sandbox die'), 10_000);
   expect(names(lines).filter((name) => name.startsWith('sandbox'))).toEqual(['sandbox create', 'sandbox start', 'sandbox die']);
   await lab.ok('sandbox', 'rm', 'short');
-}, 60_000);
+});
 
 test('since and until show what was, and end at once', async () => {
   await lab.ok('create', 'past');
@@ -164,9 +167,9 @@ test('the stock docker client reads them, from the past and while they happen', 
     expect.stringMatching(/ network create [0-9a-f]{64} \(name=dnet, type=bridge\)$/),
     expect.stringMatching(/ network destroy [0-9a-f]{64} \(name=dnet, type=bridge\)$/),
   ]);
-}, 60_000);
+});
 
-test('a client that does not read is told and sent away, and no other client misses anything', { timeout: 120_000 }, async () => {
+test('a client that does not read is told and sent away, and no other client misses anything', { timeout: 180_000 }, async () => {
   const reader = await following('--format', '{{.Type}} {{.Action}}');
   const socket = connect(lab.socket, () => socket.write('GET /events HTTP/1.0\r\nHost: x\r\n\r\n'));
   let text = '';
@@ -190,7 +193,7 @@ test('a client that does not read is told and sent away, and no other client mis
   expect(reader.lines.filter((line) => line === 'sandbox create')).toHaveLength(made);
 });
 
-test('followers are bounded, and one that goes away makes room', { timeout: 60_000 }, async () => {
+test('followers are bounded, and one that goes away makes room', { timeout: 180_000 }, async () => {
   const sockets = Array.from({ length: 101 }, () => connect(lab.socket));
   try {
     const heads = sockets.map(
@@ -213,4 +216,4 @@ test('the end of the daemon ends the streams, and does not wait for them', async
   await lab.stop('SIGTERM');
   expect(await ended).not.toBeNull();
   await lab.start();
-}, 60_000);
+});
