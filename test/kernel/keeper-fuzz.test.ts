@@ -23,8 +23,8 @@ const MESSAGES = 50_000;
 /** Sent in one go; then the resolver must answer a sound question. */
 const BATCH = 100;
 /** What the first messages make grow is not counted. */
-const WARM_UP = 10_000;
-const MAX_GROWTH_KIB = 48 * 1024;
+const WARM_UP = 25_000;
+const MAX_GROWTH_KIB = 64 * 1024;
 
 test('50,000 mutated messages neither end a living resolver nor make it grow, and sound questions are answered between them', async () => {
   const lab = await keeperLab();
