@@ -3,9 +3,23 @@
 export class Turns {
   readonly #waiting: (() => void)[] = [];
   #isTaken = false;
+  #works = 0;
 
-  /** Resolves at once for the first caller in a turn of the loop; the others get one turn each, in order. */
+  /** Runs a piece of work that takes turns. */
+  async share<T>(work: () => Promise<T>): Promise<T> {
+    this.#works++;
+    try {
+      return await work();
+    } finally {
+      this.#works--;
+    }
+  }
+
+  /**
+   * Resolves at once for the only work, and for the first caller in a turn of the loop; the others get one turn each, in order.
+   */
   next(): Promise<void> {
+    if (this.#works <= 1) return Promise.resolve();
     if (this.#isTaken) return new Promise((resolve) => this.#waiting.push(resolve));
     this.#isTaken = true;
     setImmediate(() => this.#turn());

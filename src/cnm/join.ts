@@ -55,14 +55,16 @@ export async function leaveEndpoint(cnm: Cnm, id: EndpointId, forGood = false): 
   const going: EndpointRecord = { ...ep, phase: 'leaving', ...(forGood && { boundTo: ep.sandbox }) };
   const a = attachment(cnm, contextOf(), going, sandbox, netns);
   await cnm.state.commit({ endpoints: [a.ep] });
-  await attemptAll(
-    [...joinSteps].reverse().map((step) => [
-      step.label,
-      async () => {
-        await cnm.turns.next();
-        await step.undo(a);
-      },
-    ]),
+  await cnm.turns.share(() =>
+    attemptAll(
+      [...joinSteps].reverse().map((step) => [
+        step.label,
+        async () => {
+          await cnm.turns.next();
+          await step.undo(a);
+        },
+      ]),
+    ),
   );
   const { sandbox: _left, join: _join, ...rest } = a.ep;
   const left: EndpointRecord = { ...rest, phase: 'ready', dnsNames: dnsNamesOf(a.net, rest), bindings: [] };
