@@ -212,10 +212,9 @@ export class NetworkController implements AsyncDisposable {
   async close(): Promise<void> {
     this.#cnm.closing = true;
     this.#processes.close();
-    this.#mender.stop();
     let timer: NodeJS.Timeout | undefined;
     const limit = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_WAIT_MS)));
-    await Promise.race([Promise.allSettled(this.#running), limit]);
+    await Promise.race([Promise.allSettled([...this.#running, this.#mender.stop()]), limit]);
     clearTimeout(timer);
   }
 

@@ -22,6 +22,8 @@ export class Mender {
   readonly #everyMs: number;
   #timer: NodeJS.Timeout | undefined;
   #round = 0;
+  /** The round that the timer began. */
+  #running: Promise<void> | undefined;
 
   /** `everyMs`: time between two rounds; 0: never. */
   constructor(cnm: Cnm, everyMs: number) {
@@ -31,11 +33,16 @@ export class Mender {
 
   start(): void {
     if (this.#everyMs === 0 || this.#cnm.closing) return;
-    this.#timer = setTimeout(() => void this.mend().finally(() => this.start()), this.#everyMs).unref();
+    this.#timer = setTimeout(() => {
+      this.#running = this.mend();
+      void this.#running.finally(() => this.start());
+    }, this.#everyMs).unref();
   }
 
-  stop(): void {
+  /** No further round begins; resolves when none is under way. */
+  async stop(): Promise<void> {
     clearTimeout(this.#timer);
+    await this.#running;
   }
 
   /** One round. Never throws: what fails is logged, shown as degraded, and tried again. */

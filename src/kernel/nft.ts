@@ -47,22 +47,12 @@ const GENERATION_ID = 1;
 
 /** Counts the changes of all nf_tables rules of the namespace, by whomever; undefined where the kernel has no nf_tables. */
 export function nftGeneration(netns: Netns): number | undefined {
-  let socket: NetlinkSocket;
-  try {
-    socket = openNetfilter(netns);
-  } catch (error) {
-    if (codeOf(error) === 'kernel_lacks') return undefined;
-    throw error;
-  }
-  try {
-    const type = (NFNL_SUBSYS_NFTABLES << 8) | MSG.getGeneration;
-    const answer = socket.request({ type, body: GENERIC }, (body) =>
-      new Attributes(body, GENERIC.length).bytes(GENERATION_ID)?.readUInt32BE(),
-    );
-    return isRefusal(answer) ? undefined : answer;
-  } finally {
-    socket[Symbol.dispose]();
-  }
+  using socket = findNetfilter(netns);
+  const type = (NFNL_SUBSYS_NFTABLES << 8) | MSG.getGeneration;
+  const answer = socket?.request({ type, body: GENERIC }, (body) =>
+    new Attributes(body, GENERIC.length).bytes(GENERATION_ID)?.readUInt32BE(),
+  );
+  return isRefusal(answer) ? undefined : answer;
 }
 
 // Expressions
@@ -170,6 +160,16 @@ function openNetfilter(netns: Netns): NetlinkSocket {
   }
 }
 
+/** Undefined where the kernel has no nf_tables. */
+function findNetfilter(netns: Netns): NetlinkSocket | undefined {
+  try {
+    return openNetfilter(netns);
+  } catch (error) {
+    if (codeOf(error) === 'kernel_lacks') return undefined;
+    throw error;
+  }
+}
+
 /** All of it or nothing. */
 const transaction = (...messages: readonly Message[]): Message[] => [
   border(NFNL_MSG_BATCH_BEGIN),
@@ -235,18 +235,8 @@ function contents({ table, udp, tcp, ratePerSecond }: ResolverRedirect): Message
 /** Accepts what is gone already, and a kernel without nf_tables. Works off this thread: the kernel takes some 12 ms. */
 export async function removeResolverRedirect(netns: Netns, table: string): Promise<void> {
   const refused = await offThread.pass(async () => {
-    let socket: NetlinkSocket;
-    try {
-      socket = openNetfilter(netns);
-    } catch (error) {
-      if (codeOf(error) === 'kernel_lacks') return undefined;
-      throw error;
-    }
-    try {
-      return await socket.executeTransactionOffThread(transaction(deleteTable(table)));
-    } finally {
-      socket[Symbol.dispose]();
-    }
+    using socket = findNetfilter(netns);
+    return await socket?.executeTransactionOffThread(transaction(deleteTable(table)));
   });
   if (refused !== undefined && !LACKING.includes(refused.errno))
     throw new KernelError('nft', `table ${table}`, refused.errno, refused.text);
