@@ -87,7 +87,8 @@ test('on a terminal Ctrl-C reaches the process once, and not the CLI', async () 
   const command = [lab.node, ...cliArgs('run', '--rm', '--name', 'tty', '--network', 'net', '--', lab.node, '-e', inner)]
     .map((word) => `'${word.replaceAll("'", `'\\''`)}'`)
     .join(' ');
-  const child = spawn('script', ['-qefc', command, '/dev/null']);
+  // A shell that stays in between would die of SIGQUIT: which shell it is, and whether it stays, is the environment's.
+  const child = spawn('script', ['-qefc', `exec ${command}`, '/dev/null']);
   let text = '';
   child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
   await waitUntil(() => text.includes('on a terminal'), 20_000);
