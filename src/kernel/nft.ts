@@ -25,17 +25,23 @@ const VERDICT_CODE = 1;
 const NF_DROP = 0;
 const NF_ACCEPT = 1;
 const NF_INET_LOCAL_OUT = 3;
-/** Before connection tracking, and where destination NAT of local packets happens (linux/netfilter_ipv4.h). */
-const PRIORITY = { raw: -300, dstnat: -100 } as const;
+/** Before connection tracking, and behind translation, filter and security (linux/netfilter_ipv4.h). */
+const PRIORITY = { raw: -300, last: 90 } as const;
 /** Registers: 0 takes a verdict, the others four words each. */
-const REGISTER = { verdict: 0, first: 1, second: 2 } as const;
+const REGISTER = { verdict: 0, first: 1 } as const;
 const PAYLOAD_BASE = { network: 1, transport: 2 } as const;
 const META_L4PROTO = 16;
-const NFT_LIMIT_F_INV = 1;
-const NFT_NAT_DNAT = 1;
+const NFT_PAYLOAD_CSUM_INET = 1;
 
+const ICMP = 1;
 const UDP = 17;
 const TCP = 6;
+/** Where each protocol keeps its checksum, octets from its header's start. */
+const CHECKSUM_AT: Readonly<Record<number, number>> = { [ICMP]: 2, [UDP]: 6, [TCP]: 16 };
+const SOURCE_PORT_AT = 0;
+const TARGET_PORT_AT = 2;
+/** In an ICMP error: its own header, then the refused packet's IP header (we send no options) up to its target port. */
+const REFUSED_PORT_AT = 8 + 20 + TARGET_PORT_AT;
 const DNS_PORT = 53;
 const RESOLVER = Buffer.from([127, 0, 0, 11]);
 /** Questions a second that one sandbox may send: about what the keeper answers at most; its own quotas share that out. */
@@ -76,44 +82,45 @@ const loadProtocol = (): Buffer => expression('meta', number(1, REGISTER.first),
 const equals = (value: Buffer): Buffer =>
   expression('cmp', number(1, REGISTER.first), number(2, 0), nest(3, attribute(DATA.value, value)));
 
-const immediate = (register: number, value: Buffer): Buffer =>
-  expression('immediate', number(1, register), nest(2, attribute(DATA.value, value)));
+const verdict = (code: number): Buffer =>
+  expression('immediate', number(1, REGISTER.verdict), nest(2, nest(DATA.verdict, number(VERDICT_CODE, code))));
 
-const drop = (): Buffer =>
-  expression('immediate', number(1, REGISTER.verdict), nest(2, nest(DATA.verdict, number(VERDICT_CODE, NF_DROP))));
+/** Writes into the transport header, whose checksum follows. */
+const putTransport = (protocol: number, at: number, value: Buffer): Buffer[] => [
+  expression('immediate', number(1, REGISTER.first), nest(2, attribute(DATA.value, value))),
+  expression(
+    'payload',
+    number(2, PAYLOAD_BASE.transport),
+    number(3, at),
+    number(4, value.length),
+    number(5, REGISTER.first),
+    number(6, NFT_PAYLOAD_CSUM_INET),
+    number(7, CHECKSUM_AT[protocol] ?? 0),
+  ),
+];
 
-/** True for what exceeds the rate; a burst of a tenth of a second passes. */
-const over = (perSecond: number): Buffer =>
+/** True up to the rate; a burst of a tenth of a second passes. */
+const within = (perSecond: number): Buffer =>
   expression(
     'limit',
     attribute(1, u64be(perSecond)),
     attribute(2, u64be(1)),
     number(3, Math.max(5, Math.ceil(perSecond / 10))),
     number(4, 0),
-    number(5, NFT_LIMIT_F_INV),
+    number(5, 0),
   );
 
-/** To the address and port in the two registers. */
-const destinationNat = (): Buffer =>
-  expression(
-    'nat',
-    number(1, NFT_NAT_DNAT),
-    number(2, NFPROTO_IPV4),
-    number(3, REGISTER.first),
-    number(4, REGISTER.first),
-    number(5, REGISTER.second),
-    number(6, REGISTER.second),
-  );
-
-/** Packets to 127.0.0.11:53 of one protocol. */
-const toResolver = (protocol: number): Buffer[] => [
-  loadPayload(PAYLOAD_BASE.network, 16, 4),
+/** Packets of the protocol from or to (`addressAt` in the IP header) 127.0.0.11 with the port at `portAt`. */
+const ofResolver = (addressAt: number, protocol: number, portAt: number, port: number): Buffer[] => [
+  loadPayload(PAYLOAD_BASE.network, addressAt, 4),
   equals(RESOLVER),
   loadProtocol(),
   equals(Buffer.from([protocol])),
-  loadPayload(PAYLOAD_BASE.transport, 2, 2),
-  equals(u16be(DNS_PORT)),
+  loadPayload(PAYLOAD_BASE.transport, portAt, 2),
+  equals(u16be(port)),
 ];
+const fromResolver = ofResolver.bind(undefined, 12);
+const toResolver = ofResolver.bind(undefined, 16);
 
 // Messages
 
@@ -178,7 +185,7 @@ const transaction = (...messages: readonly Message[]): Message[] => [
 ];
 
 const lacksNftables = (): CnmError =>
-  new CnmError('kernel_lacks', 'the kernel has no nf_tables with NAT (nf_tables, nft_chain_nat, nft_nat, nft_limit)');
+  new CnmError('kernel_lacks', 'the kernel has no nf_tables for IPv4 with limits (nf_tables, nf_tables_ipv4, nft_limit)');
 
 /** nfnetlink answers so when nobody handles the subsystem, a chain type or an expression. */
 const LACKING = ['EOPNOTSUPP', 'ENOENT', 'EAFNOSUPPORT'];
@@ -217,18 +224,32 @@ export function restoreResolverRedirect(netns: Netns, redirect: ResolverRedirect
   if (found !== true) installResolverRedirect(netns, redirect);
 }
 
+/**
+ * Ports are rewritten packet by packet: NAT would track each question as a connection, which costs a sixth of the answers a
+ * second. Tracking, translation and output filters of the sandbox's own see port 53 both ways, and come first.
+ */
 function contents({ table, udp, tcp, ratePerSecond }: ResolverRedirect): Message[] {
-  const to = (port: number): Buffer[] => [
-    immediate(REGISTER.first, RESOLVER),
-    immediate(REGISTER.second, u16be(port)),
-    destinationNat(),
+  const dns = u16be(DNS_PORT);
+  const refused = (port: number): Buffer[] => [
+    ...fromResolver(ICMP, REFUSED_PORT_AT, port),
+    ...putTransport(ICMP, REFUSED_PORT_AT, dns),
   ];
   return [
-    addChain(table, 'rate', 'filter', PRIORITY.raw),
-    addChain(table, 'redirect', 'nat', PRIORITY.dstnat),
-    addRule(table, 'rate', ...toResolver(UDP), over(ratePerSecond ?? DEFAULT_RATE), drop()),
-    addRule(table, 'redirect', ...toResolver(UDP), ...to(udp)),
-    addRule(table, 'redirect', ...toResolver(TCP), ...to(tcp)),
+    addChain(table, 'answers', 'filter', PRIORITY.raw),
+    addRule(table, 'answers', ...fromResolver(UDP, SOURCE_PORT_AT, udp), ...putTransport(UDP, SOURCE_PORT_AT, dns)),
+    addRule(table, 'answers', ...fromResolver(TCP, SOURCE_PORT_AT, tcp), ...putTransport(TCP, SOURCE_PORT_AT, dns)),
+    addRule(table, 'answers', ...refused(udp)),
+    addChain(table, 'questions', 'filter', PRIORITY.last),
+    addRule(
+      table,
+      'questions',
+      ...toResolver(UDP, TARGET_PORT_AT, DNS_PORT),
+      within(ratePerSecond ?? DEFAULT_RATE),
+      ...putTransport(UDP, TARGET_PORT_AT, u16be(udp)),
+      verdict(NF_ACCEPT),
+    ),
+    addRule(table, 'questions', ...toResolver(UDP, TARGET_PORT_AT, DNS_PORT), verdict(NF_DROP)),
+    addRule(table, 'questions', ...toResolver(TCP, TARGET_PORT_AT, DNS_PORT), ...putTransport(TCP, TARGET_PORT_AT, u16be(tcp))),
   ];
 }
 

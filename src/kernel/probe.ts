@@ -18,7 +18,7 @@ const MODULES: Readonly<Record<KernelFeature, string>> = {
   vxlan: 'vxlan',
   vlan: '8021q',
   dummy: 'dummy',
-  nf_tables: 'nf_tables with nft_chain_nat',
+  nf_tables: 'nf_tables with nft_limit',
   conntrack: 'nf_conntrack_netlink',
   xt: 'nft_compat or ip_tables',
 };

@@ -216,9 +216,10 @@ describe("the resolver's redirect", () => {
       const { stdout } = await host.exec('nft', ['list', 'ruleset']);
       expect(stdout.match(/^table/gm)).toHaveLength(1);
       expect(stdout).toContain('type filter hook output priority raw');
-      expect(stdout).toContain('type nat hook output priority');
-      expect(stdout).toContain('ip daddr 127.0.0.11 udp dport 53 limit rate over 300000/second burst 30000 packets drop');
-      expect(stdout).toContain(`ip daddr 127.0.0.11 tcp dport 53 dnat to 127.0.0.11:${second.tcp}`);
+      expect(stdout).toContain(
+        `ip daddr 127.0.0.11 udp dport 53 limit rate 300000/second burst 30000 packets udp dport set ${second.udp} accept`,
+      );
+      expect(stdout).toContain(`ip daddr 127.0.0.11 tcp dport 53 tcp dport set ${second.tcp}`);
       await removeResolverRedirect(host.host, table);
       await removeResolverRedirect(host.host, table);
       expect((await host.exec('nft', ['list', 'ruleset'])).stdout).toBe('');
@@ -239,6 +240,53 @@ describe("the resolver's redirect", () => {
     } finally {
       server.close();
     }
+  });
+
+  test("passes a sandbox's own filters that know port 53 and established connections only", async () => {
+    const host = hostAt(await testHosts(1), 0);
+    const server = await serve(host.host, parseAddress('10.0.0.1'));
+    try {
+      installResolverRedirect(host.host, { table: 'patchbay-x', ...server });
+      await host.exec('nft', ['-f', '-'], {
+        input: `table ip own {
+          chain o { type filter hook output priority 0; policy drop;
+            ct state established,related accept
+            ct state new udp dport 53 accept
+            ct state new tcp dport 53 accept
+          }
+        }`,
+      });
+      expect([await dig(host), await dig(host, '+tcp')]).toEqual(['10.0.0.1', '10.0.0.1']);
+    } finally {
+      server.close();
+    }
+  });
+
+  test("leaves what a sandbox's own rules take over port 53 to them", async () => {
+    const host = hostAt(await testHosts(1), 0);
+    const [server, other] = [await serve(host.host, parseAddress('10.0.0.1')), await serve(host.host, parseAddress('10.0.0.2'))];
+    try {
+      installResolverRedirect(host.host, { table: 'patchbay-x', udp: server.udp, tcp: server.tcp });
+      const rule = (protocol: string, port: number): string =>
+        `-p ${protocol} --dport 53 -j DNAT --to-destination 127.0.0.11:${port}`;
+      for (const line of [rule('udp', other.udp), rule('tcp', other.tcp)])
+        await host.exec('iptables', ['-t', 'nat', '-A', 'OUTPUT', ...line.split(' ')]);
+      expect([await dig(host), await dig(host, '+tcp')]).toEqual(['10.0.0.2', '10.0.0.2']);
+    } finally {
+      server.close();
+      other.close();
+    }
+  });
+
+  test('tells the asker at once that nobody listens', async () => {
+    const host = hostAt(await testHosts(1), 0);
+    const server = await serve(host.host, parseAddress('10.0.0.1'));
+    installResolverRedirect(host.host, { table: 'patchbay-x', ...server });
+    server.close();
+    expect([await dig(host), await dig(host, '+tcp')]).toEqual([
+      expect.stringContaining('connection refused'),
+      expect.stringContaining('connection refused'),
+    ]);
   });
 
   test('drops questions above the rate', async () => {
