@@ -2,7 +2,7 @@
 
 import { CnmError, shortId } from '../base/index.ts';
 import { type Cnm, contextOf, driverOf, refuseWhenClosing } from './context.ts';
-import { checkModes, checkSettings, createEndpoint, deleteEndpoint, refuseTwice } from './endpoints.ts';
+import { checkModes, checkSettings, createEndpoint, endEndpoint, refuseTwice } from './endpoints.ts';
 import { joinEndpoint, leaveEndpoint } from './join.ts';
 import type { EndpointRecord } from './records.ts';
 import { type EndpointSpec, checkEndpointName } from './spec.ts';
@@ -44,7 +44,7 @@ export async function join(cnm: Cnm, term: string, sandboxTerm: string, signal?:
       if (net === undefined) throw new CnmError('no_network', `network of endpoint ${ep.name} not found`);
       checkModes(cnm, net, sandbox);
       refuseTwice(cnm, net, sandbox);
-      return joinEndpoint(cnm, ep.id, sandbox.id, contextOf(signal));
+      return joinEndpoint(cnm, ep, sandbox.id, contextOf(signal));
     }),
   );
 }
@@ -74,9 +74,8 @@ export async function removeEndpoint(cnm: Cnm, term: string, force: boolean): Pr
       }
       if (sandbox?.mode === 'host')
         throw new CnmError('not_supported_here', 'the endpoint of a sandbox in the host network goes with the sandbox');
-      await leaveEndpoint(cnm, ep.id, true);
     }
-    await deleteEndpoint(cnm, ep.id);
+    await endEndpoint(cnm, ep.id);
     return ep;
   });
 }

@@ -1,41 +1,63 @@
 /** Create and delete an endpoint; connect and disconnect are an endpoint's whole life in one call (spec 01 §3, 02 §3.4). */
 
-import { type EndpointId, type SandboxId, CnmError, attemptAll, newEndpointId, shortId, undoable } from '../base/index.ts';
+import {
+  type EndpointId,
+  type SandboxId,
+  type Undo,
+  CnmError,
+  attemptAll,
+  newEndpointId,
+  shortId,
+  undoable,
+} from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
 import { type Cnm, contextOf, driverEndpoint, driverNetwork, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
-import { joinEndpoint, leaveEndpoint } from './join.ts';
+import { joinEndpoint, leaveEndpoint, leaveForGood } from './join.ts';
 import { type EndpointRecord, type NetworkRecord, OWN, RECORD_SCHEMA, type SandboxRecord } from './records.ts';
 import { type CheckedEndpoint, type EndpointSpec, checkEndpoint, isPredefined } from './spec.ts';
 import { releaseAddresses, requestAddresses } from './steps/addresses.ts';
 import { dnsNamesOf } from './steps/names.ts';
 
-/** Creates an endpoint: named after the sandbox that it will be joined to, or by itself. Undo: deleteEndpoint. */
+/** Creates an endpoint that exists by itself. Undo: deleteEndpoint. */
 export async function createEndpoint(
+  cnm: Cnm,
+  net: NetworkRecord,
+  owner: { readonly endpoint: string },
+  asked: CheckedEndpoint,
+  ctx: Ctx,
+): Promise<EndpointRecord> {
+  return undoable(async (undo) => {
+    const ready = await makeEndpoint(cnm, net, owner, asked, ctx, undo);
+    await cnm.state.commit({ endpoints: [ready] });
+    return ready;
+  });
+}
+
+/** Makes an endpoint, named after the sandbox that it will be joined to or by itself, whose last record is still to be written. */
+async function makeEndpoint(
   cnm: Cnm,
   net: NetworkRecord,
   owner: SandboxRecord | { readonly endpoint: string },
   asked: CheckedEndpoint,
   ctx: Ctx,
+  undo: Undo,
 ): Promise<EndpointRecord> {
   refuseWhenClosing(cnm);
   const driver = driverOf(cnm, net);
   const draft = draftOf(cnm, net, owner, asked);
-  return undoable(async (undo) => {
-    // A delete of the network sees the record, or the record sees that the network is going.
-    await cnm.locks.run(`network:${net.id}`, async () => {
-      if (cnm.state.networkById(net.id)?.phase !== 'ready') throw new CnmError('no_network', `network ${net.name} not found`);
-      refuseSameName(cnm, net, draft);
-      await cnm.state.commit({ endpoints: [draft] });
-    });
-    undo.add('forget record', () => cnm.state.commit({ remove: { endpoint: draft.id } }));
-    const leased = driver.capabilities.addressing === 'ipam' ? await requestAddresses(cnm, net, draft, undo) : draft;
-    const made = await driver.createEndpoint(ctx, driverNetwork(net), driverEndpoint(leased));
-    const ready: EndpointRecord = { ...leased, ...made.iface, driverState: made.state, phase: 'ready' };
-    undo.add('delete endpoint', () => driver.deleteEndpoint(contextOf(), driverNetwork(net), driverEndpoint(ready)));
-    stillWanted(ctx);
-    await cnm.state.commit({ endpoints: [ready] });
-    return ready;
+  // A delete of the network sees the record, or the record sees that the network is going.
+  await cnm.locks.run(`network:${net.id}`, async () => {
+    if (cnm.state.networkById(net.id)?.phase !== 'ready') throw new CnmError('no_network', `network ${net.name} not found`);
+    refuseSameName(cnm, net, draft);
+    await cnm.state.commit({ endpoints: [draft] });
   });
+  undo.add('forget record', () => cnm.state.commit({ remove: { endpoint: draft.id } }));
+  const leased = driver.capabilities.addressing === 'ipam' ? await requestAddresses(cnm, net, draft, undo) : draft;
+  const made = await driver.createEndpoint(ctx, driverNetwork(net), driverEndpoint(leased));
+  const ready: EndpointRecord = { ...leased, ...made.iface, driverState: made.state, phase: 'ready' };
+  undo.add('delete endpoint', () => driver.deleteEndpoint(contextOf(), driverNetwork(net), driverEndpoint(ready)));
+  stillWanted(ctx);
+  return ready;
 }
 
 /** Among endpoints of connects the sandboxes' names are unique already; one that is stuck must not keep a new one out. */
@@ -82,18 +104,24 @@ function draftOf(
 export async function deleteEndpoint(cnm: Cnm, id: EndpointId): Promise<void> {
   const ep = cnm.state.endpointById(id);
   if (ep === undefined) return;
-  const net = cnm.state.networkById(ep.network);
-  if (net !== undefined) {
-    await cnm.state.commit({ endpoints: [{ ...ep, phase: 'deleting' }] });
-    await attemptAll([
-      [
-        'delete endpoint',
-        () => cnm.drivers.find(net.driver)?.deleteEndpoint(contextOf(), driverNetwork(net), driverEndpoint(ep)),
-      ],
-      ['release addresses', () => releaseAddresses(cnm, net, ep)],
-    ]);
-  }
+  await cnm.state.commit({ endpoints: [{ ...ep, phase: 'deleting' }] });
+  await unmakeEndpoint(cnm, ep);
   await cnm.state.commit({ remove: { endpoint: id } });
+}
+
+/** Takes an endpoint out of its sandbox and deletes it. Every step is tried; may be repeated. The caller holds the sandbox's lock. */
+export async function endEndpoint(cnm: Cnm, id: EndpointId): Promise<void> {
+  if (cnm.state.endpointById(id)?.sandbox === undefined) return deleteEndpoint(cnm, id);
+  return leaveForGood(cnm, id, (left) => unmakeEndpoint(cnm, left));
+}
+
+async function unmakeEndpoint(cnm: Cnm, ep: EndpointRecord): Promise<void> {
+  const net = cnm.state.networkById(ep.network);
+  if (net === undefined) return;
+  await attemptAll([
+    ['delete endpoint', () => cnm.drivers.find(net.driver)?.deleteEndpoint(contextOf(), driverNetwork(net), driverEndpoint(ep))],
+    ['release addresses', () => releaseAddresses(cnm, net, ep)],
+  ]);
 }
 
 function refuseTemplate(net: NetworkRecord): void {
@@ -137,9 +165,8 @@ export async function attach(
   ctx: Ctx,
 ): Promise<EndpointRecord> {
   return undoable(async (undo) => {
-    const ep = await createEndpoint(cnm, net, sandbox, asked, ctx);
-    undo.add('delete endpoint', () => deleteEndpoint(cnm, ep.id));
-    return joinEndpoint(cnm, ep.id, sandbox.id, ctx);
+    const ep = await makeEndpoint(cnm, net, sandbox, asked, ctx, undo);
+    return joinEndpoint(cnm, ep, sandbox.id, ctx);
   });
 }
 
@@ -148,8 +175,9 @@ export async function attach(
  * resolve no longer. The caller holds the sandbox's lock.
  */
 export async function detach(cnm: Cnm, id: EndpointId): Promise<void> {
-  if (cnm.state.endpointById(id)?.sandbox !== undefined) await leaveEndpoint(cnm, id);
-  if (cnm.state.endpointById(id)?.boundTo !== undefined) await deleteEndpoint(cnm, id);
+  const ep = cnm.state.endpointById(id);
+  if (ep?.boundTo !== undefined) await endEndpoint(cnm, id);
+  else if (ep?.sandbox !== undefined) await leaveEndpoint(cnm, id);
 }
 
 /** The live connect of the API. */

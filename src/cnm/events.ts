@@ -120,11 +120,16 @@ function ofEndpoint(before: EndpointRecord | undefined, after: EndpointRecord | 
     net === undefined
       ? []
       : [{ type: 'network', action, id: net.id, attributes: { container: sandbox, name: net.name, type: net.driver } }];
-  if (after === undefined) return before?.phase === 'creating' ? [] : [tell('destroy')];
-  if (after.phase === 'ready' && before?.phase === 'creating') return [tell('create')];
+  const left = (sandbox: string): Told[] => [tell('leave', sandbox), ...network('disconnect', sandbox)];
+  const isOut = before?.phase === 'leaving' && before.sandbox !== undefined && after?.sandbox === undefined;
+  if (after === undefined) {
+    if (before?.phase === 'creating') return [];
+    return [...(isOut ? left(before.sandbox) : []), tell('destroy')];
+  }
+  // One that is made for a sandbox is joined in the same breath.
+  if ((after.phase === 'ready' || after.phase === 'joining') && before?.phase === 'creating') return [tell('create')];
   if (after.phase === 'joined' && before?.phase !== 'joined' && after.sandbox !== undefined)
     return [tell('join', after.sandbox), ...network('connect', after.sandbox)];
-  if (after.phase === 'ready' && before?.phase === 'leaving' && before.sandbox !== undefined)
-    return [tell('leave', before.sandbox), ...network('disconnect', before.sandbox)];
+  if (isOut) return left(before.sandbox);
   return [];
 }

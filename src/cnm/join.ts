@@ -15,9 +15,12 @@ import { resolverStep } from './steps/resolver.ts';
 
 export const joinSteps: readonly JoinStep[] = [resolverStep, linkStep, gatewayStep, portsStep, filesStep, namesStep];
 
-/** Joins a ready endpoint to a sandbox. The caller holds the sandbox's lock. Throws already_joined and the steps' errors; nothing is left then. */
-export async function joinEndpoint(cnm: Cnm, id: EndpointId, sandboxId: SandboxId, ctx: Ctx): Promise<EndpointRecord> {
-  const { ep, sandbox } = recordsOf(cnm, id, sandboxId);
+/**
+ * Joins a ready endpoint to a sandbox; its record is written on the way. The caller holds the sandbox's lock. Throws
+ * already_joined and the steps' errors; nothing is left then.
+ */
+export async function joinEndpoint(cnm: Cnm, ep: EndpointRecord, sandboxId: SandboxId, ctx: Ctx): Promise<EndpointRecord> {
+  const sandbox = sandboxRecord(cnm, sandboxId);
   if (ep.phase !== 'ready') {
     throw new CnmError(
       'already_joined',
@@ -43,16 +46,39 @@ export async function joinEndpoint(cnm: Cnm, id: EndpointId, sandboxId: SandboxI
   });
 }
 
+/** Takes an endpoint out of its sandbox. Every step is tried; on an error the record stays `leaving` and the call may be repeated. */
+export async function leaveEndpoint(cnm: Cnm, id: EndpointId): Promise<EndpointRecord> {
+  const ep = joinedRecord(cnm, id);
+  return withdraw(cnm, { ...ep, phase: 'leaving' }, async (a, left) => {
+    await commitAll(a, [left]);
+    return left;
+  });
+}
+
 /**
- * Takes an endpoint out of its sandbox. Every step is tried; on an error the record stays `leaving` and the call may be repeated.
- * `forGood`: it is to be deleted afterwards; a start that finds it half-way deletes it.
+ * The same for an endpoint that is deleted at once, by `unmake`: its record goes with the last write. A start that finds it
+ * half-way deletes it. When `unmake` fails, the endpoint has left and is to be deleted again.
  */
-export async function leaveEndpoint(cnm: Cnm, id: EndpointId, forGood = false): Promise<EndpointRecord> {
-  const ep = cnm.state.endpointById(id);
-  if (ep?.sandbox === undefined) throw new CnmError('no_endpoint', `endpoint ${shortId(id)} is not joined`);
-  const { sandbox } = recordsOf(cnm, id, ep.sandbox);
+export async function leaveForGood(cnm: Cnm, id: EndpointId, unmake: (left: EndpointRecord) => Promise<unknown>): Promise<void> {
+  const ep = joinedRecord(cnm, id);
+  await withdraw(cnm, { ...ep, phase: 'leaving', boundTo: ep.sandbox }, async (a, left) => {
+    try {
+      await unmake(left);
+    } catch (error) {
+      await commitAll(a, [{ ...left, phase: 'deleting' }]);
+      throw error;
+    }
+    await commitAll(a, [], id);
+  });
+}
+
+async function withdraw<T>(
+  cnm: Cnm,
+  going: EndpointRecord & { readonly sandbox: SandboxId },
+  finish: (a: Attachment, left: EndpointRecord) => Promise<T>,
+): Promise<T> {
+  const sandbox = sandboxRecord(cnm, going.sandbox);
   using netns = tryOpenSandboxNetns(sandbox);
-  const going: EndpointRecord = { ...ep, phase: 'leaving', ...(forGood && { boundTo: ep.sandbox }) };
   const a = attachment(cnm, contextOf(), going, sandbox, netns);
   await cnm.state.commit({ endpoints: [a.ep] });
   await cnm.turns.share(() =>
@@ -67,17 +93,19 @@ export async function leaveEndpoint(cnm: Cnm, id: EndpointId, forGood = false): 
     ),
   );
   const { sandbox: _left, join: _join, ...rest } = a.ep;
-  const left: EndpointRecord = { ...rest, phase: 'ready', dnsNames: dnsNamesOf(a.net, rest), bindings: [] };
-  await commitAll(a, [left]);
-  return left;
+  return await finish(a, { ...rest, phase: 'ready', dnsNames: dnsNamesOf(a.net, rest), bindings: [] });
 }
 
-function recordsOf(cnm: Cnm, id: EndpointId, sandboxId: SandboxId): { ep: EndpointRecord; sandbox: SandboxRecord } {
+function joinedRecord(cnm: Cnm, id: EndpointId): EndpointRecord & { readonly sandbox: SandboxId } {
   const ep = cnm.state.endpointById(id);
-  const sandbox = cnm.state.sandboxById(sandboxId);
-  if (ep === undefined) throw new CnmError('no_endpoint', `endpoint ${shortId(id)} not found`);
-  if (sandbox === undefined) throw new CnmError('no_sandbox', `No such sandbox: ${shortId(sandboxId)}`);
-  return { ep, sandbox };
+  if (ep?.sandbox === undefined) throw new CnmError('no_endpoint', `endpoint ${shortId(id)} is not joined`);
+  return { ...ep, sandbox: ep.sandbox };
+}
+
+function sandboxRecord(cnm: Cnm, id: SandboxId): SandboxRecord {
+  const sandbox = cnm.state.sandboxById(id);
+  if (sandbox === undefined) throw new CnmError('no_sandbox', `No such sandbox: ${shortId(id)}`);
+  return sandbox;
 }
 
 export function attachment(cnm: Cnm, ctx: Ctx, ep: EndpointRecord, sandbox: SandboxRecord, netns: Netns | undefined): Attachment {
@@ -87,8 +115,9 @@ export function attachment(cnm: Cnm, ctx: Ctx, ep: EndpointRecord, sandbox: Sand
 }
 
 /** Writes the endpoint, the others that a step touched, and the sandbox, whose process may have ended meanwhile. */
-async function commitAll(a: Attachment, endpoints: readonly EndpointRecord[]): Promise<void> {
+async function commitAll(a: Attachment, endpoints: readonly EndpointRecord[], removed?: EndpointId): Promise<void> {
   await a.cnm.state.commit({
+    ...(removed && { remove: { endpoint: removed } }),
     endpoints: [...endpoints, ...a.touched.values()],
     sandboxes: [withoutProcessLoss(a.cnm, a.sandbox)],
   });

@@ -214,7 +214,8 @@ const SYSCTLS = `cd /proc/sys/net; for s in ipv4/ip_forward ipv4/conf/*/route_lo
   ipv6/conf/*/accept_ra ipv6/conf/*/disable_ipv6 ipv6/conf/*/forwarding; do echo $s $(cat $s); done`;
 
 async function kernelOf(place: TestHost, isHost: boolean): Promise<Record<string, readonly string[]>> {
-  const lines = async (command: string): Promise<string[]> => (await place.exec('sh', ['-ec', command])).stdout.split('\n');
+  const lines = async (command: string): Promise<string[]> =>
+    (await place.exec('sh', ['-ec', command])).stdout.split('\n').filter((line) => line !== '');
   const links = JSON.parse((await place.exec('ip', ['-j', 'link'])).stdout) as Record<string, unknown>[];
   // The host side of a pair has a MAC that nobody ever sees.
   const mac = (link: Record<string, unknown>): string =>
