@@ -3,12 +3,14 @@
  * took meanwhile.
  */
 
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
 import { errnoOf, type Address, type EndpointJson, type NetworkJson, type SandboxAnswer } from '../../src/base/index.ts';
 import { libc, openNetns, openTcpListener, type Netns } from '../../src/kernel/index.ts';
-import { Lab, waitUntil } from '../e2e/lab.ts';
+import { Lab, WIRE, waitUntil } from '../e2e/lab.ts';
 import { askRaw, decode, query } from '../kernel/keeper-lab.ts';
 import { ask } from './client.ts';
 import { stateOf, untruths } from './truth.ts';
@@ -126,6 +128,19 @@ async function rob({ lab, host }: Scene, also: () => Promise<void>): Promise<num
   return fd;
 }
 
+/** A web server on port 80 of the namespace. */
+async function serve(path: string): Promise<void> {
+  const netns = openNetns(path);
+  const server = createServer((_, answer) => answer.end('web'));
+  server.listen({ fd: netns.run(() => openTcpListener({ address: WILD, port: 80 })) });
+  netns[Symbol.dispose]();
+  await once(server, 'listening');
+  closers.push(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+}
+
 const CONFLICT = 'host port 0.0.0.0:8080/tcp is not held: another process has it';
 
 async function told(lab: Lab, action: string): Promise<string> {
@@ -206,11 +221,17 @@ test('a host port taken while both were dead is said, shown and tried for until 
   await regained(all, thief);
 });
 
-test('a daemon that lives on learns of the theft and of its end', async () => {
+test('a daemon that lives on learns of the theft and of its end; the port leads to the sandbox all the while', async () => {
   const all = await scene();
+  await serve((await stateOf(all.lab)).sandboxes.find(({ Name }) => Name === 'web')?.Netns ?? '');
   const thief = await rob(all, async () => {});
   await waitUntil(async () => (await told(all.lab, 'port-lost')) !== '', SETTLE_MS);
   expect(await seen(all.lab)).toEqual(ROBBED);
+  for (const [where, address] of [
+    ['outside', WIRE.host],
+    ['host', '127.0.0.1'],
+  ] as const)
+    expect((await all.lab.in(where, 'curl', '-s', '-m', '20', `http://${address}:8080/`)).stdout).toBe('web');
   await regained(all, thief);
 });
 
