@@ -79,6 +79,8 @@ class KeeperClient implements KeeperLink {
   #connection: KeeperConnection | undefined;
   #hello: Hello | undefined;
   #lastStart = Number.NEGATIVE_INFINITY;
+  /** Whether the supervisor that was started last still runs. */
+  #isStarting = (): boolean => false;
   #lostAt = Number.NEGATIVE_INFINITY;
   /** Supervisor of the keeper that was lost last. */
   #supervisor: number | undefined;
@@ -328,12 +330,12 @@ class KeeperClient implements KeeperLink {
 
   #startKeeper(reason: string): void {
     const now = performance.now();
-    if (this.#isClosed || now - this.#lastStart < START_GRACE_MS) return;
+    if (this.#isClosed || (now - this.#lastStart < START_GRACE_MS && this.#isStarting())) return;
     // Its supervisor may be on it, unless the keeper ended by its own wish and the supervisor with it.
     if (now - this.#lostAt < START_GRACE_MS && this.#supervisor !== undefined && isSupervisor(this.#supervisor)) return;
     this.#lastStart = now;
     this.#options.log.info({ runDir: this.#options.runDir, reason }, 'keeper is started');
-    startSupervised(this.#options, this.#paths);
+    this.#isStarting = startSupervised(this.#options, this.#paths);
   }
 }
 

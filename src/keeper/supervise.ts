@@ -57,10 +57,18 @@ export interface SuperviseOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-/** Returns at once; the keeper answers on its socket a little later. A second keeper for one directory ends by itself. */
-export function startSupervised(options: SuperviseOptions, paths: KeeperPaths): void {
-  spawnSupervisor(options, paths, false).unref();
+/**
+ * Returns at once; the keeper answers on its socket a little later. A second keeper for one directory ends by itself. Answers
+ * whether the supervisor that was started still runs.
+ */
+export function startSupervised(options: SuperviseOptions, paths: KeeperPaths): () => boolean {
+  const child = spawnSupervisor(options, paths, false);
+  child.unref();
+  return () => isRunning(child);
 }
+
+const isRunning = ({ pid, exitCode, signalCode }: ChildProcess): boolean =>
+  pid !== undefined && exitCode === null && signalCode === null;
 
 /** No process has this pid. */
 const NOBODY = -1;
@@ -86,10 +94,7 @@ export class Supervision {
 
   /** To be called again and again. True when a new supervisor was started. */
   look(): boolean {
-    const isThere =
-      this.#successor === undefined
-        ? process.ppid === this.#pid
-        : this.#successor.exitCode === null && this.#successor.signalCode === null;
+    const isThere = this.#successor === undefined ? process.ppid === this.#pid : isRunning(this.#successor);
     if (!this.#isWanted || isThere) return false;
     const child = spawnSupervisor(this.#options, this.#paths, true);
     child.stdin?.on('error', () => {});

@@ -110,6 +110,42 @@ test('killed together with the daemon, which stays away, the keeper is back with
   expect(await untruths(all.lab)).toEqual([]);
 });
 
+test('killed together with its supervisor, also while it starts, the keeper is back soon while a daemon runs', async () => {
+  const all = await scene();
+  const times: number[] = [];
+  const strike = async (order: 'keeper first' | 'supervisor first'): Promise<void> => {
+    const { keeper, supervisor } = await all.lab.keeperProcesses();
+    for (const pid of order === 'keeper first' ? [keeper, supervisor] : [supervisor, keeper]) process.kill(pid, 'SIGKILL');
+  };
+  for (let round = 0; round < ROUNDS; round++) {
+    await strike(round % 2 === 0 ? 'keeper first' : 'supervisor first');
+    // Those that the daemon has just started.
+    if (round % 3 === 2) await strike('supervisor first');
+    times.push(await untilBack(all, performance.now()));
+  }
+  console.log(`keeper and supervisor killed: back after ${times.map(Math.round).join(', ')} ms`);
+  // The last one has a supervisor again, which is enough without a daemon.
+  const { keeper } = await all.lab.keeperProcesses();
+  await all.lab.stop('SIGKILL');
+  process.kill(keeper, 'SIGKILL');
+  await untilBack(all, performance.now());
+  await all.lab.start();
+  expect(await untruths(all.lab)).toEqual([]);
+});
+
+test('a keeper whose supervisor is killed while it starts has another one soon', async () => {
+  const all = await scene();
+  for (let round = 0; round < ROUNDS; round++) {
+    const before = await all.lab.keeperProcesses();
+    process.kill(before.keeper, 'SIGKILL');
+    await waitUntil(async () => (await all.lab.keeperProcesses()).keeper !== before.keeper, SETTLE_MS);
+    process.kill(before.supervisor, 'SIGKILL');
+    await untilBack(all, performance.now());
+    const after = await all.lab.keeperProcesses();
+    expect(after.supervisor).not.toBe(before.supervisor);
+  }
+});
+
 /** Kills the keeper, and whatever `also` does with it, and takes its TCP port before it is back. Answers the thief's socket. */
 async function rob({ lab, host }: Scene, also: () => Promise<void>): Promise<number> {
   const { keeper, supervisor } = await lab.keeperProcesses();
