@@ -4,7 +4,7 @@ import { openSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../base/index.ts';
-import { libc, restartWithOnly } from '../kernel/index.ts';
+import { libc, restartWithOnly, startWatchdog } from '../kernel/index.ts';
 import { keeperPaths, makeFolders } from './files.ts';
 import { Holds, restoreHolds } from './holds.ts';
 import { keeperLog as log } from './log.ts';
@@ -16,6 +16,9 @@ import { EXIT_USAGE, KEPT, SUPERVISED, Supervision } from './supervise.ts';
 /** Time with nothing held and no daemon connected after which the keeper ends, milliseconds. */
 const IDLE_MS = 5000;
 const IDLE_CHECK_MS = 500;
+/** Silence of either thread after which the kernel ends the keeper, so that another is started, and pause between two signs of life. */
+const HANG_MS = 15_000;
+const BEAT_MS = 1000;
 /** Time for a dying predecessor to let go of the lock, and pause between two looks, milliseconds. */
 const LOCK_MS = 1000;
 const LOCK_PAUSE_MS = 5;
@@ -42,6 +45,24 @@ function shedPrivileges(): void {
   } catch (error) {
     // A container may not let us; serving with more rights is better than not serving.
     log.warn({ error: messageOf(error) }, 'keeper: keeps its privileges');
+  }
+}
+
+/** Needs nobody who watches, hence works while no daemon runs too. Time in which the machine is suspended does not count. */
+function watch(sandboxes: Sandboxes): void {
+  try {
+    const watchdog = startWatchdog(HANG_MS);
+    let isAsked = false;
+    setInterval(() => {
+      if (isAsked) return;
+      isAsked = true;
+      void sandboxes.beat().then(() => {
+        isAsked = false;
+        watchdog.feed();
+      });
+    }, BEAT_MS);
+  } catch (error) {
+    log.warn({ error: messageOf(error) }, 'keeper: nobody notices when it hangs, but a daemon');
   }
 }
 
@@ -87,6 +108,7 @@ async function main(): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void end(signal).catch(fail));
   await state.restore(paths);
   await server.listen(paths);
+  watch(sandboxes);
   log.info({ pid: process.pid, entries: Object.keys(state.revisions).length }, 'keeper: serves');
 
   let idleSince = performance.now();

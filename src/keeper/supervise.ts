@@ -44,6 +44,7 @@ while [ -d "$dir" ]; do
   $narrow "$node" "$entry" --run-dir "$dir" ${SUPERVISED}
   code=$?
   case $code in 0 | ${EXIT_USAGE}) exit 0 ;; esac
+  printf '{"time":"%s","level":"error","code":%s,"message":"keeper: died, another is started"}\n' "$(date -u +%FT%TZ)" $code
   if [ $(($(date +%s) - begun)) -gt 5 ]; then young=0; else young=$((young + 1)); fi
   if [ $young -le 10 ]; then sleep 0.02; elif [ $young -le 20 ]; then sleep 1; else sleep 5; fi
 done
