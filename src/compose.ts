@@ -55,7 +55,7 @@ export async function openHouse(options: ComposeOptions): Promise<House> {
   };
   try {
     await requireKernel(['veth', 'bridge', 'nf_tables', 'conntrack']);
-    const lock = lockFolders(options);
+    const lock = await lockFolders(options);
     cleanup.push(() => lock.close());
     const host = currentNetns();
     cleanup.push(() => host[Symbol.dispose]());
@@ -72,15 +72,15 @@ export async function openHouse(options: ComposeOptions): Promise<House> {
 const MEND_EVERY_MS = 5000;
 
 /** One daemon a state directory and a run directory. Children that change the firewall inherit the state lock. */
-function lockFolders({ stateDir, runDir }: ComposeOptions): FileLock {
+async function lockFolders({ stateDir, runDir }: ComposeOptions): Promise<FileLock> {
   mkdirSync(stateDir, { recursive: true, mode: 0o700 });
   // It may have been there with another mode.
   chmodSync(stateDir, 0o700);
   mkdirSync(runDir, { recursive: true, mode: 0o755 });
   for (const folder of ['netns', 'sandboxes']) mkdirSync(join(runDir, folder), { recursive: true, mode: 0o755 });
-  const state = lockFile(join(stateDir, 'lock'));
+  const state = await lockFile(join(stateDir, 'lock'));
   try {
-    const run = lockFile(join(runDir, 'lock'));
+    const run = await lockFile(join(runDir, 'lock'));
     return {
       fd: state.fd,
       close() {

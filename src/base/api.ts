@@ -162,10 +162,20 @@ export interface EndpointJson extends EndpointAnswer {
   /** Made by a connect: it goes when it leaves. */
   ByConnect: boolean;
   Created: string;
+  /** What does not work as wished, absent when all does. */
+  Degraded?: string;
+}
+
+/** One published port. */
+export interface HostPortJson {
+  HostIp: string;
+  HostPort: string;
+  /** Ours: why the port is not held, absent when it is. The sandbox can be reached by it all the same. */
+  Conflict?: string;
 }
 
 /** `{"80/tcp": [{HostIp, HostPort}]}`; null: exposed only. */
-export type PortsAnswer = Record<string, { HostIp: string; HostPort: string }[] | null>;
+export type PortsAnswer = Record<string, HostPortJson[] | null>;
 
 /** GET /sandboxes/{id}. */
 export interface SandboxAnswer {
@@ -184,6 +194,8 @@ export interface SandboxAnswer {
   Labels: Record<string, string>;
   AutoRemove: boolean;
   Created: string;
+  /** What does not work as wished, absent when all does. */
+  Degraded?: string;
 }
 
 export interface SandboxCreateAnswer {

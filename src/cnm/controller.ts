@@ -3,6 +3,8 @@
 import type { EndpointId, NetworkId, SandboxId } from '../base/index.ts';
 import { CnmError, KeyedLock, Turns, shortId } from '../base/index.ts';
 import type { PoolUsage } from '../ipam/index.ts';
+import type { HoldConflict } from '../keeper/index.ts';
+import { Conflicts } from './conflicts.ts';
 import type { Cnm, ControllerParts } from './context.ts';
 import { ensureDefaults } from './defaults.ts';
 import { connect, disconnect } from './endpoints.ts';
@@ -31,6 +33,7 @@ export class NetworkController implements AsyncDisposable {
   readonly #processes: Processes;
   readonly #pruner: Pruner;
   readonly #mender: Mender;
+  readonly #conflicts: Conflicts;
   readonly #running = new Set<Promise<unknown>>();
 
   /** What happens, from the opening on. */
@@ -43,6 +46,7 @@ export class NetworkController implements AsyncDisposable {
     this.#processes = new Processes(cnm);
     this.#pruner = new Pruner(cnm);
     this.#mender = new Mender(cnm, cnm.mendEveryMs);
+    this.#conflicts = new Conflicts(cnm, this.events);
   }
 
   /** Opens on a store; the kernel matches the records, and the predefined networks exist, when it resolves. */
@@ -55,6 +59,7 @@ export class NetworkController implements AsyncDisposable {
     await ensureDefaults(cnm);
     for (const sandbox of cnm.state.sandboxes()) controller.#processes.watch(sandbox);
     controller.#mender.start();
+    controller.#conflicts.start();
     return controller;
   }
 
@@ -191,6 +196,16 @@ export class NetworkController implements AsyncDisposable {
     return usages;
   }
 
+  /** Host ports of the sandbox that another process has; the keeper tries to get them back. */
+  conflictsOfSandbox(id: SandboxId): readonly HoldConflict[] {
+    return this.#conflicts.ofSandbox(id);
+  }
+
+  /** Those of them that are published through this endpoint. */
+  conflictsOfEndpoint(ep: EndpointRecord): readonly HoldConflict[] {
+    return this.#conflicts.ofEndpoint(ep);
+  }
+
   files(id: SandboxId): SandboxFiles {
     return filesOf(this.#cnm, { id });
   }
@@ -212,6 +227,7 @@ export class NetworkController implements AsyncDisposable {
   async close(): Promise<void> {
     this.#cnm.closing = true;
     this.#processes.close();
+    this.#conflicts.stop();
     let timer: NodeJS.Timeout | undefined;
     const limit = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_WAIT_MS)));
     await Promise.race([Promise.allSettled([...this.#running, this.#mender.stop()]), limit]);

@@ -6,4 +6,5 @@ export type { SandboxSpec } from './sandboxes.ts';
 export type { Caller } from './callers.ts';
 export type { SandboxFiles } from './files.ts';
 export type { EndpointRecord, JoinRecord, NetworkPool, NetworkRecord, SandboxRecord } from './records.ts';
+export { conflictText } from './conflicts.ts';
 export { isPredefined } from './spec.ts';

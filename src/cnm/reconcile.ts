@@ -6,11 +6,12 @@
 import { messageOf, shortId } from '../base/index.ts';
 import type { RestoreReport } from '../driver/index.ts';
 import type { Netns } from '../kernel/index.ts';
+import { ours } from '../portmap/index.ts';
 import { type Cnm, contextOf, servesNames } from './context.ts';
 import { deleteEndpoint, detach } from './endpoints.ts';
 import { tryOpenSandboxNetns } from './join.ts';
 import { unmakeNetwork } from './networks.ts';
-import type { NetworkRecord, SandboxRecord } from './records.ts';
+import type { NetworkRecord } from './records.ts';
 import { type Living, joinedOf, repin, restoreSandboxes, storeReports, wishOf } from './restore.ts';
 import { deleteSandbox } from './sandboxes.ts';
 import { replayAddresses, replayPools } from './steps/addresses.ts';
@@ -90,7 +91,7 @@ async function tellKeeper(cnm: Cnm, alive: Living): Promise<void> {
   for (const sandbox of cnm.state.sandboxes()) {
     if (!alive.has(sandbox.id)) continue;
     cnm.ports.adopt(sandbox.id, sandbox.held);
-    if (sandbox.held.length > 0) wishes.push(holdAgain(cnm, sandbox));
+    if (sandbox.held.length > 0) wishes.push(cnm.keeper.holds(sandbox.id, ours(sandbox.held)));
     const wish = resolverWish(cnm, sandbox, joinedOf(cnm, sandbox));
     if (wish !== undefined) wishes.push(cnm.keeper.sandbox(sandbox.id, wish));
     for (const ep of joinedOf(cnm, sandbox)) {
@@ -101,19 +102,6 @@ async function tellKeeper(cnm: Cnm, alive: Living): Promise<void> {
   for (const result of await Promise.allSettled(wishes)) {
     if (result.status === 'rejected') cnm.env.log.error({ err: result.reason }, 'the keeper did not take a wish');
   }
-}
-
-async function holdAgain(cnm: Cnm, sandbox: SandboxRecord): Promise<void> {
-  const groups = sandbox.held.map(({ hold: { protocol, addresses, port } }) => ({ protocol, addresses, port }));
-  const answers = await cnm.keeper.holds(sandbox.id, groups);
-  answers.forEach((answer, i) => {
-    if (answer.ok) return;
-    const group = groups[i];
-    cnm.env.log.error(
-      { sandbox: sandbox.id, port: group?.port, errno: answer.errno },
-      'a host port was taken by another process',
-    );
-  });
 }
 
 /** Takes back what was half-made, completes what was half-gone. */

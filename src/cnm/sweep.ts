@@ -48,10 +48,10 @@ async function sweepLinks(cnm: Cnm, wanted: ReadonlySet<string>): Promise<void> 
 }
 
 async function sweepKeeper(cnm: Cnm): Promise<void> {
-  const { sandboxes, endpoints, holds } = await cnm.keeper.inventory();
+  const { sandboxes, endpoints, holds, conflicts } = await cnm.keeper.inventory();
   for (const id of endpoints) if (cnm.state.endpointById(id)?.phase !== 'joined') await cnm.keeper.names(id, null);
   for (const id of sandboxes) if (cnm.state.sandboxById(id)?.resolver === undefined) await cnm.keeper.sandbox(id, null);
-  for (const owner of new Set(holds.map((hold) => hold.owner))) {
+  for (const owner of new Set([...holds, ...conflicts].map((hold) => hold.owner))) {
     if ((cnm.state.sandboxById(owner)?.held.length ?? 0) === 0) await cnm.keeper.holds(owner, []);
   }
 }

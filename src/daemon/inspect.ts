@@ -4,15 +4,42 @@ import {
   type EndpointAnswer,
   type EndpointJson,
   type NetworkJson,
+  type HostPortJson,
   type PortsAnswer,
   type SandboxAnswer,
   prefixAddress,
   prefixLength,
 } from '../base/index.ts';
-import type { EndpointRecord, NetworkController, NetworkRecord, SandboxRecord } from '../cnm/index.ts';
+import {
+  type EndpointRecord,
+  type NetworkController,
+  type NetworkRecord,
+  type SandboxRecord,
+  conflictText,
+} from '../cnm/index.ts';
 
 /** RFC 3339 with the nanoseconds that Go clients expect. */
 export const isoTime = (ms: number): string => new Date(ms).toISOString().replace(/Z$/, '000000Z');
+
+/** Problems told in one field; the rest is counted. */
+const MAX_PROBLEMS = 8;
+
+function degraded(problems: readonly string[]): { Degraded?: string } {
+  if (problems.length === 0) return {};
+  const more = problems.length - MAX_PROBLEMS;
+  return { Degraded: [...problems.slice(0, MAX_PROBLEMS), ...(more > 0 ? [`and ${more} more`] : [])].join('; ') };
+}
+
+/** The network's own problem, and those of ports that are published through its endpoints. */
+function problemsOf(controller: NetworkController, net: NetworkRecord): string[] {
+  const ports = controller.endpointsOfNetwork(net.id).flatMap((ep) => {
+    const conflicts = controller.conflictsOfEndpoint(ep);
+    if (conflicts.length === 0 || ep.sandbox === undefined) return [];
+    const { name } = controller.sandboxRecord(ep.sandbox);
+    return conflicts.map((conflict) => `sandbox ${name}: ${conflictText(conflict)}`);
+  });
+  return [...(net.degraded === undefined ? [] : [net.degraded]), ...ports];
+}
 
 export function networkJson(controller: NetworkController, net: NetworkRecord, withContainers: boolean): NetworkJson {
   return {
@@ -36,7 +63,7 @@ export function networkJson(controller: NetworkController, net: NetworkRecord, w
     ...(withContainers && { Containers: containersOf(controller, net) }),
     Options: { ...net.options },
     Labels: { ...net.labels },
-    ...(net.degraded !== undefined && { Degraded: net.degraded }),
+    ...degraded(problemsOf(controller, net)),
   };
 }
 
@@ -132,6 +159,7 @@ export function endpointDetail(controller: NetworkController, ep: EndpointRecord
     ByConnect: ep.boundTo !== undefined,
     Created: isoTime(ep.created),
     ...endpointJson(ep),
+    ...degraded(controller.conflictsOfEndpoint(ep).map(conflictText)),
   };
 }
 
@@ -147,9 +175,16 @@ export function portsJson(controller: NetworkController, sandbox: SandboxRecord)
   for (const key of sandbox.exposed) ports[key] = null;
   for (const want of sandbox.publish) ports[`${want.port}/${want.protocol}`] ??= null;
   for (const ep of controller.endpointsOfSandbox(sandbox.id)) {
+    const conflicts = controller.conflictsOfEndpoint(ep);
     for (const binding of ep.bindings) {
-      const key = `${binding.port}/${binding.protocol}`;
-      const host = { HostIp: binding.hostAddress, HostPort: binding.hostPort === 0 ? '' : String(binding.hostPort) };
+      const { protocol, hostAddress, hostPort } = binding;
+      const key = `${binding.port}/${protocol}`;
+      const conflict = conflicts.find((one) => one.protocol === protocol && one.address === hostAddress && one.port === hostPort);
+      const host: HostPortJson = {
+        HostIp: hostAddress,
+        HostPort: hostPort === 0 ? '' : String(hostPort),
+        ...(conflict && { Conflict: conflictText(conflict) }),
+      };
       ports[key] = [...(ports[key] ?? []), host];
     }
   }
@@ -173,6 +208,7 @@ export function sandboxJson(controller: NetworkController, sandbox: SandboxRecor
     Labels: { ...sandbox.labels },
     AutoRemove: sandbox.autoRemove,
     Created: isoTime(sandbox.created),
+    ...degraded(controller.conflictsOfSandbox(sandbox.id).map(conflictText)),
   };
 }
 

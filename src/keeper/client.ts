@@ -7,7 +7,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CnmError, KeyedLock, messageOf, silentLogger, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
 import { ConnectionLost, KeeperConnection } from './connection.ts';
-import type { HoldAnswer, HoldRequest, KeeperLink, NameRecord, SandboxWish } from './contract.ts';
+import type { HoldAnswer, HoldConflict, HoldRequest, KeeperLink, NameRecord, SandboxWish } from './contract.ts';
 import { keeperPaths, makeFolders, removeEntry, removeHalfWritten, writeEntry, type KeeperPaths } from './files.ts';
 import {
   keyOf,
@@ -33,8 +33,8 @@ const LAST_PAUSE_MS = 320;
 /** Time that a living supervisor, or a keeper just started, has before another is started, milliseconds. */
 const START_GRACE_MS = 3000;
 
-/** Pause between two looks at whether the keeper still answers, and the silence after which it is ended, milliseconds. */
-const PING_EVERY_MS = 2000;
+/** Pause between two looks at whether the keeper still answers and what it says, and the silence after which it is ended, milliseconds. */
+const PING_EVERY_MS = 1000;
 const HANG_MS = 10_000;
 
 export interface KeeperOptions {
@@ -79,10 +79,14 @@ class KeeperClient implements KeeperLink {
   #connection: KeeperConnection | undefined;
   #hello: Hello | undefined;
   #lastStart = Number.NEGATIVE_INFINITY;
+  /** Whether the supervisor that was started last still runs. */
+  #isStarting = (): boolean => false;
   #lostAt = Number.NEGATIVE_INFINITY;
   /** Supervisor of the keeper that was lost last. */
   #supervisor: number | undefined;
   #isClosed = false;
+  #conflicts: readonly HoldConflict[] = [];
+  onConflicts: (() => void) | undefined;
   /** Those who wait for a connection. */
   readonly #arrivals = new Set<() => void>();
 
@@ -124,18 +128,36 @@ class KeeperClient implements KeeperLink {
   }
 
   async holds(owner: SandboxId, groups: readonly HoldRequest[]): Promise<readonly HoldAnswer[]> {
+    let answers: readonly HoldAnswer[] = [];
     if (groups.length === 0) {
       await this.#drop('holds', owner);
-      return [];
+    } else {
+      const settle = (answer: PutAnswer): readonly HoldRequest[] =>
+        groups.filter(({ isOurs }, i) => isOurs === true || (answer as readonly HoldAnswer[])[i]?.ok);
+      answers = (await this.#put('holds', owner, groups, settle)) as readonly HoldAnswer[];
     }
-    const settle = (answer: PutAnswer): readonly HoldRequest[] =>
-      groups.filter((_, i) => (answer as readonly HoldAnswer[])[i]?.ok);
-    return (await this.#put('holds', owner, groups, settle)) as readonly HoldAnswer[];
+    // Whoever looks after this call sees what it has changed.
+    if (answers.some(({ ok }) => !ok) || this.#conflicts.some((one) => one.owner === owner)) {
+      const pulse = await this.#asked((connection) => connection.ping(), 'conflicts');
+      this.#learn(pulse.conflicts);
+    }
+    return answers;
+  }
+
+  get conflicts(): readonly HoldConflict[] {
+    return this.#conflicts;
+  }
+
+  #learn(conflicts: readonly HoldConflict[]): void {
+    if (JSON.stringify(conflicts) === JSON.stringify(this.#conflicts)) return;
+    this.#conflicts = conflicts;
+    this.onConflicts?.();
   }
 
   async inventory(): ReturnType<KeeperLink['inventory']> {
     const answer: Inventory = await this.#asked((connection) => connection.inventory(), 'inventory');
-    return { sandboxes: answer.sandboxes as SandboxId[], endpoints: answer.endpoints as EndpointId[], holds: answer.holds };
+    const { holds, conflicts } = answer;
+    return { sandboxes: answer.sandboxes as SandboxId[], endpoints: answer.endpoints as EndpointId[], holds, conflicts };
   }
 
   async close(): Promise<void> {
@@ -258,6 +280,7 @@ class KeeperClient implements KeeperLink {
     }
     this.#hello = hello;
     this.#lastStart = Number.NEGATIVE_INFINITY;
+    this.#learn(hello.conflicts);
     this.#tellAgain(connection, hello);
     this.#connection = connection;
     this.#arrive();
@@ -277,7 +300,10 @@ class KeeperClient implements KeeperLink {
       await Promise.race([closed, sleep(PING_EVERY_MS, undefined, { ref: false })]);
       if (!isOpen) return;
       const isSilent = await withDeadline(connection.ping(), performance.now() + HANG_MS, 'a sign of life').then(
-        () => false,
+        ({ conflicts }) => {
+          this.#learn(conflicts);
+          return false;
+        },
         (error: unknown) => error instanceof Silence,
       );
       if (!isSilent || this.#isClosed) continue;
@@ -293,7 +319,9 @@ class KeeperClient implements KeeperLink {
     for (const [key, { table, id, entry }] of this.#wishes) {
       if (revisions[key] === entry?.revision) continue;
       const request: Request =
-        entry === null ? { op: 'drop', table, id } : { op: 'put', table, id, revision: entry.revision, value: entry.value };
+        entry === null
+          ? { op: 'drop', table, id }
+          : { op: 'put', table, id, revision: entry.revision, value: asBefore(table, entry.value) };
       connection.change(request).catch((error: unknown) => {
         this.#options.log.warn({ key, error: messageOf(error) }, 'keeper refused what it had before');
       });
@@ -302,13 +330,18 @@ class KeeperClient implements KeeperLink {
 
   #startKeeper(reason: string): void {
     const now = performance.now();
-    if (this.#isClosed || now - this.#lastStart < START_GRACE_MS) return;
+    if (this.#isClosed || (now - this.#lastStart < START_GRACE_MS && this.#isStarting())) return;
     // Its supervisor may be on it, unless the keeper ended by its own wish and the supervisor with it.
     if (now - this.#lostAt < START_GRACE_MS && this.#supervisor !== undefined && isSupervisor(this.#supervisor)) return;
     this.#lastStart = now;
     this.#options.log.info({ runDir: this.#options.runDir, reason }, 'keeper is started');
-    startSupervised(this.#options, this.#paths);
+    this.#isStarting = startSupervised(this.#options, this.#paths);
   }
+}
+
+/** Host ports that were held are still wished when another process has taken them. */
+function asBefore(table: Table, value: TableValues[Table]): TableValues[Table] {
+  return table === 'holds' ? (value as readonly HoldRequest[]).map((group) => ({ ...group, isOurs: true })) : value;
 }
 
 /** No answer in time; whether the wish was performed is unknown. */

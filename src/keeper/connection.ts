@@ -8,6 +8,7 @@ import {
   parseReply,
   type Hello,
   type Inventory,
+  type Pulse,
   type PutAnswer,
   type Reply,
   type Request,
@@ -69,8 +70,8 @@ export class KeeperConnection {
     return this.#ask<Inventory>({ op: 'inventory' });
   }
 
-  ping(): Promise<null> {
-    return this.#ask<null>({ op: 'ping' });
+  ping(): Promise<Pulse> {
+    return this.#ask<Pulse>({ op: 'ping' });
   }
 
   change(request: Extract<Request, { op: 'put' | 'drop' }>): Promise<PutAnswer> {

@@ -35,11 +35,23 @@ export interface HoldRequest {
   readonly addresses: readonly Address[];
   /** Exact host port, 1 to 65535. portmap/allocator chooses it. */
   readonly port: number;
+  /** It was held before: should another process have it now, the keeper goes on trying for it. Default false. */
+  readonly isOurs?: boolean;
 }
 
 /** The sockets that keep one host port ours. Held until released, also across the daemon's and the keeper's own restart. */
 export interface PortHold extends HoldRequest {
   readonly owner: SandboxId;
+}
+
+/** A host port of ours that cannot be held now, on one of its addresses. The keeper tries for it until it is released. */
+export interface HoldConflict {
+  readonly owner: SandboxId;
+  readonly protocol: Protocol;
+  readonly address: Address;
+  readonly port: number;
+  /** EADDRINUSE: another process has it; EADDRNOTAVAIL: the host has lost the address. */
+  readonly errno: string;
 }
 
 export type HoldAnswer = { readonly ok: true } | { readonly ok: false; readonly address: Address; readonly errno: string };
@@ -51,7 +63,8 @@ export interface KeeperLink {
   names(endpoint: EndpointId, record: NameRecord | null): Promise<void>;
   /**
    * The whole set of holds of one sandbox after this call, as a list of groups, each all or nothing. Groups held already
-   * stay open untouched; groups not listed are released. One answer a group, in order; a group that failed holds nothing.
+   * stay open untouched; groups not listed are released. One answer a group, in order; a group that failed holds nothing,
+   * unless it is ours: then it is held where it can be, shown under `conflicts`, and tried again.
    */
   holds(owner: SandboxId, groups: readonly HoldRequest[]): Promise<readonly HoldAnswer[]>;
   /** What the keeper has now, for adoption at start. */
@@ -59,7 +72,12 @@ export interface KeeperLink {
     readonly sandboxes: readonly SandboxId[];
     readonly endpoints: readonly EndpointId[];
     readonly holds: readonly PortHold[];
+    readonly conflicts: readonly HoldConflict[];
   }>;
+  /** As the keeper said last, which is about a second ago at most while it answers. */
+  readonly conflicts: readonly HoldConflict[];
+  /** Called when `conflicts` has changed. */
+  onConflicts: (() => void) | undefined;
   /** Pid of the keeper, for diagnosis. */
   readonly pid: number | undefined;
   close(): Promise<void>;

@@ -1,13 +1,26 @@
-/** Host ports kept ours by sockets that are bound and serve nobody. Groups are all or nothing. */
+/**
+ * Host ports kept ours by sockets that are bound and serve nobody. A group that is asked for is all or nothing. One that is
+ * ours already stays wished when another process has it: what can be bound is bound, the rest is tried again and again.
+ */
 
-import { errnoOf, type Address, type SandboxId } from '../base/index.ts';
+import { errnoOf, type Address, type Logger, type SandboxId } from '../base/index.ts';
 import { libc, openTcpHold, openUdpSocket } from '../kernel/index.ts';
-import type { HoldAnswer, HoldRequest, PortHold } from './contract.ts';
-import { MAX_HELD_SOCKETS } from './protocol.ts';
+import type { HoldAnswer, HoldConflict, HoldRequest, PortHold } from './contract.ts';
+import { readEntries, type KeeperPaths } from './files.ts';
+import { MAX_HELD_SOCKETS, MAX_TOLD_CONFLICTS } from './protocol.ts';
+
+/** Pause between two rounds of tries for what another process has, milliseconds: doubled from the first to the last. */
+const FIRST_RETRY_MS = 20;
+const LAST_RETRY_MS = 1000;
+/** Groups of one round. */
+const MAX_TRIES_A_ROUND = 1024;
 
 interface Held {
+  readonly owner: SandboxId;
   readonly request: HoldRequest;
-  readonly descriptors: readonly number[];
+  readonly descriptors: Map<Address, number>;
+  /** Addresses that could not be bound, with the errno's name. */
+  readonly missing: Map<Address, string>;
 }
 
 const keyOf = ({ protocol, port, addresses }: HoldRequest): string => `${protocol} ${port} ${[...addresses].sort().join(' ')}`;
@@ -17,8 +30,17 @@ function open(protocol: HoldRequest['protocol'], address: Address, port: number)
 }
 
 export class Holds {
+  readonly #log: Logger;
   readonly #owners = new Map<SandboxId, Map<string, Held>>();
+  /** Those with something missing, the next to be tried first. */
+  readonly #incomplete = new Set<Held>();
   #sockets = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #pauseMs = FIRST_RETRY_MS;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
 
   /**
    * Makes `groups` the whole set of `owner`, in the namespace of this thread: unlisted ones are closed first, held ones stay
@@ -31,47 +53,114 @@ export class Holds {
     const now = new Map<string, Held>();
     const answers = groups.map((request): HoldAnswer => {
       const key = keyOf(request);
-      const kept = now.has(key) ? undefined : before.get(key);
-      const made = kept ?? this.#open(request);
-      if ('errno' in made) return made;
-      now.set(key, made);
-      return { ok: true };
+      const isRepeated = now.has(key);
+      const kept = isRepeated ? undefined : before.get(key);
+      const held = kept ?? { owner, request, descriptors: new Map(), missing: new Map() };
+      const isOurs = request.isOurs === true && !isRepeated;
+      const failure = this.#bind(held, isOurs);
+      if (failure !== undefined && !isOurs) this.#close(held);
+      else now.set(key, held);
+      return failure ?? { ok: true };
     });
     if (now.size > 0) this.#owners.set(owner, now);
     else this.#owners.delete(owner);
+    // Who only looked whether the port is free has it for a moment.
+    this.#pauseMs = FIRST_RETRY_MS;
+    this.#schedule();
     return answers;
   }
 
+  /** Groups that are held on all of their addresses. */
   list(): readonly PortHold[] {
-    return [...this.#owners].flatMap(([owner, groups]) => [...groups.values()].map(({ request }) => ({ ...request, owner })));
+    return [...this.#owners.values()].flatMap((groups) =>
+      [...groups.values()]
+        .filter(({ missing }) => missing.size === 0)
+        .map(({ owner, request: { protocol, addresses, port } }) => ({ protocol, addresses, port, owner })),
+    );
   }
 
-  get isEmpty(): boolean {
-    return this.#owners.size === 0;
+  /** What is ours and another process has, the first MAX_TOLD_CONFLICTS of them. */
+  conflicts(): readonly HoldConflict[] {
+    const found: HoldConflict[] = [];
+    for (const { owner, request, missing } of this.#incomplete) {
+      const { protocol, port } = request;
+      for (const [address, errno] of missing) {
+        if (found.length >= MAX_TOLD_CONFLICTS) return found;
+        found.push({ owner, protocol, address, port, errno });
+      }
+    }
+    return found;
   }
 
   closeAll(): void {
     for (const owner of this.#owners.keys()) this.set(owner, []);
   }
 
-  #open(request: HoldRequest): Held | (HoldAnswer & { ok: false }) {
-    const descriptors: number[] = [];
-    for (const address of request.addresses) {
+  /** Binds what is not bound yet: all that can be, or up to the first refusal. Answers that one. */
+  #bind(held: Held, all: boolean): (HoldAnswer & { ok: false }) | undefined {
+    let first: (HoldAnswer & { ok: false }) | undefined;
+    const { protocol, port, addresses } = held.request;
+    for (const address of addresses) {
+      if (held.descriptors.has(address)) continue;
       try {
-        if (this.#sockets + descriptors.length >= MAX_HELD_SOCKETS)
-          throw Object.assign(new Error('too many holds'), { errno: 'EMFILE' });
-        descriptors.push(open(request.protocol, address, request.port));
+        if (this.#sockets >= MAX_HELD_SOCKETS) throw Object.assign(new Error('too many holds'), { errno: 'EMFILE' });
+        held.descriptors.set(address, open(protocol, address, port));
+        this.#sockets++;
+        if (held.missing.delete(address))
+          this.#log.warn({ owner: held.owner, protocol, address, port }, 'keeper: a host port is held again');
       } catch (error) {
-        descriptors.forEach(libc.close);
-        return { ok: false, address, errno: errnoOf(error) ?? 'EIO' };
+        const errno = errnoOf(error) ?? 'EIO';
+        first ??= { ok: false, address, errno };
+        if (!all) return first;
+        if (!held.missing.has(address))
+          this.#log.error(
+            { owner: held.owner, protocol, address, port, errno },
+            'keeper: another process has a host port of ours, it is tried for until it is free',
+          );
+        held.missing.set(address, errno);
       }
     }
-    this.#sockets += descriptors.length;
-    return { request, descriptors };
+    if (held.missing.size > 0) this.#incomplete.add(held);
+    else this.#incomplete.delete(held);
+    return first;
   }
 
-  #close({ descriptors }: Held): void {
-    descriptors.forEach(libc.close);
-    this.#sockets -= descriptors.length;
+  #schedule(): void {
+    if (this.#incomplete.size === 0) {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+    } else {
+      this.#timer ??= setTimeout(() => this.#retry(), this.#pauseMs);
+    }
   }
+
+  #retry(): void {
+    this.#timer = undefined;
+    for (const held of [...this.#incomplete].slice(0, MAX_TRIES_A_ROUND)) {
+      // At the end of the row, should it fail again.
+      this.#incomplete.delete(held);
+      this.#bind(held, true);
+    }
+    this.#pauseMs = Math.min(this.#pauseMs * 2, LAST_RETRY_MS);
+    this.#schedule();
+  }
+
+  #close(held: Held): void {
+    for (const descriptor of held.descriptors.values()) libc.close(descriptor);
+    this.#sockets -= held.descriptors.size;
+    held.descriptors.clear();
+    held.missing.clear();
+    this.#incomplete.delete(held);
+  }
+}
+
+/** Takes up what the files say, which was held. Answers the revision of each owner. */
+export function restoreHolds(holds: Holds, paths: KeeperPaths, log: Logger): ReadonlyMap<string, string> {
+  const entries = readEntries(paths, 'holds', log);
+  for (const { id, value } of entries)
+    holds.set(
+      id as SandboxId,
+      value.map((group) => ({ ...group, isOurs: true })),
+    );
+  return new Map(entries.map(({ id, revision }) => [id, revision]));
 }

@@ -2,18 +2,26 @@
 
 import { openSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../base/index.ts';
-import { libc, restartWithOnly } from '../kernel/index.ts';
+import { libc, restartWithOnly, startWatchdog } from '../kernel/index.ts';
 import { keeperPaths, makeFolders } from './files.ts';
+import { Holds, restoreHolds } from './holds.ts';
 import { keeperLog as log } from './log.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { KeeperServer } from './server.ts';
 import { KeeperState } from './state.ts';
-import { EXIT_USAGE, Supervision } from './supervise.ts';
+import { EXIT_USAGE, KEPT, SUPERVISED, Supervision } from './supervise.ts';
 
 /** Time with nothing held and no daemon connected after which the keeper ends, milliseconds. */
 const IDLE_MS = 5000;
 const IDLE_CHECK_MS = 500;
+/** Silence of either thread after which the kernel ends the keeper, so that another is started, and pause between two signs of life. */
+const HANG_MS = 15_000;
+const BEAT_MS = 1000;
+/** Time for a dying predecessor to let go of the lock, and pause between two looks, milliseconds. */
+const LOCK_MS = 1000;
+const LOCK_PAUSE_MS = 5;
 
 function fail(error: unknown): never {
   log.error({ error: messageOf(error), stack: error instanceof Error ? (error.stack ?? '') : '' }, 'keeper: ends');
@@ -22,37 +30,70 @@ function fail(error: unknown): never {
   throw error;
 }
 
-function runDirOf(args: readonly string[]): string {
-  const [flag, runDir, ...rest] = args;
-  if (flag === '--run-dir' && runDir !== undefined && runDir.startsWith('/') && rest.length === 0) return runDir;
+function argumentsOf(args: readonly string[]): { readonly runDir: string; readonly isSupervised: boolean } {
+  const [flag, runDir, supervised, ...rest] = args;
+  const isSound = supervised === undefined || supervised === SUPERVISED;
+  if (flag === '--run-dir' && runDir !== undefined && runDir.startsWith('/') && isSound && rest.length === 0)
+    return { runDir, isSupervised: supervised === SUPERVISED };
   process.stderr.write('usage: keeper --run-dir /ABSOLUTE/DIR\n');
   process.exit(EXIT_USAGE);
 }
 
-/** What is left is for entering sandboxes, for host ports below 1024, and for receive buffers beyond the default. */
 function shedPrivileges(): void {
   try {
-    restartWithOnly(['CAP_SYS_ADMIN', 'CAP_NET_BIND_SERVICE', 'CAP_NET_ADMIN']);
+    restartWithOnly(KEPT);
   } catch (error) {
     // A container may not let us; serving with more rights is better than not serving.
     log.warn({ error: messageOf(error) }, 'keeper: keeps its privileges');
   }
 }
 
+/** Needs nobody who watches, hence works while no daemon runs too. Time in which the machine is suspended does not count. */
+function watch(sandboxes: Sandboxes): void {
+  try {
+    const watchdog = startWatchdog(HANG_MS);
+    let isAsked = false;
+    setInterval(() => {
+      if (isAsked) return;
+      isAsked = true;
+      void sandboxes.beat().then(() => {
+        isAsked = false;
+        watchdog.feed();
+      });
+    }, BEAT_MS);
+  } catch (error) {
+    log.warn({ error: messageOf(error) }, 'keeper: nobody notices when it hangs, but a daemon');
+  }
+}
+
+/** Whether the run directory is ours. False: a keeper that lives serves it. */
+async function tryLock(lock: number): Promise<boolean> {
+  const deadline = performance.now() + LOCK_MS;
+  while (!libc.tryLockDescriptor(lock)) {
+    if (performance.now() > deadline) return false;
+    await sleep(LOCK_PAUSE_MS);
+  }
+  return true;
+}
+
 async function main(): Promise<void> {
-  const runDir = runDirOf(process.argv.slice(2));
+  const { runDir, isSupervised } = argumentsOf(process.argv.slice(2));
   const paths = keeperPaths(runDir);
   // Before anything is opened or locked: the process starts once more.
   shedPrivileges();
   makeFolders(paths);
   const lock = openSync(paths.lock, 'a', 0o600);
   // Another keeper serves this directory; its supervisor looks after it.
-  if (!libc.tryLockDescriptor(lock)) return;
+  if (!(await tryLock(lock))) return;
 
   const program = process.argv[1] ?? '';
-  const supervision = new Supervision({ runDir, entry: program, execPath: process.execPath, env: process.env }, paths);
+  const options = { runDir, entry: program, execPath: process.execPath, env: process.env };
+  const supervision = new Supervision(options, paths, isSupervised);
+  const holds = new Holds(log);
+  // Before the loop is started: what others may snatch comes first.
+  const held = restoreHolds(holds, paths, log);
   const sandboxes = await Sandboxes.start(log, join(dirname(program), 'keeper-worker.js'), fail);
-  const state = new KeeperState(log, sandboxes);
+  const state = new KeeperState(log, sandboxes, holds, held);
   let isEnding = false;
   const end = async (reason: string): Promise<void> => {
     if (isEnding) return;
@@ -67,6 +108,7 @@ async function main(): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void end(signal).catch(fail));
   await state.restore(paths);
   await server.listen(paths);
+  watch(sandboxes);
   log.info({ pid: process.pid, entries: Object.keys(state.revisions).length }, 'keeper: serves');
 
   let idleSince = performance.now();

@@ -4,10 +4,10 @@
  */
 
 import { CnmError, isCnmError, messageOf, tryAddress, type ErrorCode } from '../base/index.ts';
-import type { HoldAnswer, HoldRequest, NameRecord, PortHold, SandboxWish } from './contract.ts';
+import type { HoldAnswer, HoldConflict, HoldRequest, NameRecord, PortHold, SandboxWish } from './contract.ts';
 
 /** A keeper with another version is asked to end, and one of ours takes over from the files. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 /** Longest message either way, octets. */
 export const MAX_MESSAGE_OCTETS = 16 * 1024 * 1024;
@@ -16,6 +16,8 @@ export const MAX_MESSAGE_OCTETS = 16 * 1024 * 1024;
 export const MAX_SANDBOXES = 16_384;
 export const MAX_ENDPOINTS = 131_072;
 export const MAX_HELD_SOCKETS = 131_072;
+/** Conflicts that the keeper lists. */
+export const MAX_TOLD_CONFLICTS = 1024;
 
 const MAX_NAMES = 256;
 const MAX_ADDRESSES = 256;
@@ -51,12 +53,17 @@ export type Request =
     }
   | { readonly op: 'drop'; readonly table: Table; readonly id: string }
   | { readonly op: 'inventory' }
-  /** Answered with null by a keeper that does not hang. */
+  /** Answered by a keeper that does not hang. */
   | { readonly op: 'ping' }
   /** The keeper lets go of everything and ends. Understood by every version. */
   | { readonly op: 'retire' };
 
-export interface Hello {
+/** Answer to ping. */
+export interface Pulse {
+  readonly conflicts: readonly HoldConflict[];
+}
+
+export interface Hello extends Pulse {
   readonly version: number;
   readonly pid: number;
   /** Process that brings the keeper back. */
@@ -66,7 +73,7 @@ export interface Hello {
 }
 
 /** Answer to inventory. */
-export interface Inventory {
+export interface Inventory extends Pulse {
   readonly sandboxes: readonly string[];
   readonly endpoints: readonly string[];
   readonly holds: readonly PortHold[];
@@ -81,7 +88,7 @@ export interface Ports {
 export type PutAnswer = Ports | readonly HoldAnswer[] | null;
 
 export type Reply =
-  | { readonly seq: number; readonly ok: Hello | Inventory | PutAnswer }
+  | { readonly seq: number; readonly ok: Hello | Inventory | Pulse | PutAnswer }
   | { readonly seq: number; readonly error: { readonly code: ErrorCode; readonly message: string } };
 
 export const keyOf = (table: Table, id: string): string => `${table}/${id}`;
@@ -188,11 +195,12 @@ const CHECKS: { readonly [T in Table]: (value: unknown) => void } = {
   },
   holds(value) {
     for (const group of list(value, MAX_GROUPS, 'holds')) {
-      const { protocol, addresses, port: number } = fields(group, 'hold');
+      const { protocol, addresses, port: number, isOurs } = fields(group, 'hold');
       if (protocol !== 'tcp' && protocol !== 'udp') refuse('hold.protocol');
       if (list(addresses, MAX_ADDRESSES, 'hold.addresses').length === 0) refuse('hold.addresses');
       for (const one of list(addresses, MAX_ADDRESSES, 'hold.addresses')) address(one, 'hold.address');
       port(number, 1, 'hold.port');
+      if (isOurs !== undefined && typeof isOurs !== 'boolean') refuse('hold.isOurs');
     }
   },
 };

@@ -26,6 +26,8 @@ export type Order =
   | { readonly op: 'open'; readonly fd: number; readonly view: NameView; readonly pending: Int32Array }
   | { readonly op: 'view'; readonly fd: number; readonly view: NameView }
   | { readonly op: 'close'; readonly fd: number }
+  /** Does nothing: its ticket says that the loop goes round. */
+  | { readonly op: 'beat' }
   | { readonly op: 'stop' };
 
 /** A question for the main thread. */
@@ -105,6 +107,7 @@ export class Reactor {
 
   /** In force when it returns. */
   apply(order: Order): void {
+    if (order.op === 'beat') return;
     this.#forgetAnswers();
     switch (order.op) {
       case 'names':

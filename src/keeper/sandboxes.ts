@@ -150,6 +150,11 @@ export class Sandboxes {
     serving.close();
   }
 
+  /** Resolves when the UDP loop has gone round once. */
+  beat(): Promise<void> {
+    return this.#loop.order({ op: 'beat' });
+  }
+
   async stop(): Promise<void> {
     for (const id of this.#byId.keys()) await this.remove(id);
     await this.#loop.stop();

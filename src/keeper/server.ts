@@ -117,9 +117,10 @@ export class KeeperServer {
           pid: process.pid,
           supervisor: this.#supervision.pid,
           revisions: this.#state.revisions,
+          conflicts: this.#state.conflicts(),
         };
       case 'ping':
-        return null;
+        return { conflicts: this.#state.conflicts() };
       case 'inventory':
         return this.#state.inventory();
       case 'put':

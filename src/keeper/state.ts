@@ -1,9 +1,9 @@
 /** All that the keeper holds, by table and id, with the revision of each entry. What could not be had is tried again. */
 
 import { KeyedLock, messageOf, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
-import type { HoldRequest, NameRecord, SandboxWish } from './contract.ts';
+import type { HoldConflict, HoldRequest, NameRecord, SandboxWish } from './contract.ts';
 import { readEntries, type KeeperPaths } from './files.ts';
-import { Holds } from './holds.ts';
+import type { Holds } from './holds.ts';
 import { keyOf, type Entry, type Inventory, type PutAnswer, type Table } from './protocol.ts';
 import type { Sandboxes } from './sandboxes.ts';
 
@@ -11,7 +11,7 @@ import type { Sandboxes } from './sandboxes.ts';
 const RETRY_MS = 1000;
 const LATE_RETRY_MS = 15_000;
 const EARLY_TRIES = 120;
-/** Tries for a namespace, which does not come back. A host port is tried for until its daemon lets go of it. */
+/** Tries for a namespace, which does not come back. Host ports are not among these: holds.ts tries for them without end. */
 const MAX_TRIES = 600;
 
 interface Lost {
@@ -23,21 +23,24 @@ interface Lost {
 export class KeeperState {
   readonly #log: Logger;
   readonly #sandboxes: Sandboxes;
-  readonly #holds = new Holds();
+  readonly #holds: Holds;
   readonly #locks = new KeyedLock();
   readonly #revisions = new Map<string, string>();
   /** Entries from the files that are not in force yet, by key. */
   readonly #lost = new Map<string, Lost>();
   #retry: NodeJS.Timeout | undefined;
 
-  constructor(log: Logger, sandboxes: Sandboxes) {
+  /** `held`: revisions of what `holds` has already, by owner. */
+  constructor(log: Logger, sandboxes: Sandboxes, holds: Holds, held: ReadonlyMap<string, string>) {
     this.#log = log;
     this.#sandboxes = sandboxes;
+    this.#holds = holds;
+    for (const [owner, revision] of held) this.#revisions.set(keyOf('holds', owner), revision);
   }
 
-  /** Takes up what the files say: host ports first, they are what others may snatch. Never throws for a single entry. */
+  /** Takes up what the files say of names and sandboxes. Never throws for a single entry. */
   async restore(paths: KeeperPaths): Promise<void> {
-    for (const table of ['holds', 'names', 'sandboxes'] as const) {
+    for (const table of ['names', 'sandboxes'] as const) {
       const entries = readEntries(paths, table, this.#log);
       for (const entry of entries) this.#lost.set(keyOf(table, entry.id), { table, entry, tries: 0 });
       await Promise.all(entries.map((entry) => this.#tryLost(keyOf(table, entry.id))));
@@ -63,7 +66,13 @@ export class KeeperState {
       sandboxes: [...this.#sandboxes.ids(), ...lost('sandboxes')],
       endpoints: [...this.#sandboxes.endpoints(), ...lost('names')],
       holds: this.#holds.list(),
+      conflicts: this.conflicts(),
     };
+  }
+
+  /** Host ports of ours that another process has. */
+  conflicts(): readonly HoldConflict[] {
+    return this.#holds.conflicts();
   }
 
   /** Makes the entry what is; live when it resolves. Throws what the table throws; then nothing of a sandbox or endpoint is left. */
@@ -116,7 +125,7 @@ export class KeeperState {
         if (lost.tries > 0) this.#log.warn({ key, tries: lost.tries }, 'keeper: restored at last');
       } else if (++lost.tries === 1) {
         this.#log.error({ key, failure }, 'keeper: not restored, will be tried again');
-      } else if (lost.tries >= MAX_TRIES && lost.table !== 'holds') {
+      } else if (lost.tries >= MAX_TRIES) {
         this.#lost.delete(key);
         this.#log.error({ key, failure }, 'keeper: given up');
       }
@@ -126,9 +135,8 @@ export class KeeperState {
   /** What went wrong, or undefined. */
   async #restoreOne({ table, entry }: Lost): Promise<string | undefined> {
     try {
-      const answer = await this.#apply(table, entry);
-      const taken = table === 'holds' && Array.isArray(answer) ? answer.find((one) => !one.ok) : undefined;
-      return taken === undefined ? undefined : `another process has the port: ${JSON.stringify(taken)}`;
+      await this.#apply(table, entry);
+      return undefined;
     } catch (error) {
       return messageOf(error);
     }

@@ -5,11 +5,17 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync, readdirSync } from 'node:fs';
-import { libc } from '../kernel/index.ts';
+import { libc, type Capability } from '../kernel/index.ts';
 import { makeFolders, type KeeperPaths } from './files.ts';
 
 /** Wrong usage: starting again would not help. */
 export const EXIT_USAGE = 64;
+
+/** What is left is for entering sandboxes, for host ports below 1024, and for receive buffers beyond the default. */
+export const KEPT: readonly Capability[] = ['CAP_SYS_ADMIN', 'CAP_NET_BIND_SERVICE', 'CAP_NET_ADMIN'];
+
+/** Tells a keeper that it has a supervisor, or had one that died before it could look. */
+export const SUPERVISED = '--supervised';
 
 /** Name by which a supervisor is told from whoever has its pid now. */
 const TITLE = 'patchbay-keeper-supervisor';
@@ -20,7 +26,8 @@ const FAREWELL = 'end';
 /**
  * With a fourth argument it waits first for the end of a keeper that runs already, which holds the other end of its stdin.
  * Pauses grow when the keeper keeps dying young, so that a broken one does not eat the machine. Exit 0 is its own wish.
- * Otherwise the shell reads nothing. It ignores the terminal's signals.
+ * Otherwise the shell reads nothing. It ignores the terminal's signals. Where setpriv can take the keeper's rights away, it
+ * need not start twice for that, and is back in half the time.
  */
 const SCRIPT = `
 node=$1 entry=$2 dir=$3 young=0
@@ -30,13 +37,16 @@ if [ -n "$4" ]; then
   if [ "$word" = ${FAREWELL} ]; then exit 0; fi
   exec </dev/null
 fi
+narrow='setpriv --no-new-privs --bounding-set=-all,${KEPT.map((name) => `+${name.slice(4).toLowerCase()}`).join(',')}'
+$narrow true 2>/dev/null || narrow=
 while [ -d "$dir" ]; do
   begun=$(date +%s)
-  "$node" "$entry" --run-dir "$dir"
+  $narrow "$node" "$entry" --run-dir "$dir" ${SUPERVISED}
   code=$?
   case $code in 0 | ${EXIT_USAGE}) exit 0 ;; esac
+  printf '{"time":"%s","level":"error","code":%s,"message":"keeper: died, another is started"}\n' "$(date -u +%FT%TZ)" $code
   if [ $(($(date +%s) - begun)) -gt 5 ]; then young=0; else young=$((young + 1)); fi
-  if [ $young -le 3 ]; then sleep 0.02; elif [ $young -le 10 ]; then sleep 1; else sleep 5; fi
+  if [ $young -le 10 ]; then sleep 0.02; elif [ $young -le 20 ]; then sleep 1; else sleep 5; fi
 done
 `;
 
@@ -48,23 +58,35 @@ export interface SuperviseOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
-/** Returns at once; the keeper answers on its socket a little later. A second keeper for one directory ends by itself. */
-export function startSupervised(options: SuperviseOptions, paths: KeeperPaths): void {
-  spawnSupervisor(options, paths, false).unref();
+/**
+ * Returns at once; the keeper answers on its socket a little later. A second keeper for one directory ends by itself. Answers
+ * whether the supervisor that was started still runs.
+ */
+export function startSupervised(options: SuperviseOptions, paths: KeeperPaths): () => boolean {
+  const child = spawnSupervisor(options, paths, false);
+  child.unref();
+  return () => isRunning(child);
 }
+
+const isRunning = ({ pid, exitCode, signalCode }: ChildProcess): boolean =>
+  pid !== undefined && exitCode === null && signalCode === null;
+
+/** No process has this pid. */
+const NOBODY = -1;
 
 /** Supervision seen by the keeper: when its supervisor is killed, it starts another one for itself. */
 export class Supervision {
   readonly #options: SuperviseOptions;
   readonly #paths: KeeperPaths;
-  #pid = process.ppid;
+  #pid = isSupervisor(process.ppid) ? process.ppid : NOBODY;
   #successor: ChildProcess | undefined;
-  /** A keeper started by hand has no supervisor, and wants none. */
-  readonly #isWanted = isSupervisor(process.ppid);
+  readonly #isWanted: boolean;
 
-  constructor(options: SuperviseOptions, paths: KeeperPaths) {
+  /** A keeper started by hand has no supervisor, and wants none. */
+  constructor(options: SuperviseOptions, paths: KeeperPaths, isWanted: boolean) {
     this.#options = options;
     this.#paths = paths;
+    this.#isWanted = isWanted;
   }
 
   get pid(): number {
@@ -73,10 +95,7 @@ export class Supervision {
 
   /** To be called again and again. True when a new supervisor was started. */
   look(): boolean {
-    const isThere =
-      this.#successor === undefined
-        ? process.ppid === this.#pid
-        : this.#successor.exitCode === null && this.#successor.signalCode === null;
+    const isThere = this.#successor === undefined ? process.ppid === this.#pid : isRunning(this.#successor);
     if (!this.#isWanted || isThere) return false;
     const child = spawnSupervisor(this.#options, this.#paths, true);
     child.stdin?.on('error', () => {});

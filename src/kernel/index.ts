@@ -26,4 +26,5 @@ export {
   openUdpSocket,
 } from './sockets.ts';
 export { readSysctl, writeSysctl } from './sysctl.ts';
+export { startWatchdog, type Watchdog } from './watchdog.ts';
 export * as libc from './libc.ts';

@@ -56,6 +56,8 @@ const fn = {
   abort: define('abort', [], 'void'),
   prctl: define('prctl', ['int', 'ulong', 'ulong', 'ulong', 'ulong']),
   syscall: define('syscall', ['long', 'long', 'long', 'long', 'long'], 'long'),
+  timer_create: define('syscall', ['long', 'long', 'void *', 'void *'], 'long'),
+  timer_settime: define('syscall', ['long', 'long', 'long', 'void *', 'void *'], 'long'),
 } as const;
 
 // Arrays of texts, which end with a null.
@@ -271,6 +273,20 @@ export const pidfdOpen = (pid: number): number =>
 
 export const pidfdSendSignal = (pidfd: number, signal: number, pid: number): void =>
   void checked(fn.syscall(SYS_PIDFD_SEND_SIGNAL, pidfd, signal, 0, 0), 'pidfd_send_signal', `process ${pid}`);
+
+// By number: older C libraries have timers in a library of their own. All but x86 share their numbers.
+const [SYS_TIMER_CREATE, SYS_TIMER_SETTIME] = process.arch === 'x64' ? [222, 223] : [107, 110];
+
+/** Id of a new timer that does what `event`, a struct sigevent, says. */
+export function timerCreate(clock: number, event: Uint8Array): number {
+  const id = new Int32Array(1);
+  checked(fn.timer_create(SYS_TIMER_CREATE, clock, event, new Uint8Array(id.buffer)), 'timer_create', `clock ${clock}`);
+  return id[0] as number;
+}
+
+/** Arms a timer by a struct itimerspec, relative to now. */
+export const timerSet = (timer: number, time: Uint8Array): void =>
+  void checked(fn.timer_settime(SYS_TIMER_SETTIME, timer, 0, time, null), 'timer_settime', `timer ${timer}`);
 
 /** Replaces this process by another program, which gets the standard three descriptors. Returns only by a KernelError. */
 export function execute(path: string, args: readonly string[], env: readonly string[]): never {

@@ -1,8 +1,14 @@
 /** Mutual exclusion of processes by flock(2) on a file. */
 
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CnmError } from '../base/index.ts';
 import { tryLockDescriptor } from './libc.ts';
+import { processStartTime } from './pidfd.ts';
+
+/** Longest wait for children of a holder that is dead, and pause between two looks, milliseconds. */
+const ORPHANS_MS = 60_000;
+const PAUSE_MS = 20;
 
 export interface FileLock {
   /**
@@ -14,17 +20,21 @@ export interface FileLock {
   close(): void;
 }
 
-/** Takes the lock or throws daemon_running, naming the process that wrote itself into the file. */
-export function lockFile(path: string): FileLock {
+/**
+ * Takes the lock or throws daemon_running, naming the process that wrote itself into the file. When that one is dead and
+ * only its children are still at work, it waits for them, up to a minute.
+ */
+export async function lockFile(path: string): Promise<FileLock> {
   const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  const deadline = performance.now() + ORPHANS_MS;
   try {
-    if (!tryLockDescriptor(fd)) {
-      const holder = readFileSync(path, 'utf8').trim();
-      const who = /^\d+$/.test(holder) ? `process ${holder}` : 'another process';
-      throw new CnmError('daemon_running', `${who} holds ${path}`);
+    while (!tryLockDescriptor(fd)) {
+      const holder = holderOf(path);
+      if (holder.isDead && performance.now() < deadline) await sleep(PAUSE_MS);
+      else throw new CnmError('daemon_running', `${holder.who} holds ${path}`);
     }
     ftruncateSync(fd);
-    writeSync(fd, `${process.pid}\n`, 0);
+    writeSync(fd, `${process.pid} ${processStartTime(process.pid) ?? ''}\n`, 0);
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -37,4 +47,12 @@ export function lockFile(path: string): FileLock {
       open = false;
     },
   };
+}
+
+/** Who wrote itself into the file: its pid and start time. */
+function holderOf(path: string): { readonly who: string; readonly isDead: boolean } {
+  const [, pid, startTime] = /^(\d+) (\d+)$/.exec(readFileSync(path, 'utf8').trim()) ?? [];
+  if (pid === undefined) return { who: 'another process', isDead: false };
+  const isDead = processStartTime(Number(pid)) !== startTime;
+  return { who: isDead ? `a child of process ${pid}, which has ended,` : `process ${pid}`, isDead };
 }

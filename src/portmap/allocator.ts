@@ -41,6 +41,8 @@ export interface AllocatorOptions {
 /** A group with the port that is being tried. */
 interface Choice {
   readonly group: PortGroup;
+  /** Held already: another process that has it now does not make the call fail, since the keeper goes on trying. */
+  readonly isOurs: boolean;
   hostPort: number;
   attempts: number;
 }
@@ -80,7 +82,7 @@ export class PortAllocator {
       for (const group of groupPorts(wanted, host)) choices.push(this.#choose(owner, group, spare));
       if (choices.length === 0 && before.length === 0) return [];
 
-      undo.add('holds as before', () => tryHold(before.map(({ hold }) => requestOf(hold))));
+      undo.add('holds as before', () => tryHold(ours(before)));
       await this.#hold(owner, choices, tryHold);
       const allocated = choices.map(({ group, hostPort }) => ({
         hold: { owner, protocol: group.protocol, addresses: group.addresses, port: hostPort },
@@ -112,7 +114,12 @@ export class PortAllocator {
   async #hold(owner: SandboxId, choices: readonly Choice[], tryHold: TryHold): Promise<void> {
     for (let round = 0; round <= ATTEMPTS; round++) {
       const answers = await tryHold(
-        choices.map(({ group, hostPort }) => ({ protocol: group.protocol, addresses: group.addresses, port: hostPort })),
+        choices.map(({ group, hostPort, isOurs }) => ({
+          protocol: group.protocol,
+          addresses: group.addresses,
+          port: hostPort,
+          ...(isOurs && { isOurs }),
+        })),
       );
       if (answers.length !== choices.length) {
         throw new CnmError('internal', `asked for ${choices.length} port groups, ${answers.length} were answered`);
@@ -120,7 +127,7 @@ export class PortAllocator {
       let isComplete = true;
       for (const [i, choice] of choices.entries()) {
         const answer = answers[i];
-        if (answer === undefined || answer.ok) continue;
+        if (answer === undefined || answer.ok || choice.isOurs) continue;
         isComplete = false;
         this.#moveOn(owner, choice, answer);
       }
@@ -134,7 +141,7 @@ export class PortAllocator {
     const [old] = kept < 0 ? [] : spare.splice(kept, 1);
     const hostPort = old?.hold.port ?? this.#nextFree(group);
     this.#table.take(owner, group.protocol, group.addresses, hostPort);
-    return { group, hostPort, attempts: 1 };
+    return { group, isOurs: old !== undefined, hostPort, attempts: 1 };
   }
 
   /** Takes the next port after a refused bind. Throws when this refusal is final. */
@@ -185,7 +192,9 @@ export class PortAllocator {
   }
 }
 
-const requestOf = ({ protocol, addresses, port }: PortHold): HoldRequest => ({ protocol, addresses, port });
+/** The wish for ports that an owner has already. */
+export const ours = (held: readonly AllocatedPort[]): readonly HoldRequest[] =>
+  held.map(({ hold: { protocol, addresses, port } }) => ({ protocol, addresses, port, isOurs: true }));
 
 /** True when the hold is what the group asks for. */
 function fits(hold: PortHold, group: PortGroup): boolean {

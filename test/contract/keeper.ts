@@ -107,6 +107,39 @@ export function keeperContract(name: string, manifest: KeeperManifest): void {
       ]);
     });
 
+    test('a group that is ours stays wished while another has a part of it, is held elsewhere, and comes back', async () => {
+      const keeper = await manifest.open();
+      const [one, two] = [newSandboxId(), newSandboxId()];
+      const group = { ...hold(9400, 'tcp', '127.0.0.1', '127.0.0.2'), isOurs: true };
+      const taken = { ok: false, address: '127.0.0.2', errno: 'EADDRINUSE' };
+      await keeper.holds(two, [hold(9400, 'tcp', '127.0.0.2')]);
+      expect(await keeper.holds(one, [group])).toEqual([taken]);
+      const { ok: _not, ...where } = taken;
+      expect(keeper.conflicts).toEqual([{ owner: one, protocol: 'tcp', port: 9400, ...where }]);
+      expect((await keeper.inventory()).conflicts).toEqual(keeper.conflicts);
+      expect((await keeper.inventory()).holds.map(({ owner }) => owner)).toEqual([two]);
+      expect(await keeper.holds(two, [hold(9400, 'tcp', '127.0.0.1')])).toEqual([{ ...taken, address: '127.0.0.1' }]);
+      const changed = new Promise<void>((resolve) => (keeper.onConflicts = resolve));
+      await keeper.holds(two, []);
+      await changed;
+      expect(keeper.conflicts).toEqual([]);
+      expect((await keeper.inventory()).holds.map(({ owner }) => owner)).toEqual([one]);
+      expect(await keeper.holds(one, [group])).toEqual([{ ok: true }]);
+    });
+
+    test('a conflict ends with the release of its port', async () => {
+      const keeper = await manifest.open();
+      const [one, two] = [newSandboxId(), newSandboxId()];
+      await keeper.holds(two, [hold(9500)]);
+      await keeper.holds(one, [{ ...hold(9500), isOurs: true }]);
+      expect(keeper.conflicts).toHaveLength(1);
+      await keeper.holds(one, []);
+      expect(keeper.conflicts).toEqual([]);
+      await keeper.holds(one, [{ ...hold(9500), isOurs: true }]);
+      await keeper.holds(one, [hold(9500)]);
+      expect(keeper.conflicts).toEqual([]);
+    });
+
     const { occupy } = manifest;
     if (occupy !== undefined) {
       test('a port of another process is refused', async () => {

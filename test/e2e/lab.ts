@@ -41,7 +41,7 @@ export interface LabOptions {
   readonly node?: string;
   /** Another lab whose machine this daemon lives on too. */
   readonly in?: Lab;
-  /** Further environment of the daemon. */
+  /** Further environment of the daemon, and of programs on the machine. */
   readonly env?: Readonly<Record<string, string>>;
   /** Commands run on the machine before the daemon starts. */
   readonly before?: readonly (readonly [string, ...string[]])[];
@@ -181,7 +181,11 @@ export class Lab {
   /** A program in one of the two namespaces. */
   async in(where: 'host' | 'outside', command: string, ...args: string[]): Promise<Outcome> {
     return outcome(
-      await execa('nsenter', [`--net=/run/netns/${this[where]}`, command, ...args], { reject: false, stdin: 'ignore' }),
+      await execa('nsenter', [`--net=/run/netns/${this[where]}`, command, ...args], {
+        reject: false,
+        stdin: 'ignore',
+        ...(where === 'host' && { env: this.#env }),
+      }),
     );
   }
 

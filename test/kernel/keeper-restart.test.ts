@@ -276,11 +276,11 @@ describe('a keeper killed with SIGKILL', () => {
     await eventually(other(pid), 'the link is up again');
     expect((await link.inventory()).holds).toEqual([]);
     const log = (): string => readFileSync(join(lab.runDir, 'keeper', 'log'), 'utf8');
-    expect(log()).toContain('another process has the port');
+    expect(log()).toContain('another process has a host port of ours');
     libc.close(thief);
     await eventually(async () => ((await link.inventory()).holds.length === 1 ? true : undefined), 'the port is held again');
     expect(listenOnHost(8080, '127.0.0.1')).toBe('EADDRINUSE');
-    await eventually(() => (log().includes('restored at last') ? true : undefined), 'the log says so');
+    await eventually(() => (log().includes('a host port is held again') ? true : undefined), 'the log says so');
   });
 });
 
@@ -440,6 +440,30 @@ test('a keeper that hangs makes a call fail within its limit, and the next one s
   await link.names(endpoint, names('c1').to('10.0.0.3'));
   expect(await resolves(box)).toBe('10.0.0.3');
 });
+
+test(
+  'a keeper that hangs while no daemon runs ends too and is replaced, but not for some seconds',
+  { timeout: 120_000 },
+  async () => {
+    const pid = link.pid!;
+    const supervisor = parentOf(pid);
+    const box = await lab.sandbox(link);
+    await link.names(newEndpointId(), names('c1').to('10.0.0.2'));
+    await link.holds(owner, [hold(8080)]);
+    await link.close();
+    process.kill(pid, 'SIGSTOP');
+    await sleep(5000);
+    process.kill(pid, 'SIGCONT');
+    expect(await eventually(() => resolves(box), 'the name resolves')).toBe('10.0.0.2');
+    expect(childOf(supervisor)).toBe(pid);
+    process.kill(pid, 'SIGSTOP');
+    await eventually(() => (isAlive(pid) ? undefined : true), 'the hanging keeper is ended', 60_000);
+    expect(await eventually(() => resolves(box), 'the name resolves again')).toBe('10.0.0.2');
+    expect(listenOnHost(8080)).toBe('EADDRINUSE');
+    expect(childOf(supervisor)).not.toBe(pid);
+    expect(readFileSync(join(lab.runDir, 'keeper', 'log'), 'utf8')).toContain('died, another is started');
+  },
+);
 
 test('a keeper that goes on hanging is ended and replaced; the daemon need not be asked', { timeout: 60_000 }, async () => {
   const pid = link.pid!;

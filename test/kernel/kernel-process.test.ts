@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { createServer, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -130,34 +130,35 @@ describe('a process', () => {
 });
 
 describe('a lock file', () => {
-  test('is held by one at a time and names its holder', () => {
+  test('is held by one at a time and names its holder', async () => {
     const path = join(testFolder(), 'lock');
-    const lock = lockFile(path);
-    expect(() => lockFile(path)).toThrow(
-      expect.objectContaining({ code: 'daemon_running', message: expect.stringContaining(`process ${process.pid} holds`) }),
-    );
+    const lock = await lockFile(path);
+    await expect(lockFile(path)).rejects.toMatchObject({
+      code: 'daemon_running',
+      message: expect.stringContaining(`process ${process.pid} holds`),
+    });
     lock.close();
     lock.close();
-    lockFile(path).close();
+    (await lockFile(path)).close();
   });
 
   test('stays held by a child that inherited the descriptor, until that ends', async () => {
     const path = join(testFolder(), 'lock');
-    const lock = lockFile(path);
+    const lock = await lockFile(path);
     const child = start('sleep', ['5'], ['ignore', 'pipe', 'ignore', lock.fd]);
     lock.close();
-    expect(() => lockFile(path)).toThrow('holds');
+    await expect(lockFile(path)).rejects.toThrow('holds');
     child.kill('SIGKILL');
     await exited(child);
-    lockFile(path).close();
+    (await lockFile(path)).close();
   });
 
   test('is not inherited by other children', async () => {
     const path = join(testFolder(), 'lock');
-    const lock = lockFile(path);
+    const lock = await lockFile(path);
     start('sleep', ['5']);
     lock.close();
-    lockFile(path).close();
+    (await lockFile(path)).close();
   });
 
   test('is free again when its holder was killed', async () => {
@@ -165,11 +166,31 @@ describe('a lock file', () => {
     const holder = start('flock', [path, 'sh', '-c', 'echo held; exec sleep 5']);
     if (holder.stdout === null) throw new Error('no output');
     await once(holder.stdout, 'data');
-    expect(() => lockFile(path)).toThrow('another process holds');
+    await expect(lockFile(path)).rejects.toThrow('another process holds');
     const sleeper = readFileSync(`/proc/${holder.pid}/task/${holder.pid}/children`, 'utf8').trim();
     signalProcess(Number(sleeper), 'SIGKILL');
     await exited(holder);
-    lockFile(path).close();
+    (await lockFile(path)).close();
+  });
+
+  test('is waited for while only children of a dead holder have it', async () => {
+    const path = join(testFolder(), 'lock');
+    const lock = await lockFile(path);
+    const child = start('sleep', ['60'], ['ignore', 'pipe', 'ignore', lock.fd]);
+    lock.close();
+    // As a killed daemon left it: this process, but an earlier one by its start.
+    writeFileSync(path, `${process.pid} 1\n`);
+    let isOurs = false;
+    const waiting = lockFile(path).then((ours) => {
+      isOurs = true;
+      return ours;
+    });
+    await expect(lockFile(join(path, 'x'))).rejects.toThrow('ENOTDIR');
+    expect(isOurs).toBe(false);
+    child.kill('SIGKILL');
+    await exited(child);
+    (await waiting).close();
+    expect(readFileSync(path, 'utf8')).toBe(`${process.pid} ${processStartTime(process.pid)}\n`);
   });
 });
 

@@ -197,11 +197,24 @@ describe('change and restart', () => {
     const before = await allocator.allocate(sandbox('a'), wanted('8080:80'), both, host.hold);
     host.taken.set('0.0.0.0 9090', 'EADDRINUSE');
     expect(await failure(allocator.allocate(sandbox('a'), wanted('9090:80'), both, host.hold))).toMatch(/^port_taken/);
-    expect(host.calls.at(-1)).toEqual([{ protocol: 'tcp', addresses: ['0.0.0.0', '::'], port: 8080 }]);
+    expect(host.calls.at(-1)).toEqual([{ protocol: 'tcp', addresses: ['0.0.0.0', '::'], port: 8080, isOurs: true }]);
     expect(await failure(allocator.allocate(sandbox('b'), wanted('8080:80'), both, host.hold))).toContain(
       'published by sandbox aaaaaaaaaaaa',
     );
     expect(await allocator.allocate(sandbox('a'), wanted('8080:80'), both, host.hold)).toEqual(before);
+  });
+
+  test('a port that is ours already and was taken by another process meanwhile fails no change', async () => {
+    const host = new Host();
+    const allocator = make();
+    await allocator.allocate(sandbox('a'), wanted('8080:80'), both, host.hold);
+    host.taken.set('0.0.0.0 8080', 'EADDRINUSE');
+    const changed = await allocator.allocate(sandbox('a'), wanted('8080:80', '8081:81'), both, host.hold);
+    expect(ports(changed)).toEqual(['8080:80/tcp', '8081:81/tcp']);
+    expect(host.calls.at(-1)?.map(({ port, isOurs }) => [port, isOurs])).toEqual([
+      [8080, true],
+      [8081, undefined],
+    ]);
   });
 
   test('adopted ports are not handed out, until released', async () => {

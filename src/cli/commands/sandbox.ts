@@ -2,6 +2,7 @@
 
 import type { Command } from 'commander';
 import {
+  type HostPortJson,
   type PortsAnswer,
   type SandboxAnswer,
   type SandboxCreateAnswer,
@@ -178,7 +179,14 @@ function portLines(ports: PortsAnswer): string[] {
   const number = (key: string): number => Number(key.split('/')[0]);
   return Object.entries(ports)
     .sort(([a], [b]) => number(a) - number(b) || (a < b ? -1 : 1))
-    .flatMap(([key, hosts]) => (hosts ?? []).map((host) => `${hostSide(host)}->${key}`));
+    .flatMap(([key, hosts]) =>
+      (hosts ?? []).map((host) => `${hostSide(host)}->${key}${host.Conflict === undefined ? '' : ' (conflict)'}`),
+    );
+}
+
+/** On stderr: scripts read where the port leads, and it still does. */
+function warnOf(context: CliContext, hosts: readonly HostPortJson[]): void {
+  for (const { Conflict } of hosts) if (Conflict !== undefined) context.err(`WARNING: ${Conflict}\n`);
 }
 
 async function showPorts(context: CliContext, name: string, port: string | undefined): Promise<void> {
@@ -186,6 +194,10 @@ async function showPorts(context: CliContext, name: string, port: string | undef
   if (port === undefined) {
     for (const [key, hosts] of Object.entries(Ports))
       for (const host of hosts ?? []) context.out(`${key} -> ${hostSide(host)}\n`);
+    warnOf(
+      context,
+      Object.values(Ports).flatMap((hosts) => hosts ?? []),
+    );
     return;
   }
   const match = /^(\d{1,5})(?:\/(tcp|udp))?$/i.exec(port);
@@ -194,4 +206,5 @@ async function showPorts(context: CliContext, name: string, port: string | undef
   const hosts = Ports[key] ?? [];
   if (hosts.length === 0) throw new Error(`Error: No public port '${key}' published for ${name}`);
   for (const host of hosts) context.out(`${hostSide(host)}\n`);
+  warnOf(context, hosts);
 }

@@ -3,7 +3,7 @@
 import type { EndpointId } from '../../base/index.ts';
 import { tryAddress } from '../../base/index.ts';
 import { type GatewayRoles, labels } from '../../driver/index.ts';
-import type { AllocatedPort, WantedPort } from '../../portmap/index.ts';
+import { type AllocatedPort, type WantedPort, ours } from '../../portmap/index.ts';
 import { type Attachment, type JoinStep, electAmong, others } from '../attachment.ts';
 import { driverEndpoint, driverNetwork, driverOf } from '../context.ts';
 import type { Election } from '../gateway.ts';
@@ -103,9 +103,6 @@ async function releaseTo(a: Attachment, before: SandboxRecord): Promise<void> {
 }
 
 async function holdExactly(a: Attachment, held: readonly AllocatedPort[]): Promise<void> {
-  await a.cnm.keeper.holds(
-    a.sandbox.id,
-    held.map(({ hold: { protocol, addresses, port } }) => ({ protocol, addresses, port })),
-  );
+  await a.cnm.keeper.holds(a.sandbox.id, ours(held));
   a.cnm.ports.adopt(a.sandbox.id, held);
 }
