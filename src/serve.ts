@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { type Logger, errorCatalogue, isCnmError, messageOf } from './base/index.ts';
 import { type House, openHouse } from './compose.ts';
 import { AskedForHelp, type DaemonConfig, createApp, createLogger, checkServer, listen, readConfig } from './daemon/index.ts';
+import { type PluginServer, servePlugins } from './plugin/index.ts';
 import { notifyServiceManager, requireCapabilities } from './kernel/index.ts';
 
 const UMASK = 0o022;
@@ -64,13 +65,14 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
     dns: config.dns,
   });
   const app = createApp({ controller: house.controller, log, now: Date.now });
+  const plugins = await servePlugins({ guests: house.controller.guests, log }, config.pluginDir);
   await listen(app, server);
-  stopOnSignals(house, app, log);
+  stopOnSignals(house, [plugins, app], log);
   notify(log, ['READY=1', `STATUS=serving ${config.socket}`]);
   process.stdout.write(`ready unix://${config.socket}\n`);
 }
 
-function stopOnSignals(house: House, app: ReturnType<typeof createApp>, log: Logger): void {
+function stopOnSignals(house: House, doors: readonly (PluginServer | ReturnType<typeof createApp>)[], log: Logger): void {
   let stopping = false;
   const stop = async (): Promise<void> => {
     if (stopping) return;
@@ -79,7 +81,7 @@ function stopOnSignals(house: House, app: ReturnType<typeof createApp>, log: Log
     notify(log, ['STOPPING=1']);
     setTimeout(() => process.exit(1), STOP_LIMIT_MS).unref();
     try {
-      await app.close();
+      await Promise.all(doors.map((door) => door.close()));
       await house[Symbol.asyncDispose]();
       process.exit(0);
     } catch (error) {

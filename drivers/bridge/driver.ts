@@ -95,7 +95,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     const state = await plug(parts, index, ep, options, at).catch(async (error: unknown) => {
       throw await lostBridge(net, options, index, error);
     });
-    await announcer.start(ep, at, options.advertise);
+    if (at.isBare !== true) await announcer.start(ep, at, options.advertise);
     const gateway = net.internal ? undefined : net.v4[0] && containerGateway(net.v4[0]);
     const gateway6 = net.internal ? undefined : net.v6[0] && containerGateway(net.v6[0]);
     return {

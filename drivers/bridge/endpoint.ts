@@ -34,9 +34,8 @@ export async function plug(
   at: JoinPlace,
 ): Promise<EndpointState> {
   const host = parts.host.rtnl();
-  const sandbox = at.netns.rtnl();
   const hostLink = hostLinkName(ep);
-  const { mac, v6 } = ep.iface;
+  const { mac } = ep.iface;
   const common = { group: parts.mark.liveGroup, ...(options.mtu && { mtu: options.mtu }) };
   return undoable(async (undo) => {
     undo.add('take link out of service', () => unplug(parts, ep, at));
@@ -52,16 +51,22 @@ export async function plug(
         },
       },
     ]);
-    const { index } = await sandbox.link.get({ name: at.ifname });
-    at.netns.run(() => setFamilySysctl(at, v6));
-    await sandbox.batch([
-      ...addressesInside(ep).map((prefix): RtnlOp => ({ op: 'address.add', spec: { link: index, prefix, noDad: true } })),
-      { op: 'link.set', at: { index }, change: { up: true } },
-    ]);
-    applyEndpointSysctls(at.netns, at.ifname, ep.options);
+    if (at.isBare !== true) await dress(ep, at);
     await host.batch(hostSide(bridge, ep, options));
     return { hostLink };
   });
+}
+
+/** The sandbox side: settings, addresses, up. */
+async function dress(ep: DriverEndpoint, at: JoinPlace): Promise<void> {
+  const sandbox = at.netns.rtnl();
+  const { index } = await sandbox.link.get({ name: at.ifname });
+  at.netns.run(() => setFamilySysctl(at, ep.iface.v6));
+  await sandbox.batch([
+    ...addressesInside(ep).map((prefix): RtnlOp => ({ op: 'address.add', spec: { link: index, prefix, noDad: true } })),
+    { op: 'link.set', at: { index }, change: { up: true } },
+  ]);
+  applyEndpointSysctls(at.netns, at.ifname, ep.options);
 }
 
 function setFamilySysctl(at: JoinPlace, v6: Prefix | undefined): void {

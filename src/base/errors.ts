@@ -120,6 +120,7 @@ export const errorCatalogue = {
   no_network: entry('not_found', 'No such network.', 'network ls shows the networks.'),
   no_endpoint: entry('not_found', 'No such endpoint.', 'network inspect shows the endpoints.'),
   no_sandbox: entry('not_found', 'No such sandbox.', 'network sandbox ls shows the sandboxes.'),
+  no_pool: entry('not_found', 'No such address pool.', 'Ask for a pool first.'),
   no_driver: entry('not_found', 'No driver or plugin of this name.', 'Use one of the drivers that the message names.'),
   no_page: entry('not_found', 'The path or method is not served.', 'See the Engine API reference.'),
   name_taken: entry('conflict', 'The name is taken.', 'Choose another name, or remove the other object.'),

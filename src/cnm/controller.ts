@@ -11,6 +11,8 @@ import { connect, disconnect } from './endpoints.ts';
 import { createByItself, join, leave, removeEndpoint } from './endpoint-verbs.ts';
 import { EventLog, eventsOf } from './events.ts';
 import { type SandboxFiles, filesOf } from './files.ts';
+import { Guests } from './guests/index.ts';
+import { GuestState } from './guests/state.ts';
 import { Mender } from './mend.ts';
 import { createNetwork, deleteNetwork } from './networks.ts';
 import { Processes } from './processes.ts';
@@ -39,13 +41,17 @@ export class NetworkController implements AsyncDisposable {
   /** What happens, from the opening on. */
   readonly events: EventLog;
 
-  private constructor(cnm: Cnm) {
+  /** Networks on behalf of foreign engines. */
+  readonly guests: Guests;
+
+  private constructor(cnm: Cnm, guests: GuestState) {
     this.#cnm = cnm;
+    this.guests = new Guests(cnm, guests, (begin) => this.#run(begin));
     this.events = new EventLog(cnm.env);
     cnm.state.onChange = (change) => this.events.add(eventsOf(change, (id) => cnm.state.networkById(id)));
     this.#processes = new Processes(cnm);
     this.#pruner = new Pruner(cnm);
-    this.#mender = new Mender(cnm, cnm.mendEveryMs);
+    this.#mender = new Mender(cnm, guests, cnm.mendEveryMs);
     this.#conflicts = new Conflicts(cnm, this.events);
   }
 
@@ -54,8 +60,9 @@ export class NetworkController implements AsyncDisposable {
     const state = await State.open(parts.store);
     const ports = new PortAllocator({ ...parts.hostPorts, nameOf: (id) => state.sandboxById(id)?.name });
     const cnm: Cnm = { ...parts, state, ports, locks: new KeyedLock(), turns: new Turns(), unleased: new Set(), closing: false };
-    const controller = new NetworkController(cnm);
-    await reconcile(cnm);
+    const guests = await GuestState.open(parts.store);
+    const controller = new NetworkController(cnm, guests);
+    await reconcile({ cnm, state: guests });
     await ensureDefaults(cnm);
     for (const sandbox of cnm.state.sandboxes()) controller.#processes.watch(sandbox);
     controller.#mender.start();

@@ -7,6 +7,8 @@ import { setImmediate as nextTick } from 'node:timers/promises';
 import { type NetworkId, type SandboxId, messageOf } from '../base/index.ts';
 import type { Netns } from '../kernel/index.ts';
 import { type Cnm, contextOf } from './context.ts';
+import { mendGuests } from './guests/restore.ts';
+import type { GuestState } from './guests/state.ts';
 import { tryOpenSandboxNetns } from './join.ts';
 import type { NetworkRecord, SandboxRecord } from './records.ts';
 import { repin, restoreSandboxes, storeReports, wishOf } from './restore.ts';
@@ -19,6 +21,7 @@ const SANDBOXES_A_TURN = 50;
 
 export class Mender {
   readonly #cnm: Cnm;
+  readonly #guests: GuestState;
   readonly #everyMs: number;
   #timer: NodeJS.Timeout | undefined;
   #round = 0;
@@ -26,8 +29,9 @@ export class Mender {
   #running: Promise<void> | undefined;
 
   /** `everyMs`: time between two rounds; 0: never. */
-  constructor(cnm: Cnm, everyMs: number) {
+  constructor(cnm: Cnm, guests: GuestState, everyMs: number) {
     this.#cnm = cnm;
+    this.#guests = guests;
     this.#everyMs = everyMs;
   }
 
@@ -55,6 +59,7 @@ export class Mender {
     });
     await this.#guarded('sandboxes', () => this.#sandboxes());
     await this.#guarded('networks', () => this.#networks());
+    await this.#guarded('networks of engines', () => mendGuests({ cnm: this.#cnm, state: this.#guests }));
   }
 
   async #guarded(what: string, work: () => Promise<void>): Promise<void> {

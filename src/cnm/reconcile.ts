@@ -9,6 +9,16 @@ import type { Netns } from '../kernel/index.ts';
 import { ours } from '../portmap/index.ts';
 import { type Cnm, contextOf, servesNames } from './context.ts';
 import { deleteEndpoint, detach } from './endpoints.ts';
+import type { Hosting } from './guests/context.ts';
+import {
+  type GuestPlaces,
+  finishGuests,
+  guestNetworksOf,
+  guestWish,
+  openPlaces,
+  replayGuests,
+  storeGuestReports,
+} from './guests/restore.ts';
 import { tryOpenSandboxNetns } from './join.ts';
 import { unmakeNetwork } from './networks.ts';
 import type { NetworkRecord } from './records.ts';
@@ -18,22 +28,27 @@ import { replayAddresses, replayPools } from './steps/addresses.ts';
 import { nameRecord, resolverWish } from './steps/names.ts';
 import { sweep } from './sweep.ts';
 
-export async function reconcile(cnm: Cnm): Promise<void> {
+export async function reconcile(hosting: Hosting): Promise<void> {
+  const { cnm } = hosting;
   const problems = await replay(cnm);
+  await replayGuests(hosting);
   const alive = openLiving(cnm);
+  const places = openPlaces(hosting);
   try {
-    const reports = await restoreDrivers(cnm, alive, problems);
+    const reports = await restoreDrivers(hosting, alive, places, problems);
     await cnm.firewall.sync(
       reports.flatMap((r) => r.rules.flatMap(({ owner, intent }) => (intent === null ? [] : [{ owner, intent }]))),
     );
     await tellKeeper(cnm, alive);
     await storeReports(cnm, reports, problems);
+    await storeGuestReports(hosting, reports);
     await finish(cnm, alive);
+    await finishGuests(hosting, places);
     // Last: an endpoint that was on its way in may have had the default routes.
     await restoreSandboxes(cnm, alive);
-    await sweep(cnm);
+    await sweep(hosting);
   } finally {
-    for (const netns of alive.values()) netns[Symbol.dispose]();
+    for (const netns of [...alive.values(), ...places.values()]) netns[Symbol.dispose]();
   }
 }
 
@@ -69,18 +84,22 @@ function openLiving(cnm: Cnm): Map<string, Netns> {
   return alive;
 }
 
-async function restoreDrivers(cnm: Cnm, alive: Living, problems: ReadonlyMap<string, string>): Promise<RestoreReport[]> {
+async function restoreDrivers(
+  hosting: Hosting,
+  alive: Living,
+  places: GuestPlaces,
+  problems: ReadonlyMap<string, string>,
+): Promise<RestoreReport[]> {
+  const { cnm } = hosting;
   const reports: RestoreReport[] = [];
   const networks = cnm.state.allNetworks().filter((n) => n.phase === 'ready' && !n.configOnly && !problems.has(n.id));
   for (const driver of cnm.drivers.all()) {
-    const mine = networks.filter((n) => n.driver === driver.name);
-    if (driver.restorer === undefined || mine.length === 0) continue;
-    reports.push(
-      ...(await driver.restorer.restore(
-        contextOf(),
-        mine.map((net) => wishOf(cnm, net, alive)),
-      )),
-    );
+    const wishes = [
+      ...networks.filter((n) => n.driver === driver.name).map((net) => wishOf(cnm, net, alive)),
+      ...guestNetworksOf(hosting, driver.name).map((net) => guestWish(hosting, net, places)),
+    ];
+    if (driver.restorer === undefined || wishes.length === 0) continue;
+    reports.push(...(await driver.restorer.restore(contextOf(), wishes)));
   }
   return reports;
 }

@@ -25,7 +25,7 @@ export const RECORD_SCHEMA = 1;
 /** Records made through our own API; a foreign engine's carry its name. */
 export const OWN = 'patchbay';
 
-interface RecordBase {
+export interface RecordBase {
   readonly schema: number;
   readonly owner: string;
   /** Milliseconds since the epoch. */

@@ -5,22 +5,25 @@ import { join } from 'node:path';
 import { errnoOf, ignoring, shortId } from '../base/index.ts';
 import { removeNetnsPin } from '../kernel/index.ts';
 import type { Cnm } from './context.ts';
+import type { Hosting } from './guests/context.ts';
+import { holderOf } from './guests/records.ts';
+import { guestLinks } from './guests/restore.ts';
 import { wishOf } from './restore.ts';
 
-export async function sweep(cnm: Cnm): Promise<void> {
-  await sweepLinks(cnm, wantedLinks(cnm));
+export async function sweep(hosting: Hosting): Promise<void> {
+  const { cnm } = hosting;
+  await sweepLinks(cnm, new Set([...wantedLinks(cnm), ...guestLinks(hosting)]));
   const known = new Set(cnm.state.allSandboxes().map((s) => shortId(s.id)));
   for (const name of entries(join(cnm.runDir, 'netns'))) if (!known.has(name)) sweepPin(cnm, join(cnm.runDir, 'netns', name));
   for (const name of entries(join(cnm.runDir, 'sandboxes'))) {
     if (!known.has(name)) rmSync(join(cnm.runDir, 'sandboxes', name), { recursive: true, force: true });
   }
-  await sweepKeeper(cnm);
+  await sweepKeeper(hosting);
 }
 
 /** Also those of networks that could not be restored: a later try needs them. */
-function wantedLinks(cnm: Cnm): ReadonlySet<string> {
-  const wanted = cnm.state.networks().flatMap((net) => cnm.drivers.find(net.driver)?.restorer?.linksOf(wishOf(cnm, net)) ?? []);
-  return new Set(wanted);
+function wantedLinks(cnm: Cnm): string[] {
+  return cnm.state.networks().flatMap((net) => cnm.drivers.find(net.driver)?.restorer?.linksOf(wishOf(cnm, net)) ?? []);
 }
 
 /** What is no pin is somebody else's; it must not keep the daemon from starting. */
@@ -47,12 +50,13 @@ async function sweepLinks(cnm: Cnm, wanted: ReadonlySet<string>): Promise<void> 
   cnm.reaper.kick();
 }
 
-async function sweepKeeper(cnm: Cnm): Promise<void> {
+async function sweepKeeper({ cnm, state }: Hosting): Promise<void> {
+  const guests = new Set([...state.endpoints.values()].filter((ep) => ep.held.length > 0).map((ep) => holderOf(ep.id)));
   const { sandboxes, endpoints, holds, conflicts } = await cnm.keeper.inventory();
   for (const id of endpoints) if (cnm.state.endpointById(id)?.phase !== 'joined') await cnm.keeper.names(id, null);
   for (const id of sandboxes) if (cnm.state.sandboxById(id)?.resolver === undefined) await cnm.keeper.sandbox(id, null);
   for (const owner of new Set([...holds, ...conflicts].map((hold) => hold.owner))) {
-    if ((cnm.state.sandboxById(owner)?.held.length ?? 0) === 0) await cnm.keeper.holds(owner, []);
+    if (!guests.has(owner) && (cnm.state.sandboxById(owner)?.held.length ?? 0) === 0) await cnm.keeper.holds(owner, []);
   }
 }
 

@@ -95,6 +95,8 @@ export interface JoinPlace {
   readonly netns: Netns;
   /** Final interface name, such as eth0. */
   readonly ifname: string;
+  /** The link is left down and without addresses: whoever owns the sandbox moves it there and does the rest. */
+  readonly isBare?: boolean;
 }
 
 /** Which default-route role an endpoint has in its sandbox, per family. */

@@ -20,11 +20,12 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   'drivers/null': ['base', 'driver', 'drivers/shared'],
   cnm: ['base', 'kernel', 'store', 'ipam', 'dns', 'keeper', 'firewall', 'portmap', 'driver'],
   daemon: ['base', 'kernel', 'cnm', 'driver'],
+  plugin: ['base', 'cnm', 'driver', 'ipam'],
   launch: ['base', 'kernel'],
   cli: ['base', 'launch'],
   'src/index.ts': ['base', 'cnm', 'driver', 'src/compose.ts'],
   'src/main.ts': ['base', 'kernel', 'src/serve.ts'],
-  'src/serve.ts': ['base', 'kernel', 'cnm', 'driver', 'daemon', 'src/compose.ts'],
+  'src/serve.ts': ['base', 'kernel', 'cnm', 'driver', 'daemon', 'plugin', 'src/compose.ts'],
   'src/compose.ts': ['*'],
 };
 
@@ -34,7 +35,7 @@ const SOLE_IMPORTER: Readonly<Record<string, readonly string[]>> = {
   'classic-level': ['src/store/embedded.ts'],
   dns2: ['src/dns/wire.ts'],
   'ip-address': ['src/base/address.ts'],
-  fastify: ['src/daemon/app.ts', 'src/daemon/server.ts', 'src/daemon/tcp.ts'],
+  fastify: ['src/daemon/app.ts', 'src/daemon/server.ts', 'src/daemon/tcp.ts', 'src/plugin/server.ts'],
   pino: ['src/daemon/log.ts'],
 };
 

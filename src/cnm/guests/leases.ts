@@ -1,0 +1,123 @@
+/** The IPAM face for foreign engines: pools and addresses of our own IPAM, kept with their owner, so that nothing is leased twice. */
+
+import { randomBytes } from 'node:crypto';
+import { type Address, type IpFamily, type Prefix, CnmError, messageOf, prefixAddress, undoable } from '../../base/index.ts';
+import { hostExclusions } from '../exclusions.ts';
+import { refuseWhenClosing } from '../context.ts';
+import { RECORD_SCHEMA } from '../records.ts';
+import type { Hosting } from './context.ts';
+import { ENGINE, type GuestPool } from './records.ts';
+
+/** IPAM driver behind the face. */
+const DRIVER = 'default';
+
+export interface GuestPoolRequest {
+  readonly space: string;
+  readonly family: IpFamily;
+  readonly subnet?: Prefix;
+  readonly range?: Prefix;
+  readonly options: Readonly<Record<string, string>>;
+}
+
+const ipamOf = ({ cnm }: Hosting) => cnm.ipams.get(DRIVER);
+
+export const guestSpaces = (hosting: Hosting): Promise<{ readonly local: string; readonly global: string }> =>
+  ipamOf(hosting).addressSpaces();
+
+/** Errors: pools_exhausted, pool_overlap, bad_ip_range, unknown_address_space. */
+export async function requestGuestPool(hosting: Hosting, asked: GuestPoolRequest): Promise<GuestPool> {
+  const { cnm, state } = hosting;
+  refuseWhenClosing(cnm);
+  const id = randomBytes(16).toString('hex');
+  const ipam = ipamOf(hosting);
+  return undoable(async (undo) => {
+    const pool = await ipam.requestPool({
+      ...asked,
+      owner: id,
+      ...(asked.subnet === undefined && { exclude: await hostExclusions(cnm, asked.family) }),
+    });
+    undo.add('release guest pool', () => ipam.releasePool(pool.id, id));
+    const record: GuestPool = {
+      schema: RECORD_SCHEMA,
+      owner: ENGINE,
+      created: cnm.env.now(),
+      id,
+      pool: pool.id,
+      family: asked.family,
+      space: asked.space,
+      prefix: pool.prefix,
+      ...(asked.range && { range: asked.range }),
+      options: asked.options,
+      addresses: [],
+    };
+    await state.commit({ pools: [record], durable: true });
+    return record;
+  });
+}
+
+/** With all that is leased from it; one that is not here is free already. */
+export async function releaseGuestPool(hosting: Hosting, pool: string): Promise<void> {
+  const { cnm, state } = hosting;
+  refuseWhenClosing(cnm);
+  await cnm.locks.run(`pool:${pool}`, async () => {
+    const record = state.pools.get(pool);
+    if (record === undefined) return;
+    for (const { address } of record.addresses) await ipamOf(hosting).releaseAddress(pool, address, record.id);
+    await ipamOf(hosting).releasePool(pool, record.id);
+    await state.commit({ remove: { pool }, durable: true });
+  });
+}
+
+/** `owner`: what the engine says of whom it is for. Errors: no_pool, address_in_use, address_out_of_range, no_free_address. */
+export async function requestGuestAddress(
+  hosting: Hosting,
+  pool: string,
+  asked: { readonly address?: Address; readonly owner: string; readonly options: Readonly<Record<string, string>> },
+): Promise<Prefix> {
+  const { cnm, state } = hosting;
+  refuseWhenClosing(cnm);
+  return cnm.locks.run(`pool:${pool}`, async () => {
+    const record = state.pools.get(pool);
+    if (record === undefined) throw new CnmError('no_pool', `address pool ${pool} is not leased here`);
+    const ipam = ipamOf(hosting);
+    return undoable(async (undo) => {
+      const held = record.addresses.some(({ address }) => address === asked.address);
+      if (held) throw new CnmError('address_in_use', `address ${asked.address} is in use in pool ${pool}`);
+      const leased = await ipam.requestAddress(pool, {
+        owner: record.id,
+        ...(asked.address && { address: asked.address }),
+        options: { ...record.options, ...asked.options },
+      });
+      const address = prefixAddress(leased);
+      undo.add('release guest address', () => ipam.releaseAddress(pool, address, record.id));
+      await state.commit({ pools: [{ ...record, addresses: [...record.addresses, { address, owner: asked.owner }] }] });
+      return leased;
+    });
+  });
+}
+
+/** What is free already is fine. */
+export async function releaseGuestAddress(hosting: Hosting, pool: string, address: Address): Promise<void> {
+  const { cnm, state } = hosting;
+  refuseWhenClosing(cnm);
+  await cnm.locks.run(`pool:${pool}`, async () => {
+    const record = state.pools.get(pool);
+    if (record === undefined || !record.addresses.some((one) => one.address === address)) return;
+    await ipamOf(hosting).releaseAddress(pool, address, record.id);
+    await state.commit({ pools: [{ ...record, addresses: record.addresses.filter((one) => one.address !== address) }] });
+  });
+}
+
+/** Start: leases again exactly what the records say. What cannot be had again is logged. */
+export async function replayGuestPools(hosting: Hosting): Promise<void> {
+  const { cnm, state } = hosting;
+  const ipam = ipamOf(hosting);
+  for (const { id, pool, family, space, prefix, range, options, addresses } of state.pools.values()) {
+    try {
+      await ipam.requestPool({ owner: id, space, family, subnet: prefix, ...(range && { range }), options });
+      for (const { address } of addresses) await ipam.requestAddress(pool, { owner: id, address, options });
+    } catch (error) {
+      cnm.env.log.error({ pool, problem: messageOf(error) }, 'a pool of an engine cannot be had again');
+    }
+  }
+}

@@ -1,0 +1,85 @@
+/** Networks of foreign engines: their subnets come with them, only the driver's part is made here. */
+
+import { isDeepStrictEqual } from 'node:util';
+import { type NetworkId, CnmError, attemptAll, shortId, undoable } from '../../base/index.ts';
+import type { Ctx } from '../../driver/index.ts';
+import { contextOf, refuseWhenClosing, stillWanted } from '../context.ts';
+import { RECORD_SCHEMA } from '../records.ts';
+import { type Hosting, guestDriver, guestNetworkValue } from './context.ts';
+import { endGuestEndpoint } from './endpoints.ts';
+import { ENGINE, type GuestNetwork, type GuestNetworkSpec } from './records.ts';
+
+/**
+ * Creates a network under the engine's id. The same again is a success: engines repeat it when they start. Throws name_taken
+ * when it is here with other settings, and the driver's own errors; nothing is left then.
+ */
+export async function createGuestNetwork(
+  hosting: Hosting,
+  driver: string,
+  id: NetworkId,
+  asked: GuestNetworkSpec,
+  ctx: Ctx,
+): Promise<void> {
+  const { cnm, state } = hosting;
+  refuseWhenClosing(cnm);
+  await cnm.locks.run(`network:${id}`, async () => {
+    const there = state.networks.get(id);
+    if (there?.phase === 'ready') {
+      if (there.driver === driver && isDeepStrictEqual(there.asked, asked)) return;
+      throw new CnmError('name_taken', `network ${shortId(id)} is here already, with other settings`);
+    }
+    if (there !== undefined) await unmakeGuestNetwork(hosting, there);
+    await build(
+      hosting,
+      { schema: RECORD_SCHEMA, owner: ENGINE, created: cnm.env.now(), id, phase: 'creating', driver, asked, driverState: null },
+      ctx,
+    );
+  });
+}
+
+async function build(hosting: Hosting, draft: GuestNetwork, ctx: Ctx): Promise<void> {
+  const { state } = hosting;
+  const driver = guestDriver(hosting, draft);
+  driver.validateNetwork?.(guestNetworkValue(draft));
+  await undoable(async (undo) => {
+    await state.commit({ networks: [draft] });
+    undo.add('forget guest network', () => state.commit({ remove: { network: draft.id } }));
+    const planned = await driver.planNetwork?.(ctx, guestNetworkValue(draft));
+    if (planned !== undefined) await state.commit({ networks: [{ ...draft, driverState: planned.state }] });
+    const made = await driver.createNetwork(ctx, guestNetworkValue(draft));
+    const ready: GuestNetwork = { ...draft, driverState: made.state, phase: 'ready' };
+    undo.add('delete guest network', () => driver.deleteNetwork(contextOf(), guestNetworkValue(ready)));
+    stillWanted(ctx);
+    await state.commit({ networks: [ready], durable: true });
+  });
+}
+
+/** Deletes with all that is left in it; a network that is not here is gone already. May be repeated after a failure. */
+export async function deleteGuestNetwork(hosting: Hosting, id: NetworkId): Promise<void> {
+  const { cnm, state } = hosting;
+  refuseWhenClosing(cnm);
+  // From here on nobody makes an endpoint in it. The endpoints' locks come before the network's.
+  await cnm.locks.run(`network:${id}`, async () => {
+    const net = state.networks.get(id);
+    if (net !== undefined) await state.commit({ networks: [{ ...net, phase: 'deleting' }] });
+  });
+  await attemptAll(
+    state
+      .endpointsOf(id)
+      .map((ep) => [
+        `endpoint ${shortId(ep.id)}`,
+        () => cnm.locks.run(`endpoint:${ep.id}`, () => endGuestEndpoint(hosting, ep.id)),
+      ]),
+  );
+  await cnm.locks.run(`network:${id}`, async () => {
+    const net = state.networks.get(id);
+    if (net !== undefined) await unmakeGuestNetwork(hosting, net);
+  });
+}
+
+/** The caller holds the network's lock, or nobody else runs yet. */
+export async function unmakeGuestNetwork({ cnm, state }: Hosting, net: GuestNetwork): Promise<void> {
+  await state.commit({ networks: [{ ...net, phase: 'deleting' }] });
+  await cnm.drivers.find(net.driver)?.deleteNetwork(contextOf(), guestNetworkValue(net));
+  await state.commit({ remove: { network: net.id }, durable: true });
+}

@@ -1,0 +1,82 @@
+/** What is remembered for foreign engines: networks and endpoints that they own, whose addresses and sandboxes are theirs. */
+
+import type { Address, EndpointId, IpFamily, Json, Mac, NetworkId, Prefix, SandboxId } from '../../base/index.ts';
+import type { DriverOptions, DriverPool, GatewayRoles, PortBinding } from '../../driver/index.ts';
+import type { PoolId } from '../../ipam/index.ts';
+import type { AllocatedPort, WantedPort } from '../../portmap/index.ts';
+import type { RecordBase } from '../records.ts';
+
+/** Owner of what was asked for over the plugin protocol. */
+export const ENGINE = 'engine';
+
+/** A network as an engine asks for it. */
+export interface GuestNetworkSpec {
+  readonly internal: boolean;
+  readonly enableIPv4: boolean;
+  readonly enableIPv6: boolean;
+  readonly options: DriverOptions;
+  readonly v4: readonly DriverPool[];
+  readonly v6: readonly DriverPool[];
+}
+
+export interface GuestNetwork extends RecordBase {
+  readonly id: NetworkId;
+  readonly phase: 'creating' | 'ready' | 'deleting';
+  readonly driver: string;
+  readonly asked: GuestNetworkSpec;
+  readonly driverState: Json;
+  /** Why the network does not work as wished. */
+  readonly degraded?: string;
+}
+
+/** An endpoint as an engine asks for it. */
+export interface GuestEndpointSpec {
+  readonly mac?: Mac;
+  readonly v4?: Prefix;
+  readonly v6?: Prefix;
+  readonly options: DriverOptions;
+  readonly publish: readonly WantedPort[];
+}
+
+/** Where an endpoint is joined. */
+export interface GuestJoin {
+  /** Path of the sandbox's namespace, as the engine names it. */
+  readonly key: string;
+  /** Of the namespace; absent when the engine moves the link there itself, later. */
+  readonly identity?: string;
+  /** Name of the sandbox side: inside, or on the host until the engine takes it. */
+  readonly ifname: string;
+}
+
+export interface GuestEndpoint extends RecordBase {
+  readonly id: EndpointId;
+  readonly network: NetworkId;
+  readonly phase: 'creating' | 'ready' | 'joining' | 'joined' | 'leaving' | 'deleting';
+  readonly asked: GuestEndpointSpec;
+  /** The one in use: asked for, or chosen by the driver. */
+  readonly mac?: Mac;
+  readonly driverState: Json;
+  readonly join?: GuestJoin;
+  /** Wished now: asked for at the creation, or told since. */
+  readonly publish: readonly WantedPort[];
+  /** What the engine made it: it elects the gateway of its sandboxes. */
+  readonly roles: GatewayRoles;
+  readonly held: readonly AllocatedPort[];
+  readonly bindings: readonly PortBinding[];
+}
+
+/** A pool leased through the IPAM face, with what is leased from it. */
+export interface GuestPool extends RecordBase {
+  /** Also the owner of the lease. */
+  readonly id: string;
+  readonly pool: PoolId;
+  readonly family: IpFamily;
+  readonly space: string;
+  readonly prefix: Prefix;
+  readonly range?: Prefix;
+  readonly options: Readonly<Record<string, string>>;
+  readonly addresses: readonly { readonly address: Address; readonly owner: string }[];
+}
+
+/** Host ports of a guest are held in the endpoint's own name: the engine does not tell what else is in its sandbox. */
+export const holderOf = (id: EndpointId): SandboxId => id as string as SandboxId;

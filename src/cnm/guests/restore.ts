@@ -1,0 +1,136 @@
+/** Start and mending of the guests: what their driver shall make the kernel match, and what a crash left half-made. */
+
+import { type EndpointId, type NetworkId, messageOf, shortId } from '../../base/index.ts';
+import type { JoinPlace, RestoreNetwork, RestoreReport } from '../../driver/index.ts';
+import type { Netns } from '../../kernel/index.ts';
+import { ours } from '../../portmap/index.ts';
+import { contextOf } from '../context.ts';
+import { type Hosting, guestEndpointValue, guestNetworkValue } from './context.ts';
+import { endGuestEndpoint, placeOf } from './endpoints.ts';
+import { replayGuestPools } from './leases.ts';
+import { unmakeGuestNetwork } from './networks.ts';
+import { type GuestEndpoint, type GuestNetwork, holderOf } from './records.ts';
+
+/** Open namespaces by the id of the endpoint that is joined there. */
+export type GuestPlaces = ReadonlyMap<EndpointId, Netns>;
+
+const joined = ({ state }: Hosting, net: GuestNetwork): GuestEndpoint[] =>
+  state.endpointsOf(net.id).filter((ep) => ep.phase === 'joined');
+
+/** Without `places` every joined endpoint is wished, without its place. */
+export function guestWish(hosting: Hosting, net: GuestNetwork, places?: GuestPlaces): RestoreNetwork {
+  return {
+    net: guestNetworkValue(net),
+    endpoints: joined(hosting, net).map((ep) => {
+      const netns = places?.get(ep.id);
+      const place: JoinPlace | undefined = netns && { sandbox: holderOf(ep.id), netns, ifname: ep.join?.ifname ?? '' };
+      return { ep: guestEndpointValue(ep), roles: ep.roles, ports: ep.held, ...(place && { place }) };
+    }),
+  };
+}
+
+export const guestNetworksOf = ({ state }: Hosting, driver: string): GuestNetwork[] =>
+  [...state.networks.values()].filter((net) => net.phase === 'ready' && net.driver === driver);
+
+/** Namespaces of joined endpoints that are still what the records say. The caller closes them. */
+export function openPlaces({ state }: Hosting): Map<EndpointId, Netns> {
+  const places = new Map<EndpointId, Netns>();
+  for (const ep of state.endpoints.values()) {
+    const netns = ep.phase === 'joined' ? placeOf(ep) : undefined;
+    if (netns !== undefined) places.set(ep.id, netns);
+  }
+  return places;
+}
+
+/** Leases and host ports as the records say, before anything new is taken. */
+export async function replayGuests(hosting: Hosting): Promise<void> {
+  const { cnm, state } = hosting;
+  await replayGuestPools(hosting);
+  for (const ep of state.endpoints.values()) {
+    if (ep.held.length === 0) continue;
+    cnm.ports.adopt(holderOf(ep.id), ep.held);
+    try {
+      await cnm.keeper.holds(holderOf(ep.id), ours(ep.held));
+    } catch (error) {
+      cnm.env.log.error({ endpoint: ep.id, err: error }, 'the keeper did not take a wish');
+    }
+  }
+}
+
+export async function storeGuestReports({ cnm, state }: Hosting, reports: readonly RestoreReport[]): Promise<void> {
+  const networks = reports.flatMap((report): GuestNetwork[] => {
+    const net = state.networks.get(report.id);
+    if (net === undefined || (net.degraded === report.problem && net.driverState === report.state)) return [];
+    const { degraded: _was, ...rest } = net;
+    if (report.problem !== undefined)
+      cnm.env.log.error({ network: net.id, problem: report.problem }, 'a network of an engine is degraded');
+    return [{ ...rest, driverState: report.state, ...(report.problem !== undefined && { degraded: report.problem }) }];
+  });
+  if (networks.length > 0) await state.commit({ networks });
+}
+
+/** Takes back what was half-made, completes what was half-gone, and removes endpoints whose sandbox is gone. */
+export async function finishGuests(hosting: Hosting, places: GuestPlaces): Promise<void> {
+  const { cnm, state } = hosting;
+  const attempt = async (what: string, id: string, work: () => Promise<unknown>): Promise<void> => {
+    try {
+      await work();
+      cnm.env.log.info({ id: shortId(id) }, `${what}: finished`);
+    } catch (error) {
+      cnm.env.log.error({ id: shortId(id), err: error }, `${what}: could not be finished`);
+    }
+  };
+  for (const ep of [...state.endpoints.values()]) {
+    const isGone = ep.phase === 'joined' && ep.join?.identity !== undefined && !places.has(ep.id);
+    if (isGone || !['ready', 'joined'].includes(ep.phase) || !state.networks.has(ep.network))
+      await attempt('removal of an endpoint of an engine', ep.id, () => endGuestEndpoint(hosting, ep.id));
+  }
+  for (const net of [...state.networks.values()])
+    if (net.phase !== 'ready') await attempt('removal of a network of an engine', net.id, () => unmakeGuestNetwork(hosting, net));
+}
+
+/** Names of links on the host that guests need. */
+export function guestLinks(hosting: Hosting): string[] {
+  return [...hosting.state.networks.values()].flatMap((net) => {
+    const names = hosting.cnm.drivers.find(net.driver)?.restorer?.linksOf(guestWish(hosting, net)) ?? [];
+    // Until the engine moves it, the other side of the pair lies on the host too.
+    return [...names, ...joined(hosting, net).flatMap((ep) => ep.join?.ifname ?? [])];
+  });
+}
+
+/** One look at all guests. Never throws for a single network. */
+export async function mendGuests(hosting: Hosting): Promise<void> {
+  const { cnm, state } = hosting;
+  const suspects: NetworkId[] = [];
+  for (const driver of cnm.drivers.all()) {
+    const mine = guestNetworksOf(hosting, driver.name);
+    if (driver.restorer === undefined || mine.length === 0) continue;
+    const wrong = await driver.restorer.observe(mine.map((net) => guestWish(hosting, net)));
+    suspects.push(...wrong, ...mine.filter((net) => net.degraded !== undefined).map((net) => net.id));
+  }
+  for (const id of new Set(suspects)) {
+    const endpoints = state.endpointsOf(id).map((ep) => `endpoint:${ep.id}`);
+    await cnm.locks.runAll([...endpoints, `network:${id}`], () => mendGuest(hosting, id));
+  }
+}
+
+/** The caller holds the locks of the network and of its endpoints. */
+async function mendGuest(hosting: Hosting, id: NetworkId): Promise<void> {
+  const { cnm, state } = hosting;
+  const net = state.networks.get(id);
+  const restorer = net && cnm.drivers.find(net.driver)?.restorer;
+  if (net?.phase !== 'ready' || restorer === undefined) return;
+  const places = openPlaces(hosting);
+  try {
+    if (net.degraded === undefined && (await restorer.observe([guestWish(hosting, net)])).length === 0) return;
+    const [report] = await restorer.restore(contextOf(), [guestWish(hosting, net, places)]);
+    if (report === undefined) return;
+    if (report.problem === undefined) await cnm.firewall.apply(report.rules);
+    await storeGuestReports(hosting, [report]);
+    if (report.problem === undefined) cnm.env.log.warn({ network: id }, 'a network of an engine was not as left: it is mended');
+  } catch (error) {
+    cnm.env.log.error({ network: id, problem: messageOf(error) }, 'a network of an engine cannot be mended');
+  } finally {
+    for (const netns of places.values()) netns[Symbol.dispose]();
+  }
+}

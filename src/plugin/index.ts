@@ -1,0 +1,1 @@
+export { type PluginServer, servePlugins } from './server.ts';

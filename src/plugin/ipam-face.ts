@@ -1,0 +1,62 @@
+/** IpamDriver.*: our IPAM, as an engine sees it (spec 03 §7). */
+
+import { type Prefix, familyOf, parseAddress, parsePrefix } from '../base/index.ts';
+import type { Guests } from '../cnm/index.ts';
+import { labels, wire } from '../driver/index.ts';
+import type { Method } from './network-face.ts';
+
+/** What the engine says of whom an address is for. */
+const OWNER_KEYS = [labels.endpointName, 'RequestAddressType'];
+
+/** By the method's whole name. */
+export function ipamFace(guests: Guests): Readonly<Record<string, Method>> {
+  const { requests, readRequest } = wire;
+  const prefixOf = (text: string | null | undefined): Prefix | undefined => (text ? parsePrefix(text) : undefined);
+
+  const methods: Record<string, Method> = {
+    // Leases are kept here over restarts of both sides: nothing has to be asked for again.
+    GetCapabilities: async () => ({ RequiresMACAddress: false, RequiresRequestReplay: false }),
+
+    async GetDefaultAddressSpaces() {
+      const { local, global } = await guests.addressSpaces();
+      return { LocalDefaultAddressSpace: local, GlobalDefaultAddressSpace: global };
+    },
+
+    async RequestPool(body) {
+      const given = readRequest(requests.requestPool, body, 'RequestPool');
+      const [subnet, range] = [prefixOf(given.Pool), prefixOf(given.SubPool)];
+      const family = given.V6 === true || (subnet !== undefined && familyOf(subnet) === 6) ? 6 : 4;
+      const { pool, prefix } = await guests.requestPool({
+        space: given.AddressSpace,
+        family,
+        ...(subnet && { subnet }),
+        ...(range && { range }),
+        options: given.Options ?? {},
+      });
+      return { PoolID: pool, Pool: prefix, Data: {} };
+    },
+
+    async ReleasePool(body) {
+      await guests.releasePool(readRequest(requests.pool, body, 'ReleasePool').PoolID);
+      return {};
+    },
+
+    async RequestAddress(body) {
+      const { PoolID, Address: text, Options } = readRequest(requests.requestAddress, body, 'RequestAddress');
+      const options = Options ?? {};
+      const address = await guests.requestAddress(PoolID, {
+        ...(text && { address: parseAddress(text) }),
+        owner: OWNER_KEYS.map((key) => options[key]).find(Boolean) ?? '',
+        options,
+      });
+      return { Address: address, Data: {} };
+    },
+
+    async ReleaseAddress(body) {
+      const given = readRequest(requests.releaseAddress, body, 'ReleaseAddress');
+      await guests.releaseAddress(given.PoolID, parseAddress(given.Address));
+      return {};
+    },
+  };
+  return Object.fromEntries(Object.entries(methods).map(([name, serve]) => [`IpamDriver.${name}`, serve]));
+}

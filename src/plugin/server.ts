@@ -1,0 +1,140 @@
+/** The sockets that an engine finds its plugins by: one a driver, so that each has a scope of its own (spec 03 §1 to §3). */
+
+import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import { CnmError, type Json, type Logger, errnoOf, isCnmError, messageOf } from '../base/index.ts';
+import type { Guests } from '../cnm/index.ts';
+import { wire } from '../driver/index.ts';
+import { ipamFace } from './ipam-face.ts';
+import { type Method, networkFace } from './network-face.ts';
+
+/** Drivers that engines may use, by the name of their plugin. */
+const PLUGINS: Readonly<Record<string, string>> = { 'patchbay-bridge': 'bridge' };
+
+/** Octets of the largest body; an endpoint with thousands of published ports stays below. */
+const BODY_LIMIT = 4 * 1024 * 1024;
+/** Time for another process to show that it serves a socket, milliseconds. */
+const ANSWER_MS = 1000;
+
+export interface PluginParts {
+  readonly guests: Guests;
+  readonly log: Logger;
+}
+
+export interface PluginServer {
+  /** Answers what is under way, then takes the sockets away: a stale one holds an engine up for seconds. */
+  close(): Promise<void>;
+}
+
+/** Serves every plugin under `folder`. Throws daemon_running when another process serves one of them. */
+export async function servePlugins(parts: PluginParts, folder: string): Promise<PluginServer> {
+  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  const served: { readonly app: FastifyInstance; readonly path: string }[] = [];
+  const close = async (): Promise<void> => {
+    for (const { app, path } of served.splice(0)) {
+      await app.close();
+      rmSync(path, { force: true });
+    }
+  };
+  try {
+    for (const [plugin, driver] of Object.entries(PLUGINS)) {
+      const path = join(folder, `${plugin}.sock`);
+      const app = createPlugin(parts, driver);
+      await listen(app, path);
+      served.push({ app, path });
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { close };
+}
+
+async function listen(app: FastifyInstance, path: string): Promise<void> {
+  if (existsSync(path) && (await answers(path))) {
+    throw new CnmError('daemon_running', `another process serves ${path}: stop it, or use another --plugin-dir`);
+  }
+  rmSync(path, { force: true });
+  // Between bind and chmod nobody else may connect.
+  const before = process.umask(0o177);
+  try {
+    await app.listen({ path });
+  } finally {
+    process.umask(before);
+  }
+  chmodSync(path, 0o600);
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    const done = (is: boolean): void => {
+      socket.destroy();
+      resolve(is);
+    };
+    socket.setTimeout(ANSWER_MS, () => done(true));
+    socket.once('connect', () => done(true));
+    // EAGAIN: its queue is full, hence somebody listens.
+    socket.once('error', (error) => done(errnoOf(error) === 'EAGAIN'));
+  });
+}
+
+/** One plugin: the network driver and the IPAM. */
+function createPlugin({ guests, log }: PluginParts, driver: string): FastifyInstance {
+  const methods: Readonly<Record<string, Method>> = {
+    'Plugin.Activate': async () => ({ Implements: ['NetworkDriver', 'IpamDriver'] }),
+    ...networkFace(guests, guests.driver(driver)),
+    ...ipamFace(guests),
+  };
+  const app = fastify({ logger: false, bodyLimit: BODY_LIMIT, exposeHeadRoutes: false, forceCloseConnections: true });
+  app.removeAllContentTypeParsers();
+  // Engines send no content type, and no body where a method takes no argument.
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
+  app.setErrorHandler((error, request, reply) => refuse(reply, 400, methodOf(request), error));
+  app.setNotFoundHandler((request, reply) =>
+    refuse(reply, 404, methodOf(request), new CnmError('no_page', `${request.method} ${request.url} is not served`)),
+  );
+  app.post('/:method', async (request, reply) => {
+    const name = methodOf(request);
+    const serve = Object.hasOwn(methods, name) ? methods[name] : undefined;
+    if (serve === undefined) return refuse(reply, 404, name, new CnmError('no_page', `${name} is not implemented`));
+    const abort = new AbortController();
+    const gone = (): void => abort.abort();
+    reply.raw.once('close', gone);
+    try {
+      return await send(reply, 200, await serve(bodyOf(request, name), abort.signal));
+    } catch (error) {
+      if (!isCnmError(error)) log.error({ method: name, err: error }, 'a call of an engine failed');
+      else log.warn({ method: name, code: error.code, problem: error.message }, 'a call of an engine was refused');
+      // With 200: another status would be told to the user as a failure of the protocol.
+      return refuse(reply, 200, name, error);
+    } finally {
+      reply.raw.off('close', gone);
+    }
+  });
+  return app;
+}
+
+const methodOf = (request: FastifyRequest): string => request.url.slice(1);
+
+function bodyOf(request: FastifyRequest, method: string): unknown {
+  const { body } = request;
+  if (!Buffer.isBuffer(body) || body.length === 0) return undefined;
+  try {
+    return JSON.parse(body.toString('utf8'));
+  } catch (error) {
+    throw new CnmError('bad_json', `${method}: the body is not JSON: ${messageOf(error)}`);
+  }
+}
+
+/** Network drivers tell an error by `Err`, IPAM drivers by `Error`, and either ignores the other's key. */
+const refuse = (reply: FastifyReply, status: number, method: string, error: unknown): FastifyReply =>
+  send(reply, status, method.startsWith('IpamDriver.') ? { Error: messageOf(error) } : { Err: messageOf(error) });
+
+const send = (reply: FastifyReply, status: number, answer: Json): FastifyReply =>
+  reply
+    .code(status)
+    .header('Content-Type', wire.PLUGIN_MEDIA_TYPE)
+    .send(`${JSON.stringify(answer)}\n`);
