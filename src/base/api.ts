@@ -4,6 +4,7 @@
  */
 
 import { z } from 'zod';
+import { quoted } from './shown.ts';
 
 const stringMap = z.record(z.string(), z.string()).nullish();
 
@@ -31,14 +32,14 @@ export const networkCreateSchema = z.object({
   Labels: stringMap,
 });
 
+const ipamAddressesSchema = z.object({
+  IPv4Address: z.string().optional(),
+  IPv6Address: z.string().optional(),
+  LinkLocalIPs: z.array(z.string()).nullish(),
+});
+
 export const endpointSettingsSchema = z.object({
-  IPAMConfig: z
-    .object({
-      IPv4Address: z.string().optional(),
-      IPv6Address: z.string().optional(),
-      LinkLocalIPs: z.array(z.string()).nullish(),
-    })
-    .nullish(),
+  IPAMConfig: ipamAddressesSchema.nullish(),
   Links: z.array(z.string()).nullish(),
   Aliases: z.array(z.string()).nullish(),
   DriverOpts: stringMap,
@@ -49,12 +50,24 @@ export const endpointSettingsSchema = z.object({
 export const connectSchema = z.object({ Container: z.string(), EndpointConfig: endpointSettingsSchema.nullish() });
 export const disconnectSchema = z.object({ Container: z.string(), Force: z.boolean().nullish() });
 
-export const endpointCreateSchema = z.object({
+/** Takes the fields of `shape` and no others: no engine's client sends to our own routes, and a misspelled field must not be lost. */
+const only = <Shape extends z.core.$ZodLooseShape>(shape: Shape) =>
+  z.strictObject(shape, {
+    error: (issue) =>
+      issue.code === 'unrecognized_keys'
+        ? `unknown field ${issue.keys.map(quoted).join(', ')}: use ${Object.keys(shape).join(', ')}`
+        : undefined,
+  });
+
+export const endpointCreateSchema = only({
   Network: z.string(),
   Name: z.string().nullish(),
-  EndpointConfig: endpointSettingsSchema.nullish(),
+  EndpointConfig: only({
+    ...endpointSettingsSchema.shape,
+    IPAMConfig: only(ipamAddressesSchema.shape).nullish(),
+  }).nullish(),
 });
-export const endpointJoinSchema = z.object({ Sandbox: z.string() });
+export const endpointJoinSchema = only({ Sandbox: z.string() });
 
 export const portBindingSchema = z.object({
   HostIp: z.string().nullish(),

@@ -1,6 +1,6 @@
 /** The model's own verbs: an endpoint that exists by itself is created, joins a sandbox, leaves it, joins another, is removed. */
 
-import { CnmError, shortId } from '../base/index.ts';
+import { CnmError, shortId, type SandboxId } from '../base/index.ts';
 import { type Cnm, contextOf, driverOf, refuseWhenClosing } from './context.ts';
 import { checkModes, checkSettings, createEndpoint, endEndpoint, refuseTwice } from './endpoints.ts';
 import { joinEndpoint, leaveEndpoint } from './join.ts';
@@ -40,6 +40,9 @@ export async function join(cnm: Cnm, term: string, sandboxTerm: string, signal?:
           `endpoint ${ep.name} (${shortId(ep.id)}) was made by a connect and stays in its sandbox`,
         );
       }
+      if (ep.sandbox !== undefined) {
+        throw new CnmError('already_joined', `endpoint ${ep.name} is joined to sandbox ${nameOf(cnm, ep.sandbox)}: leave first`);
+      }
       const net = cnm.state.networkById(ep.network);
       if (net === undefined) throw new CnmError('no_network', `network of endpoint ${ep.name} not found`);
       checkModes(cnm, net, sandbox);
@@ -69,7 +72,7 @@ export async function removeEndpoint(cnm: Cnm, term: string, force: boolean): Pr
     if (ep.sandbox !== undefined) {
       const sandbox = cnm.state.sandboxById(ep.sandbox);
       if (!force) {
-        const where = sandbox === undefined ? shortId(ep.sandbox) : sandbox.name;
+        const where = nameOf(cnm, ep.sandbox);
         throw new CnmError('endpoint_active', `endpoint ${ep.name} is joined to sandbox ${where}: leave first, or force`);
       }
       if (sandbox?.mode === 'host')
@@ -94,6 +97,8 @@ async function withLocks<T>(cnm: Cnm, found: EndpointRecord, work: (ep: Endpoint
     });
   return home === undefined ? locked() : cnm.locks.run(`sandbox:${home}`, locked);
 }
+
+const nameOf = (cnm: Cnm, id: SandboxId): string => cnm.state.sandboxById(id)?.name ?? shortId(id);
 
 function existing(cnm: Cnm, found: EndpointRecord): EndpointRecord {
   const ep = cnm.state.endpointById(found.id);

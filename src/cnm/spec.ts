@@ -100,12 +100,11 @@ export function checkSandboxName(name: string): void {
 
 /** Endpoint names become DNS names; no slash, since that stands between network and endpoint. */
 export function checkEndpointName(name: string): void {
-  if (name.length > MAX_NAME || !/^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/.test(name)) {
-    throw new CnmError(
-      'bad_name',
-      `invalid endpoint name ${quoted(name)}: only [a-zA-Z0-9][a-zA-Z0-9_.-]* is allowed, up to ${MAX_NAME} characters`,
-    );
-  }
+  if (isAlias(name) && !name.startsWith('_')) return;
+  throw new CnmError(
+    'bad_name',
+    `invalid endpoint name ${quoted(name)}: only [a-zA-Z0-9][a-zA-Z0-9_.-]* is allowed, up to 63 characters between dots and 253 in all`,
+  );
 }
 
 /** RFC 1123 labels, as a hostname ends up in files and answers. */

@@ -5,7 +5,7 @@
 
 import { UpstreamHealth } from './health.ts';
 import { Race, type Exchange } from './race.ts';
-import { Slots } from './slots.ts';
+import { Slots, type Pace } from './slots.ts';
 import type { Dialler, DnsProtocol, Upstream } from './upstream.ts';
 import { RCODE, errorReply, type Query } from './wire.ts';
 
@@ -21,6 +21,8 @@ export interface ForwardLimits {
   readonly queued?: number;
   /** Longest wait for a turn, milliseconds; then REFUSED. Default 4000. */
   readonly queueMs?: number;
+  /** When a question that waited is asked. Default: as soon as another one is answered. */
+  readonly pace?: Pace;
 }
 
 /** What all sandboxes of one process share. */
@@ -54,7 +56,7 @@ export class Forwarder {
   constructor(dialler: Dialler, shared: ForwardShared, limits: ForwardLimits = {}) {
     this.#dialler = dialler;
     this.#shared = shared;
-    this.#slots = new Slots(limits.concurrent ?? 1024, limits.queued ?? 3072, limits.queueMs ?? 4000);
+    this.#slots = new Slots(limits.concurrent ?? 1024, limits.queued ?? 3072, limits.queueMs ?? 4000, limits.pace);
     this.#exchangeMs = limits.exchangeMs ?? 4000;
   }
 

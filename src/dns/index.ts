@@ -4,6 +4,7 @@ export { NameTable, type NameRecord, type NameView } from './names.ts';
 export { answerLocally } from './local.ts';
 export { Resolver } from './resolver.ts';
 export { newForwardShared, type ForwardShared } from './forward.ts';
+export type { Pace } from './slots.ts';
 export type { DialEvents, Dialler, DnsProtocol, Upstream } from './upstream.ts';
 export { framed, MessageReader } from './stream.ts';
 export {

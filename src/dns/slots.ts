@@ -1,5 +1,8 @@
 /** A bounded number of things at once, with a bounded queue of those that wait. */
 
+/** Calls `go` once, now or later. */
+export type Pace = (go: () => void) => void;
+
 interface Waiter {
   readonly grant: (granted: boolean) => void;
   readonly timer: NodeJS.Timeout;
@@ -9,13 +12,16 @@ export class Slots {
   readonly #limit: number;
   readonly #queueLimit: number;
   readonly #waitMs: number;
+  readonly #pace: Pace;
   readonly #waiting = new Set<Waiter>();
   #taken = 0;
 
-  constructor(limit: number, queueLimit: number, waitMs: number) {
+  /** `pace` decides when one that waited goes on with the slot that it got. Default: at once. */
+  constructor(limit: number, queueLimit: number, waitMs: number, pace: Pace = (go) => go()) {
     this.#limit = limit;
     this.#queueLimit = queueLimit;
     this.#waitMs = waitMs;
+    this.#pace = pace;
   }
 
   get taken(): number {
@@ -46,7 +52,7 @@ export class Slots {
       // The slot goes over without becoming free in between.
       this.#waiting.delete(waiter);
       clearTimeout(waiter.timer);
-      waiter.grant(true);
+      this.#pace(() => waiter.grant(true));
       return;
     }
     this.#taken--;

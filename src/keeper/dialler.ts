@@ -10,19 +10,26 @@ import {
   type DialEvents,
   type Dialler,
   type DnsProtocol,
+  type Pace,
   type Upstream,
 } from '../dns/index.ts';
 import { encodeSocketAddress, libc, openTcpClient, type Netns } from '../kernel/index.ts';
 
 const DNS_PORT = 53;
 
-/** A dialler for one sandbox; the host's namespace is the one this thread lives in. */
-export function dialler(sandbox: Netns): Dialler {
+/** Datagrams of one socket that may wait for their turn; more are dropped. */
+const MAX_WAITING_REPLIES = 64;
+
+/**
+ * A dialler for one sandbox; the host's namespace is the one this thread lives in. Replies by UDP take the sandbox's turns:
+ * a slow upstream sends many at once.
+ */
+export function dialler(sandbox: Netns, pace: Pace): Dialler {
   return {
     ask(upstream: Upstream, protocol: DnsProtocol, message: Uint8Array, events: DialEvents) {
       const open = (): number => (protocol === 'udp' ? connectedUdp(upstream) : openTcpClient(familyOf(upstream.address)));
       const fd = upstream.at === 'host' ? open() : sandbox.run(open);
-      return protocol === 'udp' ? askUdp(fd, upstream, message, events) : askTcp(fd, upstream, message, events);
+      return protocol === 'udp' ? askUdp(fd, upstream, message, events, pace) : askTcp(fd, upstream, message, events);
     },
   };
 }
@@ -39,7 +46,7 @@ function connectedUdp({ address, port = DNS_PORT }: Upstream): number {
   }
 }
 
-function askUdp(fd: number, { address }: Upstream, message: Uint8Array, events: DialEvents): { close(): void } {
+function askUdp(fd: number, { address }: Upstream, message: Uint8Array, events: DialEvents, pace: Pace): { close(): void } {
   const socket = createSocket(familyOf(address) === 6 ? 'udp6' : 'udp4');
   try {
     socket.bind({ fd });
@@ -52,7 +59,15 @@ function askUdp(fd: number, { address }: Upstream, message: Uint8Array, events: 
     if (isOpen) socket.close();
     isOpen = false;
   };
-  socket.on('message', (bytes) => isOpen && events.message(bytes));
+  let waiting = 0;
+  socket.on('message', (bytes) => {
+    if (waiting >= MAX_WAITING_REPLIES) return;
+    waiting++;
+    pace(() => {
+      waiting--;
+      if (isOpen) events.message(bytes);
+    });
+  });
   socket.on('error', (error) => isOpen && events.failed(error));
   try {
     libc.send(fd, message);

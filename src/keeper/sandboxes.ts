@@ -6,6 +6,7 @@ import { newForwardShared, NameTable, Resolver, type ForwardShared } from '../dn
 import { libc, type Netns } from '../kernel/index.ts';
 import type { NameRecord, SandboxWish } from './contract.ts';
 import { dialler } from './dialler.ts';
+import { FairTurns } from './fair.ts';
 import { Loop } from './loop.ts';
 import { MAX_ENDPOINTS, MAX_SANDBOXES, type Ports } from './protocol.ts';
 import type { HandOver } from './reactor.ts';
@@ -15,6 +16,8 @@ import { TcpService } from './tcp.ts';
 /** Questions of all sandboxes together that are asked of upstreams at once, and that wait. Each holds a descriptor. */
 const MAX_FORWARDS = 8192;
 const MAX_WAITING_FORWARDS = 32_768;
+/** The same of one sandbox, and at most a quarter of what all have. */
+const MAX_OWN_FORWARDS = 1024;
 
 /** At most a quarter of the descriptors that this process may have, so that sandboxes and holds find some. */
 function forwardLimit(): number {
@@ -74,14 +77,20 @@ export class Sandboxes {
   readonly #loop: Loop;
   readonly #table = new NameTable();
   readonly #shared: ForwardShared;
+  readonly #ownForwards: number;
   readonly #byId = new Map<SandboxId, Serving>();
   readonly #byDescriptor: Map<number, Serving>;
+  /** By the sandbox's UDP descriptor. */
+  readonly #turns: FairTurns<number>;
 
-  private constructor(log: Logger, loop: Loop, byDescriptor: Map<number, Serving>) {
+  private constructor(log: Logger, loop: Loop, byDescriptor: Map<number, Serving>, turns: FairTurns<number>) {
     this.#log = log;
     this.#loop = loop;
     this.#byDescriptor = byDescriptor;
-    this.#shared = newForwardShared(forwardLimit(), MAX_WAITING_FORWARDS, (upstream, isSilent) => {
+    this.#turns = turns;
+    const forwards = forwardLimit();
+    this.#ownForwards = Math.min(MAX_OWN_FORWARDS, Math.ceil(forwards / 4));
+    this.#shared = newForwardShared(forwards, MAX_WAITING_FORWARDS, (upstream, isSilent) => {
       log.warn(
         { upstream },
         isSilent ? 'keeper: an upstream does not answer and is asked last' : 'keeper: an upstream answers again',
@@ -92,10 +101,14 @@ export class Sandboxes {
   /** Starts the UDP loop from `workerFile`. `died` is called when it ends by itself. */
   static async start(log: Logger, workerFile: string, died: (error: Error) => void): Promise<Sandboxes> {
     const byDescriptor = new Map<number, Serving>();
+    const turns = new FairTurns<number>();
     const questions = (handed: readonly HandOver[]): void => {
-      for (const question of handed) void byDescriptor.get(question.fd)?.answer(question);
+      for (const question of handed) {
+        const serving = byDescriptor.get(question.fd);
+        if (serving !== undefined) turns.add(question.fd, () => void serving.answer(question));
+      }
     };
-    return new Sandboxes(log, await Loop.start(workerFile, { questions, died }), byDescriptor);
+    return new Sandboxes(log, await Loop.start(workerFile, { questions, died }), byDescriptor, turns);
   }
 
   get isEmpty(): boolean {
@@ -164,10 +177,14 @@ export class Sandboxes {
     const netns = openWanted(wish.netns);
     try {
       const sockets = openResolverSockets(netns, wish.ports);
-      const resolver = new Resolver(this.#table, wish, dialler(netns), this.#shared);
+      const pace = (go: () => void): void => this.#turns.add(sockets.udp, go);
+      const resolver = new Resolver(this.#table, wish, dialler(netns, pace), this.#shared, {
+        concurrent: this.#ownForwards,
+        pace,
+      });
       const tcp = new TcpService(
         sockets.tcp,
-        (message) => resolver.answer(message, 'tcp'),
+        (message) => new Promise((resolve) => pace(() => resolve(resolver.answer(message, 'tcp')))),
         (error) => this.#log.warn({ netns: netns.path, error: messageOf(error) }, 'keeper: resolver over TCP'),
       );
       return new Serving(wish, netns, sockets, resolver, tcp);

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { DIST, Lab } from '../e2e/lab.ts';
 import { Client } from './client.ts';
 import { type Figure, print, printPeers } from './figures.ts';
+import { flood } from './flood.ts';
 import { processFloor } from './floors.ts';
 import { lagEnv } from './lag.ts';
 import { names } from './names.ts';
@@ -30,6 +31,7 @@ async function ours(): Promise<Figure[]> {
       ...(await attach(lab, client, rounds)),
       ...(await publish(lab, client, rounds)),
       ...(await names(lab, client)),
+      ...(await flood(lab)),
       ...(await command(rounds, once, processFloor)),
       ...(await scale(lab, client)),
     ];

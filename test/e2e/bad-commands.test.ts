@@ -53,6 +53,6 @@ test.each(fileRows)('a configuration file of %j is refused', async (text, says) 
 });
 
 test('after all of them kernel, files and records are what they were', async () => {
-  expect(toolRows.length + daemonRows.length + fileRows.length).toBeGreaterThan(60);
+  expect(toolRows.length + daemonRows.length + fileRows.length).toBeGreaterThan(90);
   expect(await watched.lookWell()).toEqual(before);
 });

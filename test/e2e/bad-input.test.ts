@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openEmbeddedStore } from '../../src/store/index.ts';
 import { Watched, told } from './bad-input/asking.ts';
+import { byItselfRows } from './bad-input/by-itself.ts';
 import { endpointRows } from './bad-input/endpoints.ts';
 import { networkRows } from './bad-input/networks.ts';
 import type { Row } from './bad-input/row.ts';
@@ -17,6 +18,7 @@ import { Lab } from './lab.ts';
 const TABLES: Readonly<Record<string, readonly Row[]>> = {
   networks: networkRows,
   endpoints: endpointRows,
+  'endpoints by themselves': byItselfRows,
   sandboxes: sandboxRows,
   transport: transportRows,
 };
@@ -45,6 +47,11 @@ beforeAll(async () => {
     ['create', '--config-only', 'conf'],
     ['sandbox', 'create', '--network', 'net', '--ip', '10.9.0.5', '-p', '18081:80', 'box'],
     ['sandbox', 'create', 'spare'],
+    ['sandbox', 'create', '--network', 'host', 'bare'],
+    ['endpoint', 'create', '--ip', '10.9.0.20', 'net', 'idle'],
+    ['sandbox', 'create', 'home'],
+    ['endpoint', 'create', 'net', 'wed'],
+    ['endpoint', 'join', 'wed', 'home'],
   ];
   for (const args of made) await lab.ok(...args);
   await lab.stop();
@@ -73,7 +80,7 @@ describe.each(Object.entries(TABLES))('%s', (_topic, rows) => {
 });
 
 test('after all of them rules, records and the daemon are what they were', async () => {
-  expect(Object.values(TABLES).flat().length).toBeGreaterThan(220);
+  expect(Object.values(TABLES).flat().length).toBeGreaterThan(290);
   expect(await watched.lookWell()).toEqual(wellBefore);
   expect(lab.log).not.toMatch(/"level":50/);
   await lab.stop();

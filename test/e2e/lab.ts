@@ -60,7 +60,7 @@ export class Lab {
   readonly #flags: readonly string[];
   readonly #isGuest: boolean;
   readonly #env: Readonly<Record<string, string>>;
-  #upstream: ChildProcess | undefined;
+  readonly #upstreams: ChildProcess[] = [];
   daemon: ChildProcess | undefined;
   /** What the daemon wrote to stderr so far. */
   log = '';
@@ -80,7 +80,7 @@ export class Lab {
     try {
       if (options.in === undefined) {
         await lab.#wire();
-        await lab.#serveNames();
+        await lab.serveNames();
       }
       for (const [command, ...args] of options.before ?? [])
         await execa('nsenter', [`--net=/run/netns/${lab.host}`, command, ...args]);
@@ -110,12 +110,11 @@ export class Lab {
     await execa('ip', ['-n', host, 'route', 'add', 'default', 'via', WIRE.outside]);
   }
 
-  /** A name server of the outside world: host.example is 203.0.113.7, all else does not exist. */
-  async #serveNames(): Promise<void> {
-    const child = spawn('nsenter', [`--net=/run/netns/${this.outside}`, process.execPath, UPSTREAM, WIRE.outside], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    this.#upstream = child;
+  /** A name server of the outside world at an address that it has: host.example is 203.0.113.7, all else does not exist. */
+  async serveNames(address: string = WIRE.outside, delayMs = 0): Promise<void> {
+    const args = [`--net=/run/netns/${this.outside}`, process.execPath, UPSTREAM, address, String(delayMs)];
+    const child = spawn('nsenter', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    this.#upstreams.push(child);
     await new Promise<void>((resolve, reject) => {
       child.stdout.once('data', () => resolve());
       child.once('exit', (code) => reject(new Error(`the name server ended with ${code}`)));
@@ -234,7 +233,7 @@ export class Lab {
     await this.#endAll();
     for (const name of readdirSync(this.runDir)) rmSync(join(this.runDir, name), { recursive: true, force: true });
     await this.#wire();
-    await this.#serveNames();
+    await this.serveNames();
     await this.start();
   }
 
@@ -258,7 +257,7 @@ export class Lab {
 
   /** Processes, mounts and namespaces. */
   async #endAll(): Promise<void> {
-    this.#upstream?.kill('SIGKILL');
+    for (const upstream of this.#upstreams.splice(0)) upstream.kill('SIGKILL');
     for (const pid of this.#keeperPids()) {
       try {
         process.kill(pid, 'SIGKILL');

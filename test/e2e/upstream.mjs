@@ -1,8 +1,12 @@
-/** A name server for tests: UDP and TCP on port 53 of the address given. host.example is 203.0.113.7, the rest NXDOMAIN. */
+/**
+ * A name server for tests: UDP and TCP on port 53 of the address given, which answers after so many milliseconds (default 0).
+ * host.example is 203.0.113.7, the rest NXDOMAIN.
+ */
 import dns2 from 'dns2';
 
 const { Packet } = dns2;
 const address = process.argv[2];
+const delayMs = Number(process.argv[3] ?? 0);
 const server = dns2.createServer({
   udp: true,
   tcp: true,
@@ -19,7 +23,8 @@ const server = dns2.createServer({
         address: '203.0.113.7',
       });
     }
-    void send(response);
+    if (delayMs === 0) void send(response);
+    else setTimeout(() => void send(response), delayMs);
   },
 });
 await server.listen({ udp: { address, port: 53 }, tcp: { address, port: 53 } });
