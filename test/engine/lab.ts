@@ -14,7 +14,22 @@ import { type Generation, enginePrograms } from './packages.ts';
 
 const START_MS = 60_000;
 const STOP_MS = 60_000;
-const APPLETS = ['sh', 'sleep', 'ip', 'ping', 'wget', 'nc', 'httpd', 'cat', 'nslookup', 'true', 'kill', 'echo', 'mkdir'];
+const APPLETS = [
+  'sh',
+  'sleep',
+  'ip',
+  'ping',
+  'wget',
+  'nc',
+  'httpd',
+  'cat',
+  'nslookup',
+  'true',
+  'kill',
+  'echo',
+  'mkdir',
+  'timeout',
+];
 
 /** Addresses of the machine and of the outside world on the wire between them (RFC 5737, RFC 3849). */
 export const WIRE = {

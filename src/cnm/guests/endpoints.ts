@@ -1,5 +1,6 @@
 /** Endpoints of foreign engines: addresses, names and gateways are the engine's; link and published ports are made here. */
 
+import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import {
@@ -8,7 +9,11 @@ import {
   type Mac,
   type NetworkId,
   CnmError,
+  addressBytes,
   attemptAll,
+  parseMac,
+  prefixAddress,
+  randomMac,
   shortId,
   tryAddress,
   undoable,
@@ -57,7 +62,7 @@ export async function createGuestEndpoint(
         network,
         phase: 'creating',
         asked,
-        ...(asked.mac && { mac: asked.mac }),
+        mac: asked.mac ?? macFor(asked),
         driverState: null,
         publish: asked.publish,
         roles: NO_ROLE,
@@ -85,6 +90,18 @@ export async function createGuestEndpoint(
 }
 
 const macOf = ({ mac }: { readonly mac?: Mac | undefined }): { readonly mac?: Mac } => ({ ...(mac && { mac }) });
+
+/**
+ * Derived from the address: whoever gets that address next has the same, so that nobody on the network goes on sending to a
+ * MAC that is gone. We cannot tell the neighbours of a link that the engine brings up later.
+ */
+function macFor({ v4, v6 }: GuestEndpointSpec): Mac {
+  const prefix = v4 ?? v6;
+  if (prefix === undefined) return randomMac();
+  const bytes = addressBytes(prefixAddress(prefix));
+  const last = v4 === undefined ? createHash('sha256').update(bytes).digest().subarray(0, 4) : bytes;
+  return parseMac(['02', '42', ...[...last].map((octet) => octet.toString(16).padStart(2, '0'))].join(':'));
+}
 
 /** What the engine is told of a join. */
 export interface GuestJoined {
