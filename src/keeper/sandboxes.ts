@@ -6,6 +6,7 @@ import { newForwardShared, NameTable, Resolver, type ForwardShared } from '../dn
 import { libc, type Netns } from '../kernel/index.ts';
 import type { NameRecord, SandboxWish } from './contract.ts';
 import { dialler } from './dialler.ts';
+import type { KeptSockets } from './kept.ts';
 import { Loop } from './loop.ts';
 import { MAX_ENDPOINTS, MAX_SANDBOXES, type Ports } from './protocol.ts';
 import type { HandOver } from './reactor.ts';
@@ -71,14 +72,16 @@ class Serving {
 
 export class Sandboxes {
   readonly #log: Logger;
+  readonly #kept: KeptSockets;
   readonly #loop: Loop;
   readonly #table = new NameTable();
   readonly #shared: ForwardShared;
   readonly #byId = new Map<SandboxId, Serving>();
   readonly #byDescriptor: Map<number, Serving>;
 
-  private constructor(log: Logger, loop: Loop, byDescriptor: Map<number, Serving>) {
+  private constructor(log: Logger, kept: KeptSockets, loop: Loop, byDescriptor: Map<number, Serving>) {
     this.#log = log;
+    this.#kept = kept;
     this.#loop = loop;
     this.#byDescriptor = byDescriptor;
     this.#shared = newForwardShared(forwardLimit(), MAX_WAITING_FORWARDS, (upstream, isSilent) => {
@@ -90,12 +93,12 @@ export class Sandboxes {
   }
 
   /** Starts the UDP loop from `workerFile`. `died` is called when it ends by itself. */
-  static async start(log: Logger, workerFile: string, died: (error: Error) => void): Promise<Sandboxes> {
+  static async start(log: Logger, kept: KeptSockets, workerFile: string, died: (error: Error) => void): Promise<Sandboxes> {
     const byDescriptor = new Map<number, Serving>();
     const questions = (handed: readonly HandOver[]): void => {
       for (const question of handed) void byDescriptor.get(question.fd)?.answer(question);
     };
-    return new Sandboxes(log, await Loop.start(workerFile, { questions, died }), byDescriptor);
+    return new Sandboxes(log, kept, await Loop.start(workerFile, { questions, died }), byDescriptor);
   }
 
   get isEmpty(): boolean {
@@ -143,6 +146,13 @@ export class Sandboxes {
   async remove(id: SandboxId): Promise<void> {
     const serving = this.#byId.get(id);
     if (serving === undefined) return;
+    // What a service manager held on to would keep the namespace.
+    this.#kept.release(serving.sockets.udp);
+    this.#kept.release(serving.sockets.tcp);
+    await this.#end(id, serving);
+  }
+
+  async #end(id: SandboxId, serving: Serving): Promise<void> {
     this.#byId.delete(id);
     // The loop lets go first, else it might read from another socket that got the same number.
     await this.#loop.order({ op: 'close', fd: serving.sockets.udp });
@@ -155,15 +165,16 @@ export class Sandboxes {
     return this.#loop.order({ op: 'beat' });
   }
 
+  /** For the end of the keeper: what a service manager keeps stays open. */
   async stop(): Promise<void> {
-    for (const id of this.#byId.keys()) await this.remove(id);
+    for (const [id, serving] of this.#byId) await this.#end(id, serving);
     await this.#loop.stop();
   }
 
   #open(wish: SandboxWish): Serving {
     const netns = openWanted(wish.netns);
     try {
-      const sockets = openResolverSockets(netns, wish.ports);
+      const sockets = openResolverSockets(netns, wish.ports, this.#kept);
       const resolver = new Resolver(this.#table, wish, dialler(netns), this.#shared);
       const tcp = new TcpService(
         sockets.tcp,
