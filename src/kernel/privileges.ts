@@ -24,14 +24,15 @@ const LAST_POSSIBLE = 63;
 /**
  * Starts this program anew, as the same process, with at most `kept`, when it may do more: what a thread gives up by itself
  * the other threads of the process keep, and Node has some from its first moment. Returns when there is nothing to give
- * up, or when this is not root, whose rights would not survive. Throws KernelError where the kernel does not let us.
+ * up, or when this is not root, whose rights would not survive. Keeps the standard descriptors, and `descriptors`. Throws
+ * KernelError where the kernel does not let us.
  */
-export function restartWithOnly(kept: readonly Capability[]): void {
+export function restartWithOnly(kept: readonly Capability[], descriptors: readonly number[] = []): void {
   if (process.geteuid?.() !== 0 || (statusMask('CapBnd') & ~maskOf(kept)) === 0n) return;
   dropFromBoundingSet(kept);
   libc.prctl(PR_SET_NO_NEW_PRIVS, 1);
   const env = Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ''}`);
-  libc.execute(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], env);
+  libc.execute(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], env, descriptors);
 }
 
 const maskOf = (kept: readonly Capability[]): bigint => kept.reduce((sum, name) => sum | (1n << BigInt(CAPABILITIES[name])), 0n);
