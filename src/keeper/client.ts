@@ -299,9 +299,14 @@ class KeeperClient implements KeeperLink {
   /** Returns when the connection has ended; ends a keeper that hangs, so that its supervisor starts another. */
   async #untilSilent(connection: KeeperConnection, pid: number): Promise<void> {
     let isOpen = true;
-    const closed = connection.closed.then(() => (isOpen = false));
+    // Not raced against the promise, which would keep something of every look for as long as the connection lives.
+    const ended = new AbortController();
+    const closed = connection.closed.then(() => {
+      isOpen = false;
+      ended.abort();
+    });
     for (;;) {
-      await Promise.race([closed, sleep(PING_EVERY_MS, undefined, { ref: false })]);
+      await sleep(PING_EVERY_MS, undefined, { ref: false, signal: ended.signal }).catch(() => {});
       if (!isOpen) return;
       const isSilent = await withDeadline(connection.ping(), performance.now() + HANG_MS, 'a sign of life').then(
         ({ conflicts }) => {

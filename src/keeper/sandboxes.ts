@@ -193,17 +193,12 @@ export class Sandboxes {
   #open(wish: SandboxWish): Serving {
     const netns = openWanted(wish.netns);
     try {
-<<<<<<< HEAD
-      const sockets = openResolverSockets(netns, wish.ports);
+      const sockets = openResolverSockets(netns, wish.ports, this.#kept);
       const pace = (go: () => void): void => this.#turns.add(sockets.udp, go);
       const resolver = new Resolver(this.#table, wish, dialler(netns, pace), this.#shared, {
         concurrent: this.#ownForwards,
         pace,
       });
-=======
-      const sockets = openResolverSockets(netns, wish.ports, this.#kept);
-      const resolver = new Resolver(this.#table, wish, dialler(netns), this.#shared);
->>>>>>> e9db94ce452144dc922593e64cb67e334ba943d8
       const tcp = new TcpService(
         sockets.tcp,
         (message) => new Promise((resolve) => pace(() => resolve(resolver.answer(message, 'tcp')))),
