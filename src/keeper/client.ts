@@ -3,6 +3,7 @@
  * keeper when none answers, finds it again when it died, and tells it again what it missed.
  */
 
+import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CnmError, KeyedLock, messageOf, silentLogger, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
@@ -32,6 +33,8 @@ const FIRST_PAUSE_MS = 10;
 const LAST_PAUSE_MS = 320;
 /** Time that a living supervisor, or a keeper just started, has before another is started, milliseconds. */
 const START_GRACE_MS = 3000;
+/** Time that a service manager has to bring its keeper back before we start one of our own, milliseconds. */
+const MANAGED_GRACE_MS = 5000;
 
 /** Pause between two looks at whether the keeper still answers and what it says, and the silence after which it is ended, milliseconds. */
 const PING_EVERY_MS = 1000;
@@ -82,6 +85,7 @@ class KeeperClient implements KeeperLink {
   /** Whether the supervisor that was started last still runs. */
   #isStarting = (): boolean => false;
   #lostAt = Number.NEGATIVE_INFINITY;
+  readonly #begunAt = performance.now();
   /** Supervisor of the keeper that was lost last. */
   #supervisor: number | undefined;
   #isClosed = false;
@@ -295,9 +299,14 @@ class KeeperClient implements KeeperLink {
   /** Returns when the connection has ended; ends a keeper that hangs, so that its supervisor starts another. */
   async #untilSilent(connection: KeeperConnection, pid: number): Promise<void> {
     let isOpen = true;
-    const closed = connection.closed.then(() => (isOpen = false));
+    // Not raced against the promise, which would keep something of every look for as long as the connection lives.
+    const ended = new AbortController();
+    const closed = connection.closed.then(() => {
+      isOpen = false;
+      ended.abort();
+    });
     for (;;) {
-      await Promise.race([closed, sleep(PING_EVERY_MS, undefined, { ref: false })]);
+      await sleep(PING_EVERY_MS, undefined, { ref: false, signal: ended.signal }).catch(() => {});
       if (!isOpen) return;
       const isSilent = await withDeadline(connection.ping(), performance.now() + HANG_MS, 'a sign of life').then(
         ({ conflicts }) => {
@@ -332,6 +341,9 @@ class KeeperClient implements KeeperLink {
     const now = performance.now();
     if (this.#isClosed || (now - this.#lastStart < START_GRACE_MS && this.#isStarting())) return;
     // Its supervisor may be on it, unless the keeper ended by its own wish and the supervisor with it.
+    const isAwaited = now - Math.max(this.#lostAt, this.#begunAt) < MANAGED_GRACE_MS && existsSync(this.#paths.managed);
+    // One of ours would find its host ports taken by what the manager keeps.
+    if (isAwaited) return;
     if (now - this.#lostAt < START_GRACE_MS && this.#supervisor !== undefined && isSupervisor(this.#supervisor)) return;
     this.#lastStart = now;
     this.#options.log.info({ runDir: this.#options.runDir, reason }, 'keeper is started');

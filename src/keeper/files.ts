@@ -13,11 +13,19 @@ export interface KeeperPaths {
   readonly socket: string;
   readonly lock: string;
   readonly log: string;
+  /** There while a service manager looks after the keeper. */
+  readonly managed: string;
 }
 
 export function keeperPaths(runDir: string): KeeperPaths {
   const folder = join(runDir, 'keeper');
-  return { folder, socket: join(folder, 'keeper.sock'), lock: join(folder, 'lock'), log: join(folder, 'log') };
+  return {
+    folder,
+    socket: join(folder, 'keeper.sock'),
+    lock: join(folder, 'lock'),
+    log: join(folder, 'log'),
+    managed: join(folder, 'managed'),
+  };
 }
 
 /** Makes the folders, for root only. Repeatable. */

@@ -7,6 +7,7 @@ import { errnoOf, type Address, type Logger, type SandboxId } from '../base/inde
 import { libc, openTcpHold, openUdpSocket } from '../kernel/index.ts';
 import type { HoldAnswer, HoldConflict, HoldRequest, PortHold } from './contract.ts';
 import { readEntries, type KeeperPaths } from './files.ts';
+import type { KeptSockets } from './kept.ts';
 import { MAX_HELD_SOCKETS, MAX_TOLD_CONFLICTS } from './protocol.ts';
 
 /** Pause between two rounds of tries for what another process has, milliseconds: doubled from the first to the last. */
@@ -31,6 +32,7 @@ function open(protocol: HoldRequest['protocol'], address: Address, port: number)
 
 export class Holds {
   readonly #log: Logger;
+  readonly #kept: KeptSockets;
   readonly #owners = new Map<SandboxId, Map<string, Held>>();
   /** Those with something missing, the next to be tried first. */
   readonly #incomplete = new Set<Held>();
@@ -38,8 +40,9 @@ export class Holds {
   #timer: NodeJS.Timeout | undefined;
   #pauseMs = FIRST_RETRY_MS;
 
-  constructor(log: Logger) {
+  constructor(log: Logger, kept: KeptSockets) {
     this.#log = log;
+    this.#kept = kept;
   }
 
   /**
@@ -92,8 +95,13 @@ export class Holds {
     return found;
   }
 
+  /** For the end of the keeper: what a service manager keeps stays held. */
   closeAll(): void {
-    for (const owner of this.#owners.keys()) this.set(owner, []);
+    clearTimeout(this.#timer);
+    for (const groups of this.#owners.values())
+      for (const { descriptors } of groups.values()) for (const fd of descriptors.values()) libc.close(fd);
+    this.#owners.clear();
+    this.#incomplete.clear();
   }
 
   /** Binds what is not bound yet: all that can be, or up to the first refusal. Answers that one. */
@@ -104,7 +112,9 @@ export class Holds {
       if (held.descriptors.has(address)) continue;
       try {
         if (this.#sockets >= MAX_HELD_SOCKETS) throw Object.assign(new Error('too many holds'), { errno: 'EMFILE' });
-        held.descriptors.set(address, open(protocol, address, port));
+        const fd = this.#kept.take({ protocol, address, port }) ?? open(protocol, address, port);
+        this.#kept.keep(fd);
+        held.descriptors.set(address, fd);
         this.#sockets++;
         if (held.missing.delete(address))
           this.#log.warn({ owner: held.owner, protocol, address, port }, 'keeper: a host port is held again');
@@ -146,7 +156,7 @@ export class Holds {
   }
 
   #close(held: Held): void {
-    for (const descriptor of held.descriptors.values()) libc.close(descriptor);
+    for (const fd of held.descriptors.values()) this.#kept.close(fd);
     this.#sockets -= held.descriptors.size;
     held.descriptors.clear();
     held.missing.clear();

@@ -1,12 +1,17 @@
-/** Entry of the keeper process: `--run-dir DIR`. One per run directory; ends by itself when nobody needs it. */
+/**
+ * Entry of the keeper process: `--run-dir DIR`. One per run directory. It ends by itself when nobody needs it, but not as the
+ * service of a manager (NOTIFY_SOCKET), which brings it back and keeps its sockets meanwhile.
+ */
 
-import { openSync } from 'node:fs';
+import { openSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../base/index.ts';
-import { libc, restartWithOnly, startWatchdog } from '../kernel/index.ts';
-import { keeperPaths, makeFolders } from './files.ts';
+import { inheritedDescriptors, libc, notifyServiceManager, restartWithOnly, startWatchdog } from '../kernel/index.ts';
+import { KeeperConnection } from './connection.ts';
+import { keeperPaths, makeFolders, type KeeperPaths } from './files.ts';
 import { Holds, restoreHolds } from './holds.ts';
+import { KeptSockets } from './kept.ts';
 import { keeperLog as log } from './log.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { KeeperServer } from './server.ts';
@@ -41,7 +46,10 @@ function argumentsOf(args: readonly string[]): { readonly runDir: string; readon
 
 function shedPrivileges(): void {
   try {
-    restartWithOnly(KEPT);
+    restartWithOnly(
+      KEPT,
+      inheritedDescriptors(process.env).map(({ fd }) => fd),
+    );
   } catch (error) {
     // A container may not let us; serving with more rights is better than not serving.
     log.warn({ error: messageOf(error) }, 'keeper: keeps its privileges');
@@ -76,23 +84,54 @@ async function tryLock(lock: number): Promise<boolean> {
   return true;
 }
 
+/** A keeper that a daemon has started makes way for the service manager's, which reads the same files. */
+async function succeed(paths: KeeperPaths): Promise<void> {
+  const connection = await KeeperConnection.open(paths.socket);
+  try {
+    const { isManaged, pid } = await connection.hello();
+    if (isManaged) throw new Error(`keeper ${pid} of another service serves ${paths.folder}`);
+    // Else its daemon, which notices its end at once, would start another.
+    writeFileSync(paths.managed, '');
+    // It may be gone before it has answered.
+    void connection.retire().catch(() => {});
+    await Promise.race([connection.closed, sleep(LOCK_MS)]);
+  } finally {
+    connection.close();
+  }
+}
+
 async function main(): Promise<void> {
   const { runDir, isSupervised } = argumentsOf(process.argv.slice(2));
   const paths = keeperPaths(runDir);
+  const manager = isSupervised ? undefined : process.env['NOTIFY_SOCKET'];
+  const isManaged = manager !== undefined && manager !== '';
   // Before anything is opened or locked: the process starts once more.
   shedPrivileges();
   makeFolders(paths);
   const lock = openSync(paths.lock, 'a', 0o600);
+  let isOurs = await tryLock(lock);
+  if (!isOurs && isManaged) {
+    await succeed(paths);
+    isOurs = await tryLock(lock);
+    if (!isOurs) throw new Error(`another keeper does not let go of ${paths.folder}`);
+  }
   // Another keeper serves this directory; its supervisor looks after it.
-  if (!(await tryLock(lock))) return;
+  if (!isOurs) return;
+  if (isManaged) writeFileSync(paths.managed, '');
+  else rmSync(paths.managed, { force: true });
+  await serve(paths, runDir, isSupervised, isManaged ? manager : undefined);
+}
 
-  const program = process.argv[1] ?? '';
+/** `manager`: where the service manager listens. */
+async function serve(paths: KeeperPaths, runDir: string, isSupervised: boolean, manager: string | undefined): Promise<void> {
+  const program = realpathSync(process.argv[1] ?? '');
   const options = { runDir, entry: program, execPath: process.execPath, env: process.env };
-  const supervision = new Supervision(options, paths, isSupervised);
-  const holds = new Holds(log);
+  const supervision = new Supervision(options, paths, isSupervised, manager !== undefined);
+  const kept = new KeptSockets(manager, log);
+  const holds = new Holds(log, kept);
   // Before the loop is started: what others may snatch comes first.
   const held = restoreHolds(holds, paths, log);
-  const sandboxes = await Sandboxes.start(log, join(dirname(program), 'keeper-worker.js'), fail);
+  const sandboxes = await Sandboxes.start(log, kept, join(dirname(program), 'keeper-worker.js'), fail);
   const state = new KeeperState(log, sandboxes, holds, held);
   let isEnding = false;
   const end = async (reason: string): Promise<void> => {
@@ -107,15 +146,18 @@ async function main(): Promise<void> {
   const server = new KeeperServer(state, log, supervision, () => void end('a daemon asked for it').catch(fail));
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void end(signal).catch(fail));
   await state.restore(paths);
+  kept.sweep();
   await server.listen(paths);
   watch(sandboxes);
+  notifyServiceManager(manager, ['READY=1']);
   log.info({ pid: process.pid, entries: Object.keys(state.revisions).length }, 'keeper: serves');
 
   let idleSince = performance.now();
   setInterval(() => {
     if (!isEnding && supervision.look())
       log.warn({ supervisor: supervision.pid }, 'keeper: its supervisor is gone, another is started');
-    if (!state.isEmpty || server.connections > 0) idleSince = performance.now();
+    // A service manager would start it again at once.
+    if (manager !== undefined || !state.isEmpty || server.connections > 0) idleSince = performance.now();
     if (!server.isReachable) void end('the run directory is gone').catch(fail);
     else if (performance.now() - idleSince >= IDLE_MS) void end('nothing to keep').catch(fail);
   }, IDLE_CHECK_MS);

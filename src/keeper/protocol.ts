@@ -68,6 +68,8 @@ export interface Hello extends Pulse {
   readonly pid: number;
   /** Process that brings the keeper back. */
   readonly supervisor: number;
+  /** A service manager does that. */
+  readonly isManaged: boolean;
   /** Revision of every entry, by `table/id`. */
   readonly revisions: Readonly<Record<string, string>>;
 }

@@ -7,6 +7,7 @@ import { libc, type Netns } from '../kernel/index.ts';
 import type { NameRecord, SandboxWish } from './contract.ts';
 import { dialler } from './dialler.ts';
 import { FairTurns } from './fair.ts';
+import type { KeptSockets } from './kept.ts';
 import { Loop } from './loop.ts';
 import { MAX_ENDPOINTS, MAX_SANDBOXES, type Ports } from './protocol.ts';
 import type { HandOver } from './reactor.ts';
@@ -74,6 +75,7 @@ class Serving {
 
 export class Sandboxes {
   readonly #log: Logger;
+  readonly #kept: KeptSockets;
   readonly #loop: Loop;
   readonly #table = new NameTable();
   readonly #shared: ForwardShared;
@@ -83,8 +85,15 @@ export class Sandboxes {
   /** By the sandbox's UDP descriptor. */
   readonly #turns: FairTurns<number>;
 
-  private constructor(log: Logger, loop: Loop, byDescriptor: Map<number, Serving>, turns: FairTurns<number>) {
+  private constructor(
+    log: Logger,
+    kept: KeptSockets,
+    loop: Loop,
+    byDescriptor: Map<number, Serving>,
+    turns: FairTurns<number>,
+  ) {
     this.#log = log;
+    this.#kept = kept;
     this.#loop = loop;
     this.#byDescriptor = byDescriptor;
     this.#turns = turns;
@@ -99,7 +108,7 @@ export class Sandboxes {
   }
 
   /** Starts the UDP loop from `workerFile`. `died` is called when it ends by itself. */
-  static async start(log: Logger, workerFile: string, died: (error: Error) => void): Promise<Sandboxes> {
+  static async start(log: Logger, kept: KeptSockets, workerFile: string, died: (error: Error) => void): Promise<Sandboxes> {
     const byDescriptor = new Map<number, Serving>();
     const turns = new FairTurns<number>();
     const questions = (handed: readonly HandOver[]): void => {
@@ -108,7 +117,7 @@ export class Sandboxes {
         if (serving !== undefined) turns.add(question.fd, () => void serving.answer(question));
       }
     };
-    return new Sandboxes(log, await Loop.start(workerFile, { questions, died }), byDescriptor, turns);
+    return new Sandboxes(log, kept, await Loop.start(workerFile, { questions, died }), byDescriptor, turns);
   }
 
   get isEmpty(): boolean {
@@ -156,6 +165,13 @@ export class Sandboxes {
   async remove(id: SandboxId): Promise<void> {
     const serving = this.#byId.get(id);
     if (serving === undefined) return;
+    // What a service manager held on to would keep the namespace.
+    this.#kept.release(serving.sockets.udp);
+    this.#kept.release(serving.sockets.tcp);
+    await this.#end(id, serving);
+  }
+
+  async #end(id: SandboxId, serving: Serving): Promise<void> {
     this.#byId.delete(id);
     // The loop lets go first, else it might read from another socket that got the same number.
     await this.#loop.order({ op: 'close', fd: serving.sockets.udp });
@@ -168,15 +184,16 @@ export class Sandboxes {
     return this.#loop.order({ op: 'beat' });
   }
 
+  /** For the end of the keeper: what a service manager keeps stays open. */
   async stop(): Promise<void> {
-    for (const id of this.#byId.keys()) await this.remove(id);
+    for (const [id, serving] of this.#byId) await this.#end(id, serving);
     await this.#loop.stop();
   }
 
   #open(wish: SandboxWish): Serving {
     const netns = openWanted(wish.netns);
     try {
-      const sockets = openResolverSockets(netns, wish.ports);
+      const sockets = openResolverSockets(netns, wish.ports, this.#kept);
       const pace = (go: () => void): void => this.#turns.add(sockets.udp, go);
       const resolver = new Resolver(this.#table, wish, dialler(netns, pace), this.#shared, {
         concurrent: this.#ownForwards,

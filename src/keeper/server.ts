@@ -20,10 +20,16 @@ const MAX_CONNECTIONS = 16;
 /** Requests of one connection being served at once; then reading pauses. */
 const MAX_OPEN_REQUESTS = 1024;
 
+/** Who brings the keeper back. */
+interface Care {
+  readonly pid: number;
+  readonly isManaged: boolean;
+}
+
 export class KeeperServer {
   readonly #state: KeeperState;
   readonly #log: Logger;
-  readonly #supervision: { readonly pid: number };
+  readonly #supervision: Care;
   readonly #retire: () => void;
   readonly #server: Server;
   readonly #connections = new Set<Socket>();
@@ -31,7 +37,7 @@ export class KeeperServer {
   #inode = 0;
 
   /** `retire` is called when a daemon asks the keeper to end. */
-  constructor(state: KeeperState, log: Logger, supervision: { readonly pid: number }, retire: () => void) {
+  constructor(state: KeeperState, log: Logger, supervision: Care, retire: () => void) {
     this.#state = state;
     this.#log = log;
     this.#supervision = supervision;
@@ -116,6 +122,7 @@ export class KeeperServer {
           version: PROTOCOL_VERSION,
           pid: process.pid,
           supervisor: this.#supervision.pid,
+          isManaged: this.#supervision.isManaged,
           revisions: this.#state.revisions,
           conflicts: this.#state.conflicts(),
         };

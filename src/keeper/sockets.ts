@@ -4,6 +4,7 @@ import { CnmError, messageOf } from '../base/index.ts';
 import { RESOLVER_ADDRESS } from '../dns/index.ts';
 import { libc, localPort, openNetns, openTcpListener, openUdpSocket, type Netns } from '../kernel/index.ts';
 import type { NetnsRef } from './contract.ts';
+import type { KeptSockets } from './kept.ts';
 import type { Ports } from './protocol.ts';
 
 export interface ResolverSockets {
@@ -20,15 +21,32 @@ export function openWanted({ path, identity }: NetnsRef): Netns {
   throw new CnmError('bad_netns', `${path} is no longer the namespace it was`);
 }
 
-/** Bound and, for TCP, listening; a port of 0 is chosen by the kernel. Throws resolver_unavailable, then nothing is open. */
-export function openResolverSockets(netns: Netns, ports: Ports): ResolverSockets {
+/**
+ * Bound and, for TCP, listening; a port of 0 is chosen by the kernel. Those of an earlier life of the keeper are taken up
+ * with what waits in them. Throws resolver_unavailable, then nothing is open.
+ */
+export function openResolverSockets(netns: Netns, ports: Ports, kept: KeptSockets): ResolverSockets {
   try {
-    return netns.run(() => openBoth(ports));
+    const sockets = takeBoth(netns, ports, kept) ?? netns.run(() => openBoth(ports));
+    kept.keep(sockets.udp);
+    kept.keep(sockets.tcp);
+    return sockets;
   } catch (error) {
     throw new CnmError('resolver_unavailable', `cannot open the resolver in ${netns.path}: ${messageOf(error)}`, {
       cause: error,
     });
   }
+}
+
+function takeBoth({ identity }: Netns, ports: Ports, kept: KeptSockets): ResolverSockets | undefined {
+  if (ports.udp === 0 || ports.tcp === 0) return undefined;
+  const take = (protocol: 'udp' | 'tcp'): number | undefined =>
+    kept.take({ protocol, address: RESOLVER_ADDRESS, port: ports[protocol], netns: identity });
+  const [udp, tcp] = [take('udp'), take('tcp')];
+  if (udp !== undefined && tcp !== undefined) return { udp, tcp, ports };
+  if (udp !== undefined) kept.close(udp);
+  if (tcp !== undefined) kept.close(tcp);
+  return undefined;
 }
 
 const SO_RCVBUFFORCE = 33;

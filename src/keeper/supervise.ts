@@ -81,12 +81,15 @@ export class Supervision {
   #pid = isSupervisor(process.ppid) ? process.ppid : NOBODY;
   #successor: ChildProcess | undefined;
   readonly #isWanted: boolean;
+  /** A service manager brings the keeper back. */
+  readonly isManaged: boolean;
 
-  /** A keeper started by hand has no supervisor, and wants none. */
-  constructor(options: SuperviseOptions, paths: KeeperPaths, isWanted: boolean) {
+  /** A keeper started by hand or by a service manager has no supervisor, and wants none. */
+  constructor(options: SuperviseOptions, paths: KeeperPaths, isWanted: boolean, isManaged: boolean) {
     this.#options = options;
     this.#paths = paths;
     this.#isWanted = isWanted;
+    this.isManaged = isManaged;
   }
 
   get pid(): number {

@@ -5,6 +5,7 @@ export { announce, announcementFrame } from './announce.ts';
 export { missingCapabilities, requireCapabilities } from './capability.ts';
 export { deleteFlows } from './conntrack.ts';
 export { EpollSet, wake } from './epoll.ts';
+export { DescriptorStore, inheritedDescriptors } from './fdstore.ts';
 export { lockFile, type FileLock } from './lockfile.ts';
 export { markOf, newInstanceId } from './mark.ts';
 export { createNetns, currentNetns, netnsOwner, openNetns, pinNetns, removeNetnsPin } from './netns.ts';
@@ -18,6 +19,7 @@ export { probeKernel, requireKernel } from './probe.ts';
 export { createReaper } from './reaper.ts';
 export {
   decodeSocketAddress,
+  describeSocket,
   encodeSocketAddress,
   localPort,
   openTcpClient,

@@ -288,10 +288,13 @@ export function timerCreate(clock: number, event: Uint8Array): number {
 export const timerSet = (timer: number, time: Uint8Array): void =>
   void checked(fn.timer_settime(SYS_TIMER_SETTIME, timer, 0, time, null), 'timer_settime', `timer ${timer}`);
 
-/** Replaces this process by another program, which gets the standard three descriptors. Returns only by a KernelError. */
-export function execute(path: string, args: readonly string[], env: readonly string[]): never {
+/**
+ * Replaces this process by another program, which gets the standard three descriptors and `further` ones. Returns only by a
+ * KernelError.
+ */
+export function execute(path: string, args: readonly string[], env: readonly string[], further: readonly number[] = []): never {
   // Node marks what it was given as close-on-exec.
-  for (const fd of [0, 1, 2]) setInheritable(fd, true);
+  for (const fd of [0, 1, 2, ...further]) setInheritable(fd, true);
   execve(path, [...args, null], [...env, null]);
   throw new KernelError('execve', path, errnoName(koffi.errno()));
 }

@@ -26,13 +26,18 @@ let current = openSync(THREAD_NETNS, constants.O_RDONLY);
 let bootId: string | undefined;
 
 function identify(): string {
-  bootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   const fd = libc.socket(libc.AF.unix, libc.SOCK.datagram, 0);
   try {
-    return `${bootId}:${libc.getSocketOption(fd, libc.SOL.socket, SO_NETNS_COOKIE, 8).readBigUInt64LE().toString(16)}`;
+    return netnsOfSocket(fd);
   } finally {
     libc.close(fd);
   }
+}
+
+/** Netns.identity of the namespace that a socket was made in. */
+export function netnsOfSocket(fd: number): string {
+  bootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  return `${bootId}:${libc.getSocketOption(fd, libc.SOL.socket, SO_NETNS_COOKIE, 8).readBigUInt64LE().toString(16)}`;
 }
 
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>

@@ -8,12 +8,17 @@ import * as libc from './libc.ts';
  */
 export function notifyServiceManager(socketPath: string | undefined, lines: readonly string[]): void {
   if (socketPath === undefined || socketPath === '') return;
-  const name = Buffer.from(socketPath.startsWith('@') ? `\0${socketPath.slice(1)}` : `${socketPath}\0`);
-  const address = Buffer.concat([Buffer.from([libc.AF.unix, 0]), name]);
+  const address = unixAddress(socketPath);
   const fd = libc.socket(libc.AF.unix, libc.SOCK.datagram | libc.SOCK.cloexec, 0);
   try {
     libc.sendTo(fd, Buffer.from(lines.join('\n')), address, libc.MSG.nosignal);
   } finally {
     libc.close(fd);
   }
+}
+
+/** struct sockaddr_un of a path, or of an abstract name behind an @. */
+export function unixAddress(path: string): Buffer {
+  const name = Buffer.from(path.startsWith('@') ? `\0${path.slice(1)}` : `${path}\0`);
+  return Buffer.concat([Buffer.from([libc.AF.unix, 0]), name]);
 }

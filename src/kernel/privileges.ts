@@ -1,7 +1,8 @@
-/** Giving up what a process does not need. */
+/** Giving up what a process does not need: rights and memory. */
 
 import { readFileSync } from 'node:fs';
 import * as libc from './libc.ts';
+import { growSlowly, isSmall, smallStart } from './memory.ts';
 
 // linux/capability.h
 const CAPABILITIES = {
@@ -22,16 +23,22 @@ const PR_SET_NO_NEW_PRIVS = 38;
 const LAST_POSSIBLE = 63;
 
 /**
- * Starts this program anew, as the same process, with at most `kept`, when it may do more: what a thread gives up by itself
- * the other threads of the process keep, and Node has some from its first moment. Returns when there is nothing to give
- * up, or when this is not root, whose rights would not survive. Throws KernelError where the kernel does not let us.
+ * Starts this program anew, as the same process, with at most `kept`, when it may do more, and with a small memory: what a
+ * thread gives up by itself the other threads of the process keep, and Node has some from its first moment. Returns when there
+ * is nothing to give up, or when this is not root, whose rights would not survive. Keeps the standard descriptors, and
+ * `descriptors`. Throws KernelError where the kernel does not let us.
  */
-export function restartWithOnly(kept: readonly Capability[]): void {
-  if (process.geteuid?.() !== 0 || (statusMask('CapBnd') & ~maskOf(kept)) === 0n) return;
-  dropFromBoundingSet(kept);
+export function restartWithOnly(kept: readonly Capability[], descriptors: readonly number[] = []): void {
+  growSlowly();
+  if (process.geteuid?.() !== 0) return;
+  const now = { flags: process.execArgv, env: process.env };
+  const mayDoMore = (statusMask('CapBnd') & ~maskOf(kept)) !== 0n;
+  if (!mayDoMore && isSmall(now)) return;
+  if (mayDoMore) dropFromBoundingSet(kept);
   libc.prctl(PR_SET_NO_NEW_PRIVS, 1);
-  const env = Object.entries(process.env).map(([name, value]) => `${name}=${value ?? ''}`);
-  libc.execute(process.execPath, [process.execPath, ...process.execArgv, ...process.argv.slice(1)], env);
+  const { flags, env } = smallStart(now);
+  const texts = Object.entries(env).map(([name, value]) => `${name}=${value ?? ''}`);
+  libc.execute(process.execPath, [process.execPath, ...flags, ...process.argv.slice(1)], texts, descriptors);
 }
 
 const maskOf = (kept: readonly Capability[]): bigint => kept.reduce((sum, name) => sum | (1n << BigInt(CAPABILITIES[name])), 0n);

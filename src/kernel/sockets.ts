@@ -3,10 +3,12 @@
  * loop. All are non-blocking and close-on-exec; whoever asked closes them (libc.close, or by adopting them).
  */
 
-import { addressBytes, addressFromBytes, familyOf, type Address, type IpFamily } from '../base/index.ts';
+import { addressBytes, addressFromBytes, errnoOf, familyOf, type Address, type IpFamily } from '../base/index.ts';
 import * as libc from './libc.ts';
+import { netnsOfSocket } from './netns.ts';
 
 const SO_REUSEADDR = 2;
+const SO_TYPE = 3;
 const SO_ATTACH_FILTER = 26;
 const IPV6_V6ONLY = 26;
 
@@ -39,6 +41,22 @@ export function encodeSocketAddress(address: Address, port: number): Buffer {
 export function decodeSocketAddress(raw: Buffer): { readonly address: Address; readonly port: number } {
   const v4 = raw.readUInt16LE(0) === libc.AF.inet;
   return { address: addressFromBytes(raw.subarray(v4 ? 4 : 8, v4 ? 8 : 24)), port: raw.readUInt16BE(2) };
+}
+
+/** Where a socket is bound; undefined for what is no internet socket. */
+export function describeSocket(
+  fd: number,
+): { readonly protocol: 'tcp' | 'udp'; readonly address: Address; readonly port: number; readonly netns: string } | undefined {
+  try {
+    const name = libc.socketName(fd);
+    const [family, type] = [name.readUInt16LE(0), libc.getSocketOption(fd, libc.SOL.socket, SO_TYPE, 4).readInt32LE()];
+    const protocol = type === libc.SOCK.stream ? 'tcp' : type === libc.SOCK.datagram ? 'udp' : undefined;
+    if (protocol === undefined || (family !== libc.AF.inet && family !== libc.AF.inet6)) return undefined;
+    return { protocol, ...decodeSocketAddress(name), netns: netnsOfSocket(fd) };
+  } catch (error) {
+    if (['ENOTSOCK', 'EBADF'].includes(errnoOf(error) ?? '')) return undefined;
+    throw error;
+  }
 }
 
 /** The port a socket is bound to. */

@@ -11,6 +11,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { errnoOf, type Address, type EndpointJson, type NetworkJson, type SandboxAnswer } from '../../src/base/index.ts';
 import { libc, openNetns, openTcpListener, type Netns } from '../../src/kernel/index.ts';
 import { Lab, WIRE, waitUntil } from '../e2e/lab.ts';
+import { FakeManager } from '../kernel/fake-manager.ts';
 import { askRaw, decode, query } from '../kernel/keeper-lab.ts';
 import { ask } from './client.ts';
 import { stateOf, untruths } from './truth.ts';
@@ -144,6 +145,32 @@ test('a keeper whose supervisor is killed while it starts has another one soon',
     const after = await all.lab.keeperProcesses();
     expect(after.supervisor).not.toBe(before.supervisor);
   }
+});
+
+test('where a service manager keeps its sockets, no port is free for a moment, and the daemon works with that keeper', async () => {
+  const all = await scene();
+  const manager = new FakeManager({ runDir: all.lab.runDir, host: { path: `/run/netns/${all.lab.host}` } });
+  closers.push(() => void (manager.restarts = false));
+  await manager.start();
+  await waitUntil(() => manager.store.size >= 6, SETTLE_MS);
+  for (let round = 0; round < 3; round++) {
+    const before = manager.pid ?? 0;
+    const gone = all.lab.stop('SIGKILL');
+    process.kill(before, 'SIGKILL');
+    await waitUntil(async () => {
+      expect(isHeld(all.host, 8080)).toBe(true);
+      return manager.pid !== before && (await resolves(all));
+    }, SETTLE_MS);
+    await gone;
+    all.lab.log = '';
+    await all.lab.start();
+    expect(all.lab.log).not.toMatch(/"level":50|keeper is started/);
+    expect(await untruths(all.lab)).toEqual([]);
+  }
+  await all.lab.ok('sandbox', 'rm', 'web');
+  await all.lab.ok('sandbox', 'rm', 'asker');
+  await waitUntil(() => manager.store.size === 0, SETTLE_MS);
+  expect(isHeld(all.host, 8080)).toBe(false);
 });
 
 /** Kills the keeper, and whatever `also` does with it, and takes its TCP port before it is back. Answers the thief's socket. */

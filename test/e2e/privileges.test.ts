@@ -80,6 +80,13 @@ describe('capabilities', () => {
     }
   });
 
+  test('both run with a small memory, which costs no further process', () => {
+    for (const pid of [lab.daemon?.pid ?? 0, keeperPid()]) {
+      expect(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[1]).toBe('--max-semi-space-size=2');
+      expect(readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')).toContain('MALLOC_ARENA_MAX=1');
+    }
+  });
+
   test('a process of network run is not touched by it', async () => {
     const { json } = await lab.api<SandboxAnswer>('GET', '/sandboxes/box');
     const own = threads(process.pid)[0];
@@ -91,7 +98,7 @@ describe('capabilities', () => {
       if (!/^\d+$/.test(name)) return false;
       try {
         const words = readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0');
-        return words.includes(lab.runDir) && words[1]?.endsWith('keeper.js') === true;
+        return words.includes(lab.runDir) && words[0] !== '/bin/sh' && words.some((word) => word.endsWith('keeper.js'));
       } catch {
         return false;
       }

@@ -17,6 +17,7 @@ const programs = {
   keeper: 'src/keeper/main.ts',
   'keeper-worker': 'src/keeper/worker.ts',
 };
+const executable = ['network', 'patchbayd', 'keeper'];
 const library = { index: 'src/index.ts', driver: 'src/driver/index.ts', testing: 'test/contract/index.ts' };
 
 const present = (entries) => Object.fromEntries(Object.entries(entries).filter(([, file]) => existsSync(join(root, file))));
@@ -39,7 +40,7 @@ async function bundle(input, options, output) {
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(join(dist, 'lib'), { recursive: true });
 for (const [name, file] of Object.entries(present(programs))) {
-  const banner = name === 'network' || name === 'patchbayd' ? '#!/usr/bin/env node' : '';
+  const banner = executable.includes(name) ? '#!/usr/bin/env node' : '';
   await bundle(
     { [name]: file },
     {},
@@ -54,7 +55,7 @@ for (const [name, file] of Object.entries(present(programs))) {
   );
 }
 writeFileSync(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
-for (const name of ['network', 'patchbayd']) if (existsSync(join(dist, `${name}.js`))) chmodSync(join(dist, `${name}.js`), 0o755);
+for (const name of executable) if (existsSync(join(dist, `${name}.js`))) chmodSync(join(dist, `${name}.js`), 0o755);
 
 const manual = join(dist, '.manual');
 await bundle(

@@ -24,6 +24,9 @@ interface End {
   readonly error: unknown;
 }
 
+/** How a change went. */
+type Outcome = 'done' | 'late' | End;
+
 export class Restorer implements AsyncDisposable {
   readonly #options: ToolOptions;
   readonly #family: IpFamily;
@@ -89,14 +92,15 @@ export class Restorer implements AsyncDisposable {
 class RestoreProcess {
   readonly #name: string;
   readonly #child: ReturnType<typeof startRestore>;
-  readonly #ended: Promise<End>;
+  readonly #ended: Promise<void>;
   #complaint = '';
   #unread = '';
-  #told: { readonly line: string; readonly done: () => void } | undefined;
+  /** The change under way: the line that tells its end, and what is to be told. */
+  #waiting: { readonly line: string; readonly settle: (outcome: Outcome) => void } | undefined;
   #count = 0;
   /** It did not answer in time. */
   wasLate = false;
-  hasEnded = false;
+  #end: End | undefined;
   /** Lines that it has read, for the numbers in its complaints. */
   #lines = 0;
 
@@ -111,10 +115,14 @@ class RestoreProcess {
     // A write to one that has ended is told by its end.
     child.stdin.on('error', () => {});
     this.#ended = child.then((result) => {
-      this.hasEnded = true;
-      return { text: this.#complaint, error: result };
+      this.#end = { text: this.#complaint, error: result };
+      this.#waiting?.settle(this.#end);
     });
     this.#hold(false);
+  }
+
+  get hasEnded(): boolean {
+    return this.#end !== undefined;
   }
 
   /** Resolves when all of the text is committed. */
@@ -123,17 +131,20 @@ class RestoreProcess {
     this.#hold(true);
     let timer: NodeJS.Timeout | undefined;
     try {
-      const done = new Promise<'done'>((resolve) => (this.#told = { line, done: () => resolve('done') }));
-      const late = new Promise<'late'>((resolve) => (timer = setTimeout(resolve, limitMs, 'late')));
-      this.#child.stdin.write(`${text}${line}\n`);
-      const end = await Promise.race([done, late, this.#ended]);
+      // No race with the promise of its end, which would keep something of every change for as long as the process lives.
+      const end = await new Promise<Outcome>((settle) => {
+        this.#waiting = { line, settle };
+        timer = setTimeout(settle, limitMs, 'late');
+        if (this.#end === undefined) this.#child.stdin.write(`${text}${line}\n`);
+        else settle(this.#end);
+      });
       this.wasLate = end === 'late';
       if (end === 'late') throw new CnmError('firewall_failed', `${this.#name} did not answer within ${limitMs / 1000} s`);
       if (end !== 'done') throw failureOf(this.#name, end.error, end.text, text, this.#lines);
       this.#lines += text.split('\n').length;
     } finally {
       clearTimeout(timer);
-      this.#told = undefined;
+      this.#waiting = undefined;
       this.#hold(false);
     }
   }
@@ -141,7 +152,7 @@ class RestoreProcess {
   #read(chunk: string): void {
     const lines = `${this.#unread}${chunk}`.split('\n');
     this.#unread = lines.pop() ?? '';
-    if (this.#told !== undefined && lines.includes(this.#told.line)) this.#told.done();
+    if (this.#waiting !== undefined && lines.includes(this.#waiting.line)) this.#waiting.settle('done');
   }
 
   /** Ends it: by the end of its input, else by its pid. */
