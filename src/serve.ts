@@ -65,7 +65,10 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
     dns: config.dns,
   });
   const app = createApp({ controller: house.controller, log, now: Date.now });
-  const plugins = await servePlugins({ guests: house.controller.guests, log }, config.pluginDir);
+  const plugins = await servePlugins(
+    { guests: house.controller.guests, log, now: Date.now, engines: config.engines },
+    config.pluginDir,
+  );
   await listen(app, server);
   stopOnSignals(house, [plugins, app], log);
   notify(log, ['READY=1', `STATUS=serving ${config.socket}`]);

@@ -135,6 +135,7 @@ export const errorCatalogue = {
   not_connected: entry('internal', 'The sandbox is not connected to the network.', 'network inspect shows who is connected.'),
   kernel_lacks: entry('not_implemented', 'The kernel lacks a feature.', 'Load the module or use a kernel that has it.'),
   driver_lacks: entry('not_implemented', 'The driver does not support this.', 'Use another driver or leave the setting out.'),
+  plugin_unreachable: entry('unavailable', 'A plugin or an engine does not answer.', 'See that it runs, then try again.'),
   store_unreachable: entry('unavailable', 'The store does not answer.', 'Check the store; nothing was changed.'),
   resolver_unavailable: entry(
     'unavailable',

@@ -2,7 +2,15 @@ export { NetworkController, Network, Endpoint, Sandbox } from './controller.ts';
 export type { CnmEvent, EventLog } from './events.ts';
 export type { ControllerParts } from './context.ts';
 export type { EndpointSpec, IpamConfigSpec, NetworkSpec } from './spec.ts';
-export type { GuestEndpointSpec, GuestJoined, GuestNetworkSpec, GuestPoolRequest, Guests } from './guests/index.ts';
+export type {
+  GuestEndpoint,
+  GuestEndpointSpec,
+  GuestJoined,
+  GuestNetwork,
+  GuestNetworkSpec,
+  GuestPoolRequest,
+  Guests,
+} from './guests/index.ts';
 export type { SandboxSpec } from './sandboxes.ts';
 export type { Caller } from './callers.ts';
 export type { SandboxFiles } from './files.ts';

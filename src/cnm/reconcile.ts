@@ -43,7 +43,7 @@ export async function reconcile(hosting: Hosting): Promise<void> {
     await storeReports(cnm, reports, problems);
     await storeGuestReports(hosting, reports);
     await finish(cnm, alive);
-    await finishGuests(hosting, places);
+    await finishGuests(hosting);
     // Last: an endpoint that was on its way in may have had the default routes.
     await restoreSandboxes(cnm, alive);
     await sweep(hosting);

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { z } from 'zod';
-import { type Address, CnmError, errnoOf, messageOf, parseAddress, parseWith } from '../base/index.ts';
+import { type Address, CnmError, errnoOf, messageOf, parseAddress, parseWith, shown } from '../base/index.ts';
 import { readHosts } from './hosts.ts';
 import { LOG_LEVELS, type LogLevel } from './log.ts';
 import type { TcpOptions } from './server.ts';
@@ -18,6 +18,8 @@ export interface DaemonConfig {
   readonly stateDir: string;
   readonly runDir: string;
   readonly pluginDir: string;
+  /** Paths of the API sockets of engines that use the plugins; empty: none is asked what it has. */
+  readonly engines: readonly string[];
   readonly firewall: 'iptables' | 'nftables';
   /** `base=…,size=…` each; empty: the built-in pools. */
   readonly pools: readonly string[];
@@ -37,6 +39,7 @@ const fileSchema = z.strictObject({
   'state-dir': z.string().optional(),
   'run-dir': z.string().optional(),
   'plugin-dir': z.string().optional(),
+  engine: z.union([z.string(), z.array(z.string())]).optional(),
   firewall: z.string().optional(),
   'default-address-pool': z.array(z.string()).optional(),
   bridge: z.string().optional(),
@@ -51,12 +54,13 @@ const DEFAULTS = {
   'state-dir': '/var/lib/patchbay',
   'run-dir': '/run/patchbay',
   'plugin-dir': '/run/docker/plugins',
+  engine: 'unix:///run/docker.sock',
   firewall: 'iptables',
   'log-level': 'info',
 } as const;
 
 /** Values once the defaults are in: no key of DEFAULTS is missing. */
-type Settled = Values & { readonly [key in Exclude<keyof typeof DEFAULTS, 'host'>]: string };
+type Settled = Values & { readonly [key in Exclude<keyof typeof DEFAULTS, 'host' | 'engine'>]: string };
 
 const collect = (value: string, all: string[] | undefined): string[] => [...(all ?? []), value];
 
@@ -81,6 +85,12 @@ function command(): Command {
     .addOption(new Option('--state-dir <dir>', `what survives a reboot (default ${DEFAULTS['state-dir']})`))
     .addOption(new Option('--run-dir <dir>', `what lives until a reboot (default ${DEFAULTS['run-dir']})`))
     .addOption(new Option('--plugin-dir <dir>', `sockets of engine plugins (default ${DEFAULTS['plugin-dir']})`))
+    .addOption(
+      new Option(
+        '--engine <url>',
+        `API socket of an engine that uses the plugins (default ${DEFAULTS.engine}), or none; may repeat`,
+      ).argParser(collect),
+    )
     .addOption(new Option('--firewall <backend>', `packet filter backend: iptables (default ${DEFAULTS.firewall})`))
     .addOption(
       new Option('--default-address-pool <pool>', 'base=CIDR,size=N; may repeat; replaces the built-in pools').argParser(collect),
@@ -174,6 +184,11 @@ function checked(values: Settled): DaemonConfig {
       return [];
     }
   });
+  const engines = [values.engine ?? []].flat().flatMap((url) => {
+    const path = /^unix:\/\/(\/.+)$/.exec(url)?.[1];
+    if (path === undefined && url !== 'none') problems.push(`--engine ${shown(url)}: use unix:///PATH, or none`);
+    return path ?? [];
+  });
   const folders = { stateDir: folder('state-dir'), runDir: folder('run-dir'), pluginDir: folder('plugin-dir') };
   if (problems.length > 0 || firewall === undefined || logLevel === undefined) {
     throw new CnmError('bad_config', problems.join('; '));
@@ -182,6 +197,7 @@ function checked(values: Settled): DaemonConfig {
     socket,
     ...(tcp && { tcp }),
     ...folders,
+    engines,
     firewall,
     pools: values['default-address-pool'] ?? [],
     bridge:

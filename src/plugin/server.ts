@@ -9,6 +9,7 @@ import type { Guests } from '../cnm/index.ts';
 import { wire } from '../driver/index.ts';
 import { ipamFace } from './ipam-face.ts';
 import { type Method, networkFace } from './network-face.ts';
+import { Orphans } from './orphans.ts';
 
 /** Drivers that engines may use, by the name of their plugin. */
 const PLUGINS: Readonly<Record<string, string>> = { 'patchbay-bridge': 'bridge' };
@@ -21,6 +22,9 @@ const ANSWER_MS = 1000;
 export interface PluginParts {
   readonly guests: Guests;
   readonly log: Logger;
+  readonly now: () => number;
+  /** Paths of the API sockets of engines that may be asked what they have. */
+  readonly engines: readonly string[];
 }
 
 export interface PluginServer {
@@ -32,7 +36,9 @@ export interface PluginServer {
 export async function servePlugins(parts: PluginParts, folder: string): Promise<PluginServer> {
   mkdirSync(folder, { recursive: true, mode: 0o755 });
   const served: { readonly app: FastifyInstance; readonly path: string }[] = [];
+  const orphans = new Orphans({ ...parts, sockets: parts.engines });
   const close = async (): Promise<void> => {
+    await orphans.stop();
     for (const { app, path } of served.splice(0)) {
       await app.close();
       rmSync(path, { force: true });
@@ -49,6 +55,7 @@ export async function servePlugins(parts: PluginParts, folder: string): Promise<
     await close();
     throw error;
   }
+  orphans.start();
   return { close };
 }
 

@@ -132,6 +132,8 @@ export class Lab {
       this.runDir,
       '--plugin-dir',
       join(this.folder, 'plugins'),
+      '--engine',
+      'none',
     ];
     const flags = [...folders, '--dns', WIRE.outside, ...this.#flags, ...extra];
     const args = [`--net=/run/netns/${this.host}`, this.node, join(DIST, 'patchbayd.js'), ...flags];

@@ -145,15 +145,33 @@ export class EngineLab {
     }
   }
 
-  /** Ends the engine; with SIGKILL its containers and its containerd live on for the next one to find. */
-  async stopEngine(signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
-    await ended(this.#engine, signal);
+  async stopEngine(): Promise<void> {
+    await ended(this.#engine, 'SIGTERM');
     this.#engine = undefined;
+  }
+
+  /** kill -9 of the engine and of its containerd, which would refuse to share its folder with the next one. */
+  async killEngine(): Promise<void> {
+    await ended(this.#engine, 'SIGKILL');
+    this.#engine = undefined;
+    const pid = Number(readFileSync(join(this.folder, 'run/containerd/containerd.pid'), 'utf8'));
+    process.kill(pid, 'SIGKILL');
+    while (existsSync(`/proc/${pid}`)) await sleep(20);
+    rmSync(join(this.folder, 'pid'), { force: true });
   }
 
   async startPlugin(...flags: readonly string[]): Promise<void> {
     const folders = ['--host', `unix://${this.folder}/pb.sock`, '--state-dir', `${this.folder}/state`, '--run-dir', this.runDir];
-    const words = [process.execPath, join(DIST, 'patchbayd.js'), ...folders, '--bridge', 'none', ...flags];
+    const words = [
+      process.execPath,
+      join(DIST, 'patchbayd.js'),
+      ...folders,
+      '--bridge',
+      'none',
+      '--engine',
+      `unix://${this.socket}`,
+      ...flags,
+    ];
     const [command, args] = this.#enter(words);
     const plugin = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#plugin = plugin;

@@ -70,6 +70,8 @@ async function startDaemon() {
     runDir,
     '--plugin-dir',
     join(folder, 'plugins'),
+    '--engine',
+    'none',
     '--dns',
     outsideAddress,
   ];

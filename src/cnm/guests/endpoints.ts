@@ -11,6 +11,7 @@ import {
   CnmError,
   addressBytes,
   attemptAll,
+  codeOf,
   parseMac,
   prefixAddress,
   randomMac,
@@ -46,6 +47,7 @@ export async function createGuestEndpoint(
 ): Promise<{ readonly mac?: Mac }> {
   const { cnm, state } = hosting;
   refuseWhenClosing(cnm);
+  await evict(hosting, (other) => other.network === network && other.id !== id && isSameAddress(other.asked, asked));
   return cnm.locks.run(`endpoint:${id}`, async () => {
     const there = state.endpoints.get(id);
     if (there !== undefined && there.phase !== 'creating' && there.phase !== 'deleting') {
@@ -87,6 +89,41 @@ export async function createGuestEndpoint(
       return macOf(ready);
     });
   });
+}
+
+/** The engine leases an address once: who had it before was forgotten. */
+const isSameAddress = (one: GuestEndpointSpec, other: GuestEndpointSpec): boolean =>
+  (one.v4 !== undefined && one.v4 === other.v4) || (one.v6 !== undefined && one.v6 === other.v6);
+
+/** Joined to a namespace that was seen and is not there any more. */
+export function isAbandoned({ join }: GuestEndpoint): boolean {
+  return join?.identity !== undefined && seenAt(join.key).identity !== join.identity;
+}
+
+/** Notes namespaces that have come since their join: from now on it can be told that they are gone. */
+export async function noteSandboxes({ cnm, state }: Hosting): Promise<void> {
+  for (const { id, join } of state.endpoints.values()) {
+    if (join === undefined || join.identity !== undefined || seenAt(join.key).identity === undefined) continue;
+    await cnm.locks.run(`endpoint:${id}`, async () => {
+      const ep = state.endpoints.get(id);
+      if (ep?.phase !== 'joined' || ep.join === undefined || ep.join.identity !== undefined) return;
+      await state.commit({ endpoints: [{ ...ep, join: { ...ep.join, ...seenAt(ep.join.key) } }] });
+    });
+  }
+}
+
+/** Removes endpoints that the engine has forgotten; answers whether there were any. The caller holds no endpoint's lock. */
+async function evict({ cnm, state }: Hosting, isForgotten: (ep: GuestEndpoint) => boolean): Promise<boolean> {
+  const forgotten = [...state.endpoints.values()].filter(isForgotten);
+  for (const { id } of forgotten) {
+    await cnm.locks.run(`endpoint:${id}`, async () => {
+      const ep = state.endpoints.get(id);
+      if (ep === undefined || !isForgotten(ep)) return;
+      cnm.env.log.warn({ endpoint: id }, 'an engine has forgotten an endpoint: it is removed');
+      await endGuestEndpoint({ cnm, state }, id);
+    });
+  }
+  return forgotten.length > 0;
 }
 
 const macOf = ({ mac }: { readonly mac?: Mac | undefined }): { readonly mac?: Mac } => ({ ...(mac && { mac }) });
@@ -184,13 +221,13 @@ async function openSandbox({ cnm }: Hosting, key: string): Promise<Netns | undef
 
 async function intendedJoin(net: GuestNetwork, ep: GuestEndpoint, key: string, inside: Netns | undefined): Promise<GuestJoin> {
   // On the host: derived, so that it can be found without a record.
-  if (inside === undefined) return { key, ifname: `peer${ep.id.slice(0, 11)}` };
+  if (inside === undefined) return { ...seenAt(key), key, ifname: `peer${ep.id.slice(0, 11)}`, isBare: true };
   const taken = new Set((await inside.rtnl().link.list()).map(({ name }) => name));
   const asked = ep.asked.options[labels.endpointIfname];
   if (asked !== undefined && taken.has(asked)) throw new CnmError('bad_option', `interface name ${asked} is taken in ${key}`);
   let number = FIRST_NUMBER;
   while (taken.has(`${prefixOf(net)}${number}`)) number++;
-  return { key, identity: inside.identity, ifname: asked ?? `${prefixOf(net)}${number}` };
+  return { key, identity: inside.identity, ifname: asked ?? `${prefixOf(net)}${number}`, isBare: false };
 }
 
 /** What of an endpoint leads outside. */
@@ -210,6 +247,16 @@ export async function programGuest(
   wish: GuestExternal,
   ctx: Ctx,
 ): Promise<void> {
+  try {
+    await publish(hosting, network, id, wish, ctx);
+  } catch (error) {
+    // An engine that was killed does not take back what its containers had.
+    if (codeOf(error) !== 'port_taken' || !(await evict(hosting, isAbandoned))) throw error;
+    await publish(hosting, network, id, wish, ctx);
+  }
+}
+
+async function publish(hosting: Hosting, network: NetworkId, id: EndpointId, wish: GuestExternal, ctx: Ctx): Promise<void> {
   const { cnm, state } = hosting;
   refuseWhenClosing(cnm);
   await cnm.locks.run(`endpoint:${id}`, async () => {
@@ -314,9 +361,15 @@ async function leaveJoined(hosting: Hosting, net: GuestNetwork, ep: GuestEndpoin
   return ready;
 }
 
+/** Identity of the namespace at the path, when there is one. */
+function seenAt(key: string): { readonly identity?: string } {
+  using netns = tryOpenNetns(key);
+  return { ...(netns && { identity: netns.identity }) };
+}
+
 /** The namespace that the link was made in; undefined when it is another one now, or the engine moved the link. */
 export function placeOf(ep: GuestEndpoint): Netns | undefined {
-  if (ep.join?.identity === undefined) return undefined;
+  if (ep.join?.identity === undefined || ep.join.isBare) return undefined;
   const netns = tryOpenNetns(ep.join.key);
   if (netns === undefined || netns.identity === ep.join.identity) return netns;
   netns[Symbol.dispose]();

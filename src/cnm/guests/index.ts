@@ -22,13 +22,13 @@ import {
   requestGuestAddress,
   requestGuestPool,
 } from './leases.ts';
-import { createGuestNetwork, deleteGuestNetwork } from './networks.ts';
+import { createGuestNetwork, deleteGuestNetwork, noteEngine } from './networks.ts';
 import type { GuestEndpoint, GuestEndpointSpec, GuestNetwork, GuestNetworkSpec } from './records.ts';
 import type { GuestState } from './state.ts';
 
 export type { GuestExternal, GuestJoined } from './endpoints.ts';
 export type { GuestPoolRequest } from './leases.ts';
-export type { GuestEndpointSpec, GuestNetworkSpec } from './records.ts';
+export type { GuestEndpoint, GuestEndpointSpec, GuestNetwork, GuestNetworkSpec } from './records.ts';
 
 type Run = <T>(begin: () => Promise<T>) => Promise<T>;
 
@@ -83,6 +83,10 @@ export class Guests {
 
   revoke(network: NetworkId, id: EndpointId): Promise<void> {
     return this.#run(() => revokeGuest(this.#hosting, network, id));
+  }
+
+  noteEngine(id: NetworkId, engine: string): Promise<void> {
+    return this.#run(() => noteEngine(this.#hosting, id, engine));
   }
 
   networks(): readonly GuestNetwork[] {

@@ -54,6 +54,14 @@ async function build(hosting: Hosting, draft: GuestNetwork, ctx: Ctx): Promise<v
   });
 }
 
+/** Notes which engine has the network: only that one can have forgotten it later. */
+export async function noteEngine({ cnm, state }: Hosting, id: NetworkId, engine: string): Promise<void> {
+  await cnm.locks.run(`network:${id}`, async () => {
+    const net = state.networks.get(id);
+    if (net?.phase === 'ready' && net.engine !== engine) await state.commit({ networks: [{ ...net, engine }] });
+  });
+}
+
 /** Deletes with all that is left in it; a network that is not here is gone already. May be repeated after a failure. */
 export async function deleteGuestNetwork(hosting: Hosting, id: NetworkId): Promise<void> {
   const { cnm, state } = hosting;

@@ -25,6 +25,8 @@ export interface GuestNetwork extends RecordBase {
   readonly driver: string;
   readonly asked: GuestNetworkSpec;
   readonly driverState: Json;
+  /** Identity of the engine that was seen to have it. Absent: nobody may say that it is forgotten. */
+  readonly engine?: string;
   /** Why the network does not work as wished. */
   readonly degraded?: string;
 }
@@ -42,10 +44,12 @@ export interface GuestEndpointSpec {
 export interface GuestJoin {
   /** Path of the sandbox's namespace, as the engine names it. */
   readonly key: string;
-  /** Of the namespace; absent when the engine moves the link there itself, later. */
+  /** Of the namespace, once it was seen. */
   readonly identity?: string;
   /** Name of the sandbox side: inside, or on the host until the engine takes it. */
   readonly ifname: string;
+  /** The engine moves the link, and names and addresses it. */
+  readonly isBare: boolean;
 }
 
 export interface GuestEndpoint extends RecordBase {

@@ -6,7 +6,7 @@ import type { Netns } from '../../kernel/index.ts';
 import { ours } from '../../portmap/index.ts';
 import { contextOf } from '../context.ts';
 import { type Hosting, guestEndpointValue, guestNetworkValue } from './context.ts';
-import { endGuestEndpoint, placeOf } from './endpoints.ts';
+import { endGuestEndpoint, isAbandoned, noteSandboxes, placeOf } from './endpoints.ts';
 import { replayGuestPools } from './leases.ts';
 import { unmakeGuestNetwork } from './networks.ts';
 import { type GuestEndpoint, type GuestNetwork, holderOf } from './records.ts';
@@ -70,7 +70,7 @@ export async function storeGuestReports({ cnm, state }: Hosting, reports: readon
 }
 
 /** Takes back what was half-made, completes what was half-gone, and removes endpoints whose sandbox is gone. */
-export async function finishGuests(hosting: Hosting, places: GuestPlaces): Promise<void> {
+export async function finishGuests(hosting: Hosting): Promise<void> {
   const { cnm, state } = hosting;
   const attempt = async (what: string, id: string, work: () => Promise<unknown>): Promise<void> => {
     try {
@@ -81,8 +81,7 @@ export async function finishGuests(hosting: Hosting, places: GuestPlaces): Promi
     }
   };
   for (const ep of [...state.endpoints.values()]) {
-    const isGone = ep.phase === 'joined' && ep.join?.identity !== undefined && !places.has(ep.id);
-    if (isGone || !['ready', 'joined'].includes(ep.phase) || !state.networks.has(ep.network))
+    if (isAbandoned(ep) || !['ready', 'joined'].includes(ep.phase) || !state.networks.has(ep.network))
       await attempt('removal of an endpoint of an engine', ep.id, () => endGuestEndpoint(hosting, ep.id));
   }
   for (const net of [...state.networks.values()])
@@ -101,6 +100,7 @@ export function guestLinks(hosting: Hosting): string[] {
 /** One look at all guests. Never throws for a single network. */
 export async function mendGuests(hosting: Hosting): Promise<void> {
   const { cnm, state } = hosting;
+  await noteSandboxes(hosting);
   const suspects: NetworkId[] = [];
   for (const driver of cnm.drivers.all()) {
     const mine = guestNetworksOf(hosting, driver.name);

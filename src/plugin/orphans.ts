@@ -1,0 +1,106 @@
+/**
+ * What engines have forgotten: a removal that did not reach us, since engines go on without the plugin's word. An orphan is
+ * removed when the very engine that was seen to have it says twice that it has it no longer. In doubt it stays.
+ */
+
+import { type EndpointId, type Logger, type NetworkId, messageOf, shortId } from '../base/index.ts';
+import type { GuestNetwork, Guests } from '../cnm/index.ts';
+import { Engine } from './engine.ts';
+
+/** Time between two looks, milliseconds. */
+const LOOK_MS = 5000;
+/** Age from which on a thing can be an orphan: before, the engine may not have written it down yet. */
+const SETTLED_MS = 10_000;
+
+export interface OrphanParts {
+  readonly guests: Guests;
+  readonly log: Logger;
+  readonly now: () => number;
+  /** Paths of the engines' API sockets. */
+  readonly sockets: readonly string[];
+}
+
+export class Orphans {
+  readonly #parts: OrphanParts;
+  readonly #engines: readonly Engine[];
+  /** Missed at the last look. */
+  #missed: ReadonlySet<string> = new Set();
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #isStopped = false;
+
+  constructor(parts: OrphanParts) {
+    this.#parts = parts;
+    this.#engines = parts.sockets.map((path) => new Engine(path));
+  }
+
+  start(): void {
+    if (this.#engines.length === 0 || this.#isStopped) return;
+    this.#timer = setTimeout(() => {
+      this.#running = this.look();
+      void this.#running.finally(() => this.start());
+    }, LOOK_MS).unref();
+  }
+
+  /** Resolves when no look is under way. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    clearTimeout(this.#timer);
+    await this.#running;
+  }
+
+  /** One look at all engines. Never throws. */
+  async look(): Promise<void> {
+    if (this.#parts.guests.networks().length === 0) return;
+    const missed = new Set<string>();
+    for (const engine of this.#engines) {
+      try {
+        await this.#ask(engine, missed);
+      } catch (error) {
+        this.#parts.log.debug({ socket: engine.socket, problem: messageOf(error) }, 'an engine cannot be asked what it has');
+      }
+    }
+    this.#missed = missed;
+  }
+
+  async #ask(engine: Engine, missed: Set<string>): Promise<void> {
+    const { guests } = this.#parts;
+    const id = await engine.id();
+    const has = await engine.networks();
+    for (const net of guests.networks()) {
+      if (net.phase !== 'ready') continue;
+      if (has.has(net.id)) {
+        if (net.engine !== id) await guests.noteEngine(net.id, id);
+        await this.#askOf(engine, net, missed);
+      } else if (net.engine === id && this.#isOrphan(net, missed)) {
+        await this.#remove('network', net.id, () => guests.deleteNetwork(net.id));
+      }
+    }
+  }
+
+  async #askOf(engine: Engine, net: GuestNetwork, missed: Set<string>): Promise<void> {
+    const { guests } = this.#parts;
+    const mine = guests.endpoints().filter((ep) => ep.network === net.id);
+    if (mine.length === 0) return;
+    const has = await engine.endpoints(net.id);
+    for (const ep of mine) {
+      if (!has.has(ep.id) && this.#isOrphan(ep, missed))
+        await this.#remove('endpoint', ep.id, () => guests.deleteEndpoint(net.id, ep.id));
+    }
+  }
+
+  #isOrphan({ id, created }: { readonly id: NetworkId | EndpointId; readonly created: number }, missed: Set<string>): boolean {
+    if (this.#parts.now() - created < SETTLED_MS) return false;
+    missed.add(id);
+    return this.#missed.has(id);
+  }
+
+  async #remove(what: string, id: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+      this.#parts.log.warn({ id: shortId(id) }, `an engine has forgotten a ${what}: it is removed`);
+    } catch (error) {
+      this.#parts.log.error({ id: shortId(id), err: error }, `a ${what} that an engine has forgotten cannot be removed`);
+    }
+  }
+}
