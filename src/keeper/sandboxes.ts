@@ -85,13 +85,7 @@ export class Sandboxes {
   /** By the sandbox's UDP descriptor. */
   readonly #turns: FairTurns<number>;
 
-  private constructor(
-    log: Logger,
-    kept: KeptSockets,
-    loop: Loop,
-    byDescriptor: Map<number, Serving>,
-    turns: FairTurns<number>,
-  ) {
+  private constructor(log: Logger, kept: KeptSockets, loop: Loop, byDescriptor: Map<number, Serving>, turns: FairTurns<number>) {
     this.#log = log;
     this.#kept = kept;
     this.#loop = loop;
