@@ -38,6 +38,8 @@ export interface ComposeOptions {
   readonly pools?: readonly string[];
   readonly bridge?: ControllerParts['defaultBridge'];
   readonly dns?: readonly Address[];
+  /** Runs when the folders are ours and nothing has been made in the kernel yet; what it throws ends the opening. */
+  readonly check?: () => Promise<void>;
 }
 
 export interface House extends AsyncDisposable {
@@ -57,6 +59,7 @@ export async function openHouse(options: ComposeOptions): Promise<House> {
     await requireKernel(['veth', 'bridge', 'nf_tables', 'conntrack']);
     const lock = await lockFolders(options);
     cleanup.push(() => lock.close());
+    await options.check?.();
     const host = currentNetns();
     cleanup.push(() => host[Symbol.dispose]());
     const controller = await NetworkController.open(await parts(options, host, lock, cleanup));

@@ -4,7 +4,16 @@ import { realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Logger, errorCatalogue, isCnmError, messageOf } from './base/index.ts';
 import { type House, openHouse } from './compose.ts';
-import { AskedForHelp, type DaemonConfig, createApp, createLogger, checkServer, listen, readConfig } from './daemon/index.ts';
+import {
+  AskedForHelp,
+  type DaemonConfig,
+  checkFree,
+  checkServer,
+  createApp,
+  createLogger,
+  listen,
+  readConfig,
+} from './daemon/index.ts';
 import { type PluginServer, servePlugins } from './plugin/index.ts';
 import { notifyServiceManager, requireCapabilities } from './kernel/index.ts';
 
@@ -63,6 +72,7 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
     pools: config.pools,
     bridge: config.bridge,
     dns: config.dns,
+    check: () => checkFree(server),
   });
   const app = createApp({ controller: house.controller, log, now: Date.now });
   const plugins = await servePlugins(

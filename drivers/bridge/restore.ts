@@ -55,7 +55,8 @@ export async function observeNetworks(parts: DriverParts, desired: readonly Rest
     if (!bridgeAddresses(net, options).every((prefix) => addresses.has(`${bridge.index} ${prefix}`))) return false;
     return endpoints.every(({ ep }) => {
       const port = links.get(hostLinkName(ep));
-      return port !== undefined && port.master === bridge.index && port.up;
+      // Without carrier the other side is down.
+      return port !== undefined && port.master === bridge.index && port.up && port.carrier;
     });
   };
   return desired.filter((wish) => !isRight(wish)).map(({ net }) => net.id);

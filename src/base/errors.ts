@@ -113,6 +113,11 @@ export const errorCatalogue = {
     'Choose another name or subnet.',
   ),
   too_many_subnets: entry('forbidden', 'The driver takes one subnet a family.', 'Give one subnet for IPv4 and one for IPv6.'),
+  not_permitted: entry(
+    'forbidden',
+    'It would change the host itself, which is for root.',
+    'Ask root to do it, or leave the option out.',
+  ),
   config_only: entry('forbidden', 'A configuration-only network cannot do this.', 'Use a network made with --config-from.'),
   endpoint_active: entry('forbidden', 'The endpoint is joined to a sandbox.', 'Leave first, or force.'),
   network_full: entry('forbidden', 'The bridge has no port left: the kernel takes 1,023.', 'Use a second network.'),

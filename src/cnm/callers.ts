@@ -5,7 +5,11 @@
 
 import { isAbsolute } from 'node:path';
 import { CnmError, quoted } from '../base/index.ts';
+import { labels } from '../driver/index.ts';
 import { type Netns, netnsOwner, openNetns, processUids } from '../kernel/index.ts';
+import type { Cnm } from './context.ts';
+import { overlappedRoute } from './exclusions.ts';
+import type { NetworkRecord } from './records.ts';
 
 /** Root here, or the embedding program; a user of this host; somebody on another host. */
 export type Caller = 'trusted' | { readonly uid: number } | 'remote';
@@ -45,6 +49,23 @@ export function checkProcessOwner(pid: number, caller: Caller): void {
   if (caller === 'remote') throw new CnmError('bad_process', 'a process can be named only by callers on the same host');
   if (processUids(pid)?.every((uid) => uid === caller.uid) !== true)
     throw new CnmError('bad_process', `process ${pid} is not a process of user ${caller.uid}`);
+}
+
+/**
+ * What a network would do to links and routes of the host is for root: an adopted bridge loses addresses, and a subnet that the
+ * host reaches elsewhere leads into the network from then on. Throws not_permitted.
+ */
+export async function checkHostOptions(cnm: Cnm, net: NetworkRecord, caller: Caller): Promise<void> {
+  if (caller === 'trusted') return;
+  const name = net.options[labels.bridgeName];
+  const link = name === undefined ? undefined : await cnm.host.rtnl().link.find({ name });
+  if (link !== undefined && link.group !== cnm.mark.liveGroup)
+    throw new CnmError('not_permitted', `bridge ${quoted(link.name)} is the host's: without root, use a name that no link has`);
+  for (const { subnet } of net.ipam.config) {
+    const overlapped = subnet === undefined ? undefined : await overlappedRoute(cnm, subnet);
+    if (overlapped !== undefined)
+      throw new CnmError('not_permitted', `subnet ${subnet} overlaps ${overlapped} of the host: without root, use another one`);
+  }
 }
 
 /** Whether `netns` is that of the host's first process. Not to be opened means that it cannot be named either. */

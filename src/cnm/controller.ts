@@ -6,7 +6,7 @@ import type { PoolUsage } from '../ipam/index.ts';
 import type { HoldConflict } from '../keeper/index.ts';
 import { Conflicts } from './conflicts.ts';
 import type { Cnm, ControllerParts } from './context.ts';
-import { ensureDefaults } from './defaults.ts';
+import { checkDefaults, ensureDefaults } from './defaults.ts';
 import { connect, disconnect } from './endpoints.ts';
 import { createByItself, join, leave, removeEndpoint } from './endpoint-verbs.ts';
 import { EventLog, eventsOf } from './events.ts';
@@ -29,6 +29,15 @@ import { State } from './state.ts';
 const CLOSE_WAIT_MS = 10_000;
 /** Changes under way at once. It bounds every queue below: locks, the store, the packet filter, the keeper. */
 const MAX_CHANGES = 1024;
+
+/** A start that fails leaves no rules where there is no network that they are for. */
+async function withdraw(cnm: Cnm, guests: GuestState): Promise<void> {
+  if (guests.networks.size > 0) return;
+  if (cnm.state.allNetworks().some((net) => cnm.drivers.find(net.driver)?.restorer !== undefined)) return;
+  await cnm.firewall
+    .purge()
+    .catch((error: unknown) => cnm.env.log.error({ err: error }, 'rules of a start that failed cannot be removed'));
+}
 
 export class NetworkController implements AsyncDisposable {
   readonly #cnm: Cnm;
@@ -62,8 +71,14 @@ export class NetworkController implements AsyncDisposable {
     const cnm: Cnm = { ...parts, state, ports, locks: new KeyedLock(), turns: new Turns(), unleased: new Set(), closing: false };
     const guests = await GuestState.open(parts.store);
     const controller = new NetworkController(cnm, guests);
-    await reconcile({ cnm, state: guests });
-    await ensureDefaults(cnm);
+    await checkDefaults(cnm);
+    try {
+      await reconcile({ cnm, state: guests });
+      await ensureDefaults(cnm);
+    } catch (error) {
+      await withdraw(cnm, guests);
+      throw error;
+    }
     for (const sandbox of cnm.state.sandboxes()) controller.#processes.watch(sandbox);
     controller.#mender.start();
     controller.#conflicts.start();
@@ -71,8 +86,8 @@ export class NetworkController implements AsyncDisposable {
   }
 
   /** Creates a network; the warning is empty when there is nothing to say. */
-  async createNetwork(spec: NetworkSpec, signal?: AbortSignal): Promise<{ network: Network; warning: string }> {
-    const { record, warning } = await this.#run(() => createNetwork(this.#cnm, spec, signal));
+  async createNetwork(spec: NetworkSpec, signal?: AbortSignal, caller?: Caller): Promise<{ network: Network; warning: string }> {
+    const { record, warning } = await this.#run(() => createNetwork(this.#cnm, spec, signal, caller));
     return { network: new Network(this, record.id), warning };
   }
 

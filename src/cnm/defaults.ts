@@ -4,6 +4,7 @@ import { CnmError, messageOf, networkOf, prefixAddress } from '../base/index.ts'
 import { labels } from '../driver/index.ts';
 import { type Cnm, contextOf } from './context.ts';
 import { makeNetwork, unmakeNetwork } from './networks.ts';
+import type { NetworkRecord } from './records.ts';
 
 /** Devices tried for the default network of a further daemon on one host: patchbay0, patchbay1, … */
 const MAX_DEFAULT_BRIDGES = 64;
@@ -25,17 +26,37 @@ export async function ensureDefaults(cnm: Cnm): Promise<void> {
   }
 }
 
+/** What can be known to be wrong before the start changes anything. Throws bad_config. */
+export async function checkDefaults(cnm: Cnm): Promise<void> {
+  const wish = cnm.defaultBridge;
+  if (wish.kind === 'adopt' && bridgePlan(cnm).make) await existingBridge(cnm, wish.name);
+}
+
+interface BridgePlan {
+  /** A default network that is wished no longer. */
+  readonly stale?: NetworkRecord;
+  readonly make: boolean;
+}
+
+function bridgePlan({ state, defaultBridge: wish }: Cnm): BridgePlan {
+  const found = state.allNetworks().find((n) => n.name === 'bridge');
+  if (found === undefined) return { make: wish.kind !== 'none' };
+  const device = found.options[labels.bridgeName];
+  const isStale = wish.kind === 'none' || (wish.kind === 'adopt' && wish.name !== device);
+  if (!isStale) return { make: false };
+  const isInUse = state.endpointsOfNetwork(found.id).length > 0;
+  return { stale: found, make: wish.kind !== 'none' && !isInUse };
+}
+
 async function ensureBridge(cnm: Cnm): Promise<void> {
   const wish = cnm.defaultBridge;
-  const found = cnm.state.allNetworks().find((n) => n.name === 'bridge');
-  const device = found?.options[labels.bridgeName];
-  const stale = found !== undefined && (wish.kind === 'none' || (wish.kind === 'adopt' && wish.name !== device));
-  if (stale && cnm.state.endpointsOfNetwork(found.id).length > 0) {
-    cnm.env.log.warn({ network: found.id }, 'the default network is in use and stays as it was');
+  const { stale, make } = bridgePlan(cnm);
+  if (stale !== undefined && cnm.state.endpointsOfNetwork(stale.id).length > 0) {
+    cnm.env.log.warn({ network: stale.id }, 'the default network is in use and stays as it was');
     return;
   }
-  if (stale) await unmakeNetwork(cnm, found.id);
-  if (wish.kind === 'none' || (found !== undefined && !stale)) return;
+  if (stale !== undefined) await unmakeNetwork(cnm, stale.id);
+  if (!make) return;
   const name = wish.kind === 'adopt' ? await existingBridge(cnm, wish.name) : await freeDevice(cnm);
   await makeNetwork(
     cnm,

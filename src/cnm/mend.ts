@@ -10,6 +10,7 @@ import { type Cnm, contextOf } from './context.ts';
 import { mendGuests } from './guests/restore.ts';
 import type { GuestState } from './guests/state.ts';
 import { tryOpenSandboxNetns } from './join.ts';
+import { lossesOf } from './losses.ts';
 import type { NetworkRecord, SandboxRecord } from './records.ts';
 import { repin, restoreSandboxes, storeReports, wishOf } from './restore.ts';
 import { deleteSandbox } from './sandboxes.ts';
@@ -17,7 +18,9 @@ import { deleteSandbox } from './sandboxes.ts';
 /** Rounds between two tries of a network that stays degraded. */
 const DEGRADED_ROUNDS = 6;
 /** Sandboxes looked at between two turns of the event loop. */
-const SANDBOXES_A_TURN = 50;
+const SANDBOXES_A_TURN = 20;
+/** Sandboxes whose inside is looked at in one round; of more, each has its turn in a later one. */
+const INSIDES_A_ROUND = 250;
 
 export class Mender {
   readonly #cnm: Cnm;
@@ -25,6 +28,10 @@ export class Mender {
   readonly #everyMs: number;
   #timer: NodeJS.Timeout | undefined;
   #round = 0;
+  /** Where in the list of sandboxes the next round begins to look inside. */
+  #nextInside = 0;
+  /** Networks with an endpoint that lost something inside a sandbox, found in this round. */
+  readonly #lost = new Set<NetworkId>();
   /** The round that the timer began. */
   #running: Promise<void> | undefined;
 
@@ -72,12 +79,42 @@ export class Mender {
   }
 
   async #sandboxes(): Promise<void> {
-    for (const [i, { id }] of this.#cnm.state.sandboxes().entries()) {
+    const all = this.#cnm.state.sandboxes();
+    const first = this.#nextInside < all.length ? this.#nextInside : 0;
+    const end = first + INSIDES_A_ROUND;
+    this.#nextInside = end;
+    for (const [i, { id }] of all.entries()) {
       if (i % SANDBOXES_A_TURN === SANDBOXES_A_TURN - 1) await nextTick();
+      if (this.#cnm.closing) return;
       const sandbox = this.#cnm.state.sandboxById(id);
-      if (sandbox === undefined || isThere(sandbox)) continue;
-      await this.#cnm.locks.run(`sandbox:${id}`, () => this.#findAgain(id));
+      if (sandbox === undefined) continue;
+      const isDue = (i >= first && i < end) || i < end - all.length;
+      const found = isDue ? this.#lookInside(sandbox) : isThere(sandbox) && 'whole';
+      if (found === 'whole') continue;
+      await this.#cnm.locks.run(`sandbox:${id}`, () => (found === 'lossy' ? this.#refurnish(id) : this.#findAgain(id)));
     }
+  }
+
+  /** False when the namespace is gone. What an endpoint has lost is noted for its network. */
+  #lookInside(sandbox: SandboxRecord): 'whole' | 'lossy' | false {
+    using netns = tryOpenSandboxNetns(sandbox);
+    if (netns === undefined) return isThere(sandbox) && 'whole';
+    const { endpoints, things } = lossesOf(this.#cnm, sandbox, netns);
+    for (const ep of endpoints) this.#lost.add(ep.network);
+    return things.length === 0 ? 'whole' : 'lossy';
+  }
+
+  /** Puts back what is not an endpoint's: files, redirect, default routes. Those of a lost address come with its network. */
+  async #refurnish(id: SandboxId): Promise<void> {
+    const cnm = this.#cnm;
+    const sandbox = cnm.state.sandboxById(id);
+    if (sandbox === undefined || sandbox.phase !== 'ready') return;
+    using netns = tryOpenSandboxNetns(sandbox);
+    if (netns === undefined) return;
+    const { endpoints, things } = lossesOf(cnm, sandbox, netns);
+    if (endpoints.length > 0 || things.length === 0) return;
+    cnm.env.log.warn({ sandbox: id, name: sandbox.name, things }, 'a sandbox has lost something inside: it is put back');
+    await restoreSandboxes(cnm, new Map([[id, netns]]));
   }
 
   /** The namespace is pinned again while its process or its path leads to it; a sandbox without a namespace is removed. */
@@ -93,7 +130,8 @@ export class Mender {
 
   async #networks(): Promise<void> {
     const isDue = this.#round % DEGRADED_ROUNDS === 0;
-    const suspects = new Set<NetworkId>();
+    const suspects = new Set(this.#lost);
+    this.#lost.clear();
     for (const driver of this.#cnm.drivers.all()) {
       if (driver.restorer === undefined) continue;
       const mine = this.#cnm.state
@@ -130,7 +168,8 @@ export class Mender {
         const netns = sandbox === undefined ? undefined : tryOpenSandboxNetns(sandbox);
         if (netns !== undefined) alive.set(id, netns);
       }
-      const isWrong = async (): Promise<boolean> => (await restorer.observe([wishOf(cnm, net)])).length > 0;
+      const isWrong = async (): Promise<boolean> =>
+        this.#hasLostInside(net, alive) || (await restorer.observe([wishOf(cnm, net)])).length > 0;
       if (net.degraded === undefined && !(await isWrong())) return;
       const problem = await this.#problemOf(net, alive, restorer);
       await storeReports(
@@ -145,6 +184,13 @@ export class Mender {
     } finally {
       for (const netns of alive.values()) netns[Symbol.dispose]();
     }
+  }
+
+  #hasLostInside({ id }: NetworkRecord, alive: ReadonlyMap<string, Netns>): boolean {
+    return [...alive].some(([sandboxId, netns]) => {
+      const sandbox = this.#cnm.state.sandboxById(sandboxId as SandboxId);
+      return sandbox !== undefined && lossesOf(this.#cnm, sandbox, netns).endpoints.some((ep) => ep.network === id);
+    });
   }
 
   async #problemOf(

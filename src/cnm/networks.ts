@@ -11,6 +11,7 @@ import {
   undoable,
 } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
+import { type Caller, checkHostOptions } from './callers.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
 import { overlappedRoute } from './exclusions.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA } from './records.ts';
@@ -23,17 +24,22 @@ export interface CreatedNetwork {
   readonly warning: string;
 }
 
-/** Creates a user's network. Errors: name_taken, predefined_network, bad_…, pool_overlap, pools_exhausted, no_driver and the driver's own. */
-export async function createNetwork(cnm: Cnm, spec: NetworkSpec, signal?: AbortSignal): Promise<CreatedNetwork> {
+/** Creates a user's network. Errors: name_taken, predefined_network, bad_…, pool_overlap, pools_exhausted, no_driver, not_permitted and the driver's own. */
+export async function createNetwork(
+  cnm: Cnm,
+  spec: NetworkSpec,
+  signal?: AbortSignal,
+  caller: Caller = 'trusted',
+): Promise<CreatedNetwork> {
   checkNetworkName(spec.name);
   if (isPredefined(spec.name) || spec.name === 'default') {
     throw new CnmError('predefined_network', `operation is not permitted on predefined ${spec.name} network`);
   }
-  return makeNetwork(cnm, spec, contextOf(signal));
+  return makeNetwork(cnm, spec, contextOf(signal), caller);
 }
 
 /** Like createNetwork, for predefined names too. */
-export async function makeNetwork(cnm: Cnm, asked: NetworkSpec, ctx: Ctx): Promise<CreatedNetwork> {
+export async function makeNetwork(cnm: Cnm, asked: NetworkSpec, ctx: Ctx, caller: Caller = 'trusted'): Promise<CreatedNetwork> {
   refuseWhenClosing(cnm);
   const spec = mergeConfigFrom(cnm, asked);
   const draft = draftOf(cnm, spec);
@@ -41,6 +47,7 @@ export async function makeNetwork(cnm: Cnm, asked: NetworkSpec, ctx: Ctx): Promi
     const other = cnm.state.allNetworks().find((n) => n.name === spec.name);
     if (other !== undefined) throw new CnmError('name_taken', `network with name ${spec.name} already exists`);
     if (draft.configOnly) return { record: await storeConfigOnly(cnm, draft), warning: '' };
+    await checkHostOptions(cnm, draft, caller);
     // Asked before the bridge's own route is there.
     const warning = await warningFor(cnm, draft);
     return { record: await build(cnm, draft, ctx), warning };

@@ -1,4 +1,4 @@
 export { createApp } from './app.ts';
-export { checkServer, listen } from './server.ts';
+export { checkFree, checkServer, listen } from './server.ts';
 export { AskedForHelp, type DaemonConfig, readConfig } from './config.ts';
 export { createLogger } from './log.ts';

@@ -62,9 +62,9 @@ function list({ controller }: DaemonParts, { query }: Request): Answer {
   return { status: 200, json: found.map((net) => networkJson(controller, net, false)) };
 }
 
-async function create({ controller }: DaemonParts, { body, signal }: Request): Promise<Answer> {
+async function create({ controller }: DaemonParts, { body, signal, caller }: Request): Promise<Answer> {
   const json = parseWith(networkCreateSchema, foldCase(networkCreateSchema, body), 'network create request');
-  const { network, warning } = await controller.createNetwork(networkSpec(json), signal);
+  const { network, warning } = await controller.createNetwork(networkSpec(json), signal, caller);
   return { status: 201, json: { Id: network.id, Warning: warning } };
 }
 

@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { CnmError, errnoOf } from '../base/index.ts';
-import { type TcpHost, type TlsFiles, createTcpServers, readTls } from './tcp.ts';
+import { type TcpHost, type TlsFiles, createTcpServers, readTls, refuseTaken } from './tcp.ts';
 
 export interface ServerOptions {
   /** Path of the socket. */
@@ -31,12 +31,18 @@ export function checkServer({ path, group, tcp }: ServerOptions): void {
   if (tcp !== undefined) readTls(tcp.tls);
 }
 
+/** Whether nobody else serves there, before anything is made in the kernel. Throws daemon_running or bad_config. */
+export async function checkFree({ path, tcp }: ServerOptions): Promise<void> {
+  await refuseServed(path);
+  await refuseTaken(tcp?.hosts ?? []);
+}
+
 /** Listens; resolves when requests are served. Throws bad_config or daemon_running. */
 export async function listen(app: FastifyInstance, { path, group, tcp }: ServerOptions): Promise<void> {
   const gid = groupId(group);
   const further = tcp === undefined ? undefined : createTcpServers(app, tcp.hosts, tcp.tls);
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  if (await answers(path)) throw new CnmError('daemon_running', `another daemon serves ${path}`);
+  await refuseServed(path);
   rmSync(path, { force: true });
   // Between bind and chmod nobody else may connect.
   const before = process.umask(0o177);
@@ -58,6 +64,10 @@ function groupId(group: string | undefined): number | undefined {
   if (group === undefined) return undefined;
   if (/^\d+$/.test(group)) return Number(group);
   throw new CnmError('bad_config', `--group ${group}: there is no such group`);
+}
+
+async function refuseServed(path: string): Promise<void> {
+  if (await answers(path)) throw new CnmError('daemon_running', `another daemon serves ${path}`);
 }
 
 async function answers(path: string): Promise<boolean> {

@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { type Server, createServer } from 'node:https';
+import { type Server as NetServer, createServer as createPlainServer } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 import { CnmError, messageOf } from '../base/index.ts';
@@ -72,7 +73,16 @@ function read(flag: string, path: string): Buffer {
   }
 }
 
-function listenOn(server: Server, { address, port }: TcpHost): Promise<void> {
+/** Tries to bind each address and lets go of it. Throws bad_config. */
+export async function refuseTaken(hosts: readonly TcpHost[]): Promise<void> {
+  for (const host of hosts) {
+    const trial = createPlainServer();
+    await listenOn(trial, host);
+    await new Promise((resolve) => trial.close(resolve));
+  }
+}
+
+function listenOn(server: NetServer, { address, port }: TcpHost): Promise<void> {
   return new Promise((resolve, reject) => {
     const failed = (error: Error): void =>
       reject(new CnmError('bad_config', `--host tcp://${address}:${port}: ${messageOf(error)}`, { cause: error }));

@@ -19,13 +19,6 @@ export const labels = {
   mtu: 'com.docker.network.driver.mtu',
   enableIPv4: 'com.docker.network.enable_ipv4',
   enableIPv6: 'com.docker.network.enable_ipv6',
-  internal: 'com.docker.network.internal',
-  /** Holds a network's own `-o` options on their way to a plugin. */
-  generic: 'com.docker.network.generic',
-  portMap: 'com.docker.network.portmap',
-  /** Another endpoint of the sandbox is its IPv6 gateway. */
-  no6to4Proxy: 'com.docker.network.driver.private.no_proxy_6to4',
-  endpointName: `${ENDPOINT}.name`,
   advertiseCount: 'com.docker.network.advertise_addr_nmsgs',
   advertiseIntervalMs: 'com.docker.network.advertise_addr_ms',
   endpointIfname: `${ENDPOINT}.ifname`,

@@ -21,6 +21,17 @@ import {
 import type { DriverOptions, DriverPool, StaticRoute } from './contract.ts';
 import { labels } from './labels.ts';
 
+/** Keys of the protocol's own in option maps. */
+export const keys = {
+  internal: 'com.docker.network.internal',
+  /** Holds a network's own `-o` options. */
+  generic: 'com.docker.network.generic',
+  portMap: 'com.docker.network.portmap',
+  /** Another endpoint of the sandbox is its IPv6 gateway. */
+  no6to4Proxy: 'com.docker.network.driver.private.no_proxy_6to4',
+  endpointName: 'com.docker.network.endpoint.name',
+} as const;
+
 /** Media type of requests and answers. */
 export const PLUGIN_MEDIA_TYPE = 'application/vnd.docker.plugins.v1.2+json';
 
@@ -83,10 +94,10 @@ export function networkOptions(all: Readonly<Record<string, unknown>> | null | u
 } {
   const enableIPv4 = all?.[labels.enableIPv4];
   return {
-    internal: all?.[labels.internal] === true,
+    internal: all?.[keys.internal] === true,
     ...(typeof enableIPv4 === 'boolean' && { enableIPv4 }),
     enableIPv6: all?.[labels.enableIPv6] === true,
-    options: stringsOf(all?.[labels.generic]),
+    options: stringsOf(all?.[keys.generic]),
   };
 }
 
@@ -143,9 +154,9 @@ export interface PortMapping {
 
 /** Published ports in the options of an endpoint or a sandbox; undefined when they say nothing of them. Throws bad_port. */
 export function portsOf(all: Readonly<Record<string, unknown>> | null | undefined, method: string): PortMapping[] | undefined {
-  const given = all?.[labels.portMap];
+  const given = all?.[keys.portMap];
   if (given === undefined || given === null) return undefined;
-  return parseWith(z.array(portMapping), given, `${method}: ${labels.portMap}`, 'bad_port').map((one) => {
+  return parseWith(z.array(portMapping), given, `${method}: ${keys.portMap}`, 'bad_port').map((one) => {
     const protocol = PROTOCOLS[one.Proto];
     if (protocol === undefined) throw new CnmError('bad_port', `protocol number ${one.Proto} is not published: use tcp or udp`);
     const from = one.HostPort ?? 0;

@@ -73,8 +73,8 @@ export interface Firewall {
    */
   closeForward(family: IpFamily): Promise<void>;
   /**
-   * Looks whether somebody has taken rules, chains or jumps of ours away, and writes everything again then; true when it had
-   * to. A rule that somebody put in the place of another is not noticed.
+   * Looks whether somebody has taken rules, chains or jumps of ours away, or put others in their place, and writes everything
+   * again then; true when it had to. What was replaced before the first look at it is not noticed.
    */
   check(): Promise<boolean>;
   /** Writes everything again after someone flushed us. */

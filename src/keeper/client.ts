@@ -136,9 +136,11 @@ class KeeperClient implements KeeperLink {
     if (groups.length === 0) {
       await this.#drop('holds', owner);
     } else {
+      // What lies in the file is ours without saying so.
+      const plain = groups.map(({ isOurs: _said, ...group }) => group);
       const settle = (answer: PutAnswer): readonly HoldRequest[] =>
-        groups.filter(({ isOurs }, i) => isOurs === true || (answer as readonly HoldAnswer[])[i]?.ok);
-      answers = (await this.#put('holds', owner, groups, settle)) as readonly HoldAnswer[];
+        plain.filter((_, i) => groups[i]?.isOurs === true || (answer as readonly HoldAnswer[])[i]?.ok);
+      answers = (await this.#put('holds', owner, plain, settle, groups)) as readonly HoldAnswer[];
     }
     // Whoever looks after this call sees what it has changed.
     if (answers.some(({ ok }) => !ok) || this.#conflicts.some((one) => one.owner === owner)) {
@@ -173,20 +175,21 @@ class KeeperClient implements KeeperLink {
 
   /**
    * Writes, tells, waits. `settled` is the value as it came out (ports chosen, failed holds left out): the file then says
-   * that, so that a restart of the keeper brings back exactly what the caller was told.
+   * that, so that a restart of the keeper brings back exactly what the caller was told. `told`: what goes to the keeper.
    */
   #put<T extends Table>(
     table: T,
     id: string,
     value: TableValues[T],
     settled: (answer: PutAnswer) => TableValues[T],
+    told: TableValues[T] = value,
   ): Promise<PutAnswer> {
     return this.#locks.run(keyOf(table, id), async () => {
       const revision = `${this.#life}-${++this.#revision}`;
       this.#remember(table, { id, revision, value });
       try {
         const answer = await this.#asked(
-          (connection) => connection.change({ op: 'put', table, id, revision, value }),
+          (connection) => connection.change({ op: 'put', table, id, revision, value: told }),
           `${table} ${id}`,
         );
         const outcome = settled(answer);

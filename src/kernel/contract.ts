@@ -79,8 +79,8 @@ export interface Link {
   readonly mac?: Mac;
   readonly mtu: number;
   readonly up: boolean;
-  /** IFF_RUNNING: operationally up. */
-  readonly running: boolean;
+  /** IFF_LOWER_UP, true from the moment on: for a veth, its other side is up too. */
+  readonly carrier: boolean;
   readonly group: number;
   readonly alias?: string;
   /** Index of the bridge it is a port of. */

@@ -6,10 +6,17 @@ export { missingCapabilities, requireCapabilities } from './capability.ts';
 export { deleteFlows } from './conntrack.ts';
 export { EpollSet, wake } from './epoll.ts';
 export { DescriptorStore, inheritedDescriptors } from './fdstore.ts';
+export { Inside } from './inside.ts';
 export { lockFile, type FileLock } from './lockfile.ts';
 export { markOf, newInstanceId } from './mark.ts';
 export { createNetns, currentNetns, netnsOwner, openNetns, pinNetns, removeNetnsPin } from './netns.ts';
-export { installResolverRedirect, nftGeneration, removeResolverRedirect, restoreResolverRedirect } from './nft.ts';
+export {
+  hasResolverRedirect,
+  installResolverRedirect,
+  nftGeneration,
+  removeResolverRedirect,
+  restoreResolverRedirect,
+} from './nft.ts';
 export { notifyServiceManager } from './notify.ts';
 export { PacketRow } from './packets.ts';
 export { peerCredentials } from './peercred.ts';

@@ -22,7 +22,7 @@ const IPVLAN_FLAGS = { bridge: 0, private: 1, vepa: 2 } as const;
 // What is read: struct ifinfomsg and a few attributes.
 const IFINFO_SIZE = 16;
 const IFF_UP = 1;
-const IFF_RUNNING = 0x40;
+const IFF_LOWER_UP = 0x10000;
 const IFLA = { address: 1, ifname: 3, mtu: 4, link: 5, master: 10, linkinfo: 18, ifalias: 20, group: 27 } as const;
 const IFLA_INFO_KIND = 1;
 
@@ -240,7 +240,7 @@ export function parseLink(body: Buffer): Link {
     ...(hasMac ? { mac: (raw.toString('hex').match(/../g) ?? []).join(':') as Mac } : {}),
     mtu: attributes.u32(IFLA.mtu) ?? 0,
     up: (flags & IFF_UP) !== 0,
-    running: (flags & IFF_RUNNING) !== 0,
+    carrier: (flags & IFF_LOWER_UP) !== 0,
     group: attributes.u32(IFLA.group) ?? 0,
     ...(alias === undefined || alias === '' ? {} : { alias }),
     ...(master === undefined || master === 0 ? {} : { master }),

@@ -13,9 +13,9 @@ const NFNL_SUBSYS_NFTABLES = 10;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
 const NFPROTO_IPV4 = 2;
-const MSG = { newTable: 0, getTable: 1, deleteTable: 2, newChain: 3, newRule: 6, getGeneration: 16 } as const;
+const MSG = { newTable: 0, deleteTable: 2, newChain: 3, getChain: 4, newRule: 6, getGeneration: 16 } as const;
 const TABLE_NAME = 1;
-const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, type: 7 } as const;
+const CHAIN = { table: 1, name: 3, hook: 4, policy: 5, uses: 6, type: 7 } as const;
 const HOOK = { number: 1, priority: 2 } as const;
 const RULE = { table: 1, chain: 2, expressions: 4 } as const;
 const LIST_ELEMENT = 1;
@@ -217,12 +217,23 @@ export function installResolverRedirect(netns: Netns, redirect: ResolverRedirect
   throw new KernelError('nft', `table ${table}`, refused.errno, refused.text);
 }
 
-/** Start: as installResolverRedirect where the table is gone; one that is there stays as it is. */
-export function restoreResolverRedirect(netns: Netns, redirect: ResolverRedirect): void {
+/** Whether the redirect's chains have at least as many rules as were laid. */
+export function hasResolverRedirect(netns: Netns, table: string): boolean {
   using socket = openNetfilter(netns);
-  const found = socket.request(message(MSG.getTable, 0, text(TABLE_NAME, redirect.table)), () => true);
-  if (found !== true) installResolverRedirect(netns, redirect);
+  return Object.entries(RULES).every(([chain, count]) => {
+    const ask = message(MSG.getChain, 0, text(CHAIN.table, table), text(CHAIN.name, chain));
+    const uses = socket.request(ask, (body) => new Attributes(body, GENERIC.length).bytes(CHAIN.uses)?.readUInt32BE() ?? 0);
+    return !isRefusal(uses) && uses >= count;
+  });
 }
+
+/** As installResolverRedirect where something of it is gone; one that is there stays as it is. */
+export function restoreResolverRedirect(netns: Netns, redirect: ResolverRedirect): void {
+  if (!hasResolverRedirect(netns, redirect.table)) installResolverRedirect(netns, redirect);
+}
+
+/** Rules of each chain below. */
+const RULES = { answers: 3, questions: 3 } as const;
 
 /**
  * Ports are rewritten packet by packet: NAT would track each question as a connection, which costs a sixth of the answers a

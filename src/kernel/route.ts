@@ -17,7 +17,7 @@ import {
   type IpFamily,
   type Prefix,
 } from '../base/index.ts';
-import { Attributes } from './attributes.ts';
+import { Attributes, attribute } from './attributes.ts';
 import type { AddressSpec, RouteSpec, RuleSpec } from './contract.ts';
 import { formatted } from './link.ts';
 import type { Message } from './messages.ts';
@@ -192,6 +192,20 @@ export function parseRoute(body: Buffer): RouteSpec[] | undefined {
   } as const;
   return hops(attributes, body.readUInt32LE(8)).map((each) => ({ ...common, ...each }));
 }
+
+export const RTN_LOCAL = 2;
+
+/** Which route a packet from here to the address takes. */
+export const encodeRouteGet = (address: Address): Message => {
+  const destination = octets(address);
+  const head = Buffer.alloc(RTMSG_SIZE);
+  head.writeUInt8(familyNumber(familyOf(address)), 0);
+  head.writeUInt8(destination.length * 8, 1);
+  return { type: GETROUTE, body: Buffer.concat([head, attribute(RTA.destination, destination)]) };
+};
+
+/** rtm_type of the answer. */
+export const parseRouteType = (body: Buffer): number => body.readUInt8(7);
 
 // Rules
 

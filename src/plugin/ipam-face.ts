@@ -2,11 +2,12 @@
 
 import { type Prefix, familyOf, parseAddress, parsePrefix } from '../base/index.ts';
 import type { Guests } from '../cnm/index.ts';
-import { labels, wire } from '../driver/index.ts';
+import { wire } from '../driver/index.ts';
+import { REQUEST_ADDRESS_TYPE } from '../ipam/index.ts';
 import type { Method } from './network-face.ts';
 
 /** What the engine says of whom an address is for. */
-const OWNER_KEYS = [labels.endpointName, 'RequestAddressType'];
+const OWNER_KEYS = [wire.keys.endpointName, REQUEST_ADDRESS_TYPE];
 
 /** By the method's whole name. */
 export function ipamFace(guests: Guests): Readonly<Record<string, Method>> {

@@ -2,7 +2,7 @@
 
 import type { EndpointId, Json, NetworkId } from '../base/index.ts';
 import type { GuestJoined, Guests } from '../cnm/index.ts';
-import { type Driver, labels, wire } from '../driver/index.ts';
+import { type Driver, wire } from '../driver/index.ts';
 
 /** Serves one method: the body as it came, undefined without one. */
 export type Method = (body: unknown, signal: AbortSignal) => Promise<Json>;
@@ -79,7 +79,7 @@ export function networkFace(guests: Guests, driver: Driver): Readonly<Record<str
     async ProgramExternalConnectivity(body, signal) {
       const given = readRequest(requests.program, body, 'ProgramExternalConnectivity');
       const publish = wire.portsOf(given.Options, 'ProgramExternalConnectivity');
-      const roles = { v4: true, v6: String(given.Options?.[labels.no6to4Proxy]) !== 'true' };
+      const roles = { v4: true, v6: String(given.Options?.[wire.keys.no6to4Proxy]) !== 'true' };
       await guests.program(...idsOf(given), { roles, ...(publish && { publish }) }, signal);
       return DONE;
     },

@@ -7,7 +7,7 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { SandboxAnswer } from '../../src/base/index.ts';
 import { openNetns } from '../../src/kernel/index.ts';
-import { Lab, waitUntil } from './lab.ts';
+import { DIST, Lab, waitUntil } from './lab.ts';
 
 /** Nobody's uid and gid, and a group that may use the socket. */
 const UID = 65_533;
@@ -286,6 +286,54 @@ describe('namespaces that a caller names', () => {
       unshared.kill('SIGKILL');
       await lab.cli('sandbox', 'rm', '-f', 'his');
     }
+  });
+
+  test('a member of the group cannot run anything inside, since it is the caller who enters', async () => {
+    for (const words of [
+      ['exec', 'box', '--', 'id', '-u'],
+      ['run', '--rm', '--name', 'his', '--network', 'net', '--', 'id', '-u'],
+    ]) {
+      const tool = [lab.node, join(DIST, 'network.js'), '--host', `unix://${lab.socket}`] as const;
+      const { exitCode, stdout, stderr } = await asUser(true, ...tool, ...words);
+      expect(stdout).not.toMatch(/^0$/m);
+      expect(exitCode).not.toBe(0);
+      expect(stderr).toMatch(/needs root/);
+    }
+    expect((await lab.api('GET', '/sandboxes/his')).status).toBe(404);
+  });
+
+  test('a member of the group changes no bridge and no route of the host', async () => {
+    const ip = (...words: string[]) => lab.in('host', 'ip', ...words);
+    await ip('link', 'add', 'hostbr', 'type', 'bridge');
+    await ip('addr', 'add', '192.0.2.1/24', 'dev', 'hostbr');
+    await ip('link', 'set', 'hostbr', 'up');
+    const look = async (): Promise<string> => (await ip('addr')).stdout + (await ip('route')).stdout;
+    const before = await look();
+    const options = { 'com.docker.network.bridge.name': 'hostbr' };
+    const subnet = (Subnet: string) => ({ Name: 'his', IPAM: { Config: [{ Subnet }] } });
+    expect(await post(true, '/networks/create', { Name: 'tpl', ConfigOnly: true, Options: options })).toMatchObject({
+      Id: expect.any(String),
+    });
+    for (const body of [
+      { Name: 'his', Options: options },
+      { Name: 'his', ConfigFrom: { Network: 'tpl' } },
+      { Name: 'his', Options: { 'com.docker.network.bridge.name': 'wire0' } },
+      subnet('192.0.2.0/25'),
+      subnet('198.51.100.0/24'),
+    ])
+      expect(await post(true, '/networks/create', body)).toMatchObject({ code: 'not_permitted' });
+    expect(await look()).toBe(before);
+    // With a name and a subnet of his own he may, and root may adopt.
+    expect(
+      await post(true, '/networks/create', {
+        ...subnet('10.55.0.0/24'),
+        Options: { ...options, 'com.docker.network.bridge.name': 'his0' },
+      }),
+    ).toMatchObject({
+      Id: expect.any(String),
+    });
+    expect((await lab.api('POST', '/networks/create', { Name: 'roots', Options: options })).status).toBe(201);
+    for (const name of ['his', 'roots', 'tpl']) await lab.ok('rm', name);
   });
 
   test('a member of the group declares nobody else’s process, hence ends none by force', async () => {

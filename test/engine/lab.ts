@@ -68,7 +68,7 @@ export class EngineLab {
 
   /** Engine and plugin serve, and the image `bb:1` is there, when it resolves. */
   static async open(generation: Generation): Promise<EngineLab> {
-    const lab = new EngineLab(await enginePrograms(generation));
+    const lab = new EngineLab(enginePrograms(generation));
     try {
       await lab.#hold();
       await lab.startPlugin();
@@ -118,6 +118,11 @@ export class EngineLab {
     return ['nsenter', [`--mount=/proc/${pid}/ns/mnt`, `--net=/run/netns/${this.host}`, ...words]];
   }
 
+  /** The engine's own programs first, its client too. */
+  get #env(): NodeJS.ProcessEnv {
+    return { ...process.env, PATH: `${this.#programs.join(':')}:${process.env['PATH']}` };
+  }
+
   get socket(): string {
     return join(this.folder, 'docker.sock');
   }
@@ -133,10 +138,9 @@ export class EngineLab {
       `unix://${this.socket}`,
     ];
     const rest = ['--storage-driver', 'vfs', '--userland-proxy=false', ...flags];
-    const env = { ...process.env, PATH: `${this.#programs.join(':')}:${process.env['PATH']}` };
     const log = join(this.folder, 'engine.log');
     const [command, args] = this.#enter(['sh', '-c', 'exec "$@" >>"$0" 2>&1', log, ...words, ...rest]);
-    const engine = spawn(command, args, { env, stdio: 'ignore', detached: true });
+    const engine = spawn(command, args, { env: this.#env, stdio: 'ignore', detached: true });
     this.#engine = engine;
     const deadline = performance.now() + START_MS;
     while ((await this.docker('version')).code !== 0) {
@@ -188,7 +192,8 @@ export class EngineLab {
   }
 
   async docker(...args: readonly string[]): Promise<Ran> {
-    const found = await execa('docker', ['-H', `unix://${this.socket}`, ...args], { reject: false, timeout: 120_000 });
+    const options = { reject: false, timeout: 120_000, env: this.#env } as const;
+    const found = await execa('docker', ['-H', `unix://${this.socket}`, ...args], options);
     return { code: found.exitCode ?? -1, stdout: found.stdout, stderr: found.stderr };
   }
 
@@ -219,7 +224,9 @@ export class EngineLab {
     await execa('cp', [busybox, join(root, 'bin/busybox')]);
     for (const name of APPLETS) await execa('ln', ['-s', 'busybox', join(root, 'bin', name)]);
     writeFileSync(join(root, 'www/index.html'), 'served\n');
-    await execa('sh', ['-c', 'tar -C "$1" -c . | docker -H "unix://$2" import - bb:1', 'sh', root, this.socket]);
+    await execa('sh', ['-c', 'tar -C "$1" -c . | docker -H "unix://$2" import - bb:1', 'sh', root, this.socket], {
+      env: this.#env,
+    });
   }
 
   /** Links and rules of ours that are on the machine and stay there; the kernel takes a moment to delete a link. */

@@ -31,6 +31,12 @@ async function busy() {
   return { house, id, bridge, ports, works, client };
 }
 
+/** A script that puts `rule` in the place of the first rule of our own chains that has `text`. */
+const replaced = (tool: string, text: string, rule: string): string =>
+  `chain=$(${tool} -S | grep -e '^-A P' | grep -e '${text}' | head -n 1 | cut -d' ' -f2)
+   number=$(${tool} -S "$chain" | grep -e '^-A' | grep -n -e '${text}' | head -n 1 | cut -d: -f1)
+   ${tool} -R "$chain" "$number" ${rule}`;
+
 type Busy = Awaited<ReturnType<typeof busy>>;
 
 describe('what somebody took away is back after the next look', () => {
@@ -47,6 +53,11 @@ describe('what somebody took away is back after the next look', () => {
       'one rule of the published port',
       () => 'iptables -t nat -S | grep DNAT.*to-dest | sed s/^-A/-D/ | while read l; do iptables -t nat $l; done',
     ],
+    [
+      'a rule of the published port, and another one stands in its place',
+      () => replaced('iptables -t nat', 'DNAT --to-dest', '-p tcp -m tcp --dport 9 -j ACCEPT'),
+    ],
+    ['what closes the network, and a rule that opens it stands there', () => replaced('ip6tables', '-j DROP', '-j ACCEPT')],
     ['the bridge', ({ bridge }) => `ip link del ${bridge}`],
     [
       'the bridge, and another one stands in its place',
@@ -63,6 +74,7 @@ describe('what somebody took away is back after the next look', () => {
   ])('%s', async (_what, command) => {
     const at = await busy();
     const before = await at.house.world();
+    await at.house.controller.mend();
     await at.house.host.exec('sh', ['-ec', command(at)]);
     await at.house.controller.mend();
     await at.works();

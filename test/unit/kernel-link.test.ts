@@ -129,5 +129,5 @@ test('a link with attributes nobody has seen, cut short, is read as far as it go
     bytes('00000100 03000000 43000100 00000000'),
     bytes('0700030065306f00 08007f00ffffffff 0800040078050000 0c0001'),
   ]);
-  expect(parseLink(body)).toEqual({ index: 3, name: 'e0o', kind: '', mtu: 1400, up: true, running: true, group: 0 });
+  expect(parseLink(body)).toEqual({ index: 3, name: 'e0o', kind: '', mtu: 1400, up: true, carrier: true, group: 0 });
 });

@@ -34,6 +34,7 @@ export function addRunCommands(program: Command, context: CliContext): void {
     .passThroughOptions()
     .action(async (name: string, words: string[]) => {
       const command = commandOf(words);
+      requireRoot('exec');
       const sandbox = await localClient(context, 'exec').get<SandboxAnswer>(`/sandboxes/${segment(name)}`);
       const { execInSandbox } = await import('../../launch/index.ts');
       context.exitCode = await execInSandbox(placeOf(sandbox), command);
@@ -82,10 +83,14 @@ const placeOf = (sandbox: SandboxAnswer) => ({
   outputLog: sandbox.Files.OutputLog,
 });
 
+function requireRoot(verb: string): void {
+  if (process.getuid?.() !== 0)
+    throw new Error(`${verb} needs root: it starts the process inside the network namespace of the sandbox`);
+}
+
 async function run(context: CliContext, command: readonly string[], flags: RunFlags): Promise<void> {
   if (flags.name === undefined) throw new UsageError('--name is needed: the sandbox is known by it');
-  if (process.getuid?.() !== 0)
-    throw new Error('run needs root: it starts the process inside the network namespace of the sandbox');
+  requireRoot('run');
   const client = localClient(context, 'run');
   const launch = await import('../../launch/index.ts');
   const id = await createSandbox(context, sandboxBody(flags.name, flags, flags.rm ?? false));

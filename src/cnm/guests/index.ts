@@ -4,16 +4,8 @@ import type { Address, EndpointId, Mac, NetworkId, Prefix } from '../../base/ind
 import type { Driver } from '../../driver/index.ts';
 import { type Cnm, contextOf } from '../context.ts';
 import type { Hosting } from './context.ts';
-import {
-  type GuestExternal,
-  type GuestJoined,
-  createGuestEndpoint,
-  deleteGuestEndpoint,
-  joinGuest,
-  leaveGuest,
-  programGuest,
-  revokeGuest,
-} from './endpoints.ts';
+import { createGuestEndpoint, deleteGuestEndpoint, programGuest } from './endpoints.ts';
+import { type GuestJoined, joinGuest, leaveGuest } from './join.ts';
 import {
   type GuestPoolRequest,
   guestSpaces,
@@ -22,11 +14,12 @@ import {
   requestGuestAddress,
   requestGuestPool,
 } from './leases.ts';
+import { type GuestExternal, revokeGuest } from './ports.ts';
 import { createGuestNetwork, deleteGuestNetwork, noteEngine } from './networks.ts';
 import type { GuestEndpoint, GuestEndpointSpec, GuestNetwork, GuestNetworkSpec } from './records.ts';
 import type { GuestState } from './state.ts';
 
-export type { GuestExternal, GuestJoined } from './endpoints.ts';
+export type { GuestJoined } from './join.ts';
 export type { GuestPoolRequest } from './leases.ts';
 export type { GuestEndpoint, GuestEndpointSpec, GuestNetwork, GuestNetworkSpec } from './records.ts';
 

@@ -6,7 +6,8 @@ import type { Netns } from '../../kernel/index.ts';
 import { ours } from '../../portmap/index.ts';
 import { contextOf } from '../context.ts';
 import { type Hosting, guestEndpointValue, guestNetworkValue } from './context.ts';
-import { endGuestEndpoint, isAbandoned, noteSandboxes, placeOf } from './endpoints.ts';
+import { endGuestEndpoint } from './endpoints.ts';
+import { isAbandoned, noteSandboxes, placeOf } from './join.ts';
 import { replayGuestPools } from './leases.ts';
 import { unmakeGuestNetwork } from './networks.ts';
 import { type GuestEndpoint, type GuestNetwork, holderOf } from './records.ts';
@@ -27,6 +28,12 @@ export function guestWish(hosting: Hosting, net: GuestNetwork, places?: GuestPla
       return { ep: guestEndpointValue(ep), roles: ep.roles, ports: ep.held, ...(place && { place }) };
     }),
   };
+}
+
+/** Without endpoints whose link the engine moves, and takes up and down as it likes. */
+function observed(hosting: Hosting, net: GuestNetwork): RestoreNetwork {
+  const wish = guestWish(hosting, net);
+  return { ...wish, endpoints: wish.endpoints.filter(({ ep }) => hosting.state.endpoints.get(ep.id)?.join?.isBare === false) };
 }
 
 export const guestNetworksOf = ({ state }: Hosting, driver: string): GuestNetwork[] =>
@@ -80,11 +87,11 @@ export async function finishGuests(hosting: Hosting): Promise<void> {
       cnm.env.log.error({ id: shortId(id), err: error }, `${what}: could not be finished`);
     }
   };
-  for (const ep of [...state.endpoints.values()]) {
+  for (const ep of state.endpoints.values()) {
     if (isAbandoned(ep) || !['ready', 'joined'].includes(ep.phase) || !state.networks.has(ep.network))
       await attempt('removal of an endpoint of an engine', ep.id, () => endGuestEndpoint(hosting, ep.id));
   }
-  for (const net of [...state.networks.values()])
+  for (const net of state.networks.values())
     if (net.phase !== 'ready') await attempt('removal of a network of an engine', net.id, () => unmakeGuestNetwork(hosting, net));
 }
 
@@ -105,7 +112,7 @@ export async function mendGuests(hosting: Hosting): Promise<void> {
   for (const driver of cnm.drivers.all()) {
     const mine = guestNetworksOf(hosting, driver.name);
     if (driver.restorer === undefined || mine.length === 0) continue;
-    const wrong = await driver.restorer.observe(mine.map((net) => guestWish(hosting, net)));
+    const wrong = await driver.restorer.observe(mine.map((net) => observed(hosting, net)));
     suspects.push(...wrong, ...mine.filter((net) => net.degraded !== undefined).map((net) => net.id));
   }
   for (const id of new Set(suspects)) {
@@ -122,7 +129,7 @@ async function mendGuest(hosting: Hosting, id: NetworkId): Promise<void> {
   if (net?.phase !== 'ready' || restorer === undefined) return;
   const places = openPlaces(hosting);
   try {
-    if (net.degraded === undefined && (await restorer.observe([guestWish(hosting, net)])).length === 0) return;
+    if (net.degraded === undefined && (await restorer.observe([observed(hosting, net)])).length === 0) return;
     const [report] = await restorer.restore(contextOf(), [guestWish(hosting, net, places)]);
     if (report === undefined) return;
     if (report.problem === undefined) await cnm.firewall.apply(report.rules);

@@ -10,7 +10,7 @@ import { RuleBook, type OwnerChange, type RuleSet } from '../diff.ts';
 import { compileBase, compileBridge } from './bridge.ts';
 import { TABLES, chainNames, type ChainNames, type TableName } from './names.ts';
 import { compilePorts } from './ports.ts';
-import { holds, needsJumps, parseSaved, removalLines, surround } from './saved.ts';
+import { type Prints, holds, needsJumps, parseSaved, removalLines, surround } from './saved.ts';
 import { editText, wholeText } from './text.ts';
 import { Restorer } from './restorer.ts';
 import { saveRules, type ToolOptions } from './tool.ts';
@@ -28,6 +28,7 @@ const REWRITE_ATTEMPTS = 5;
 const QUIET_CHECKS = 12;
 /** Owner of what the instance itself needs. */
 const BASE = 'base';
+const NO_PRINTS: Prints = new Map();
 
 type Book = RuleBook<TableName>;
 type Changes = Readonly<Record<IpFamily, readonly OwnerChange<TableName>[]>>;
@@ -46,6 +47,8 @@ class IptablesFirewall implements Firewall {
   #books: Readonly<Record<IpFamily, Book>>;
   /** False until our chains have been written as a whole. */
   #isLaid = false;
+  /** How our chains were printed at the last look. */
+  readonly #prints: Record<IpFamily, Prints> = { 4: NO_PRINTS, 6: NO_PRINTS };
   /** Count of changes at the last look. */
   #seen: number | undefined;
   #quietChecks = 0;
@@ -98,7 +101,10 @@ class IptablesFirewall implements Firewall {
     for (const family of FAMILIES) {
       const book = this.#books[family];
       try {
-        if (!holds(parseSaved(await saveRules(this.#options, family)), book.whole(), this.#names)) return false;
+        const saved = parseSaved(await saveRules(this.#options, family));
+        const prints = holds(saved, book.whole(), this.#names, this.#prints[family]);
+        this.#prints[family] = prints ?? NO_PRINTS;
+        if (prints === undefined) return false;
       } catch (error) {
         if (family === 4 || book.owners.length > 1) throw error;
       }

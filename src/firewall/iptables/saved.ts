@@ -3,6 +3,7 @@
  * administrator's chain, chains left over. Other people's rules are never touched. Pure.
  */
 
+import { createHash } from 'node:crypto';
 import { TABLES, USER_CHAIN, isForwardChain, type ChainNames, type TableName } from './names.ts';
 import type { Surroundings } from './text.ts';
 
@@ -134,18 +135,43 @@ export function surround(
 export const needsJumps = (saved: Saved, names: ChainNames): boolean =>
   TABLES.some((table) => jumpLines(table, saved.get(table), names).after.length > 0);
 
-/** True when all our jumps are in place and every wanted chain has as many rules as it should; the tool prints them otherwise. */
-export const holds = (
-  saved: Saved,
-  wanted: ReadonlyMap<TableName, ReadonlyMap<string, readonly string[]>>,
-  names: ChainNames,
-): boolean =>
-  !needsJumps(saved, names) &&
-  [...wanted].every(([table, chains]) => {
+/** A chain as it was wanted and printed at one look. */
+interface Print {
+  readonly wanted: string;
+  readonly printed: string;
+}
+
+/** By table and chain. */
+export type Prints = ReadonlyMap<string, Print>;
+
+type Wanted = ReadonlyMap<TableName, ReadonlyMap<string, readonly string[]>>;
+
+/**
+ * What this look leaves for the next one; undefined when something is not as it should be: a jump of ours, the number of rules
+ * in a chain, or, where the same rules were wanted at the last look, what is printed of them. The tool prints rules otherwise
+ * than it reads them, hence prints are compared with prints.
+ */
+export function holds(saved: Saved, wanted: Wanted, names: ChainNames, last: Prints): Prints | undefined {
+  if (needsJumps(saved, names)) return undefined;
+  const prints = new Map<string, Print>();
+  for (const [table, chains] of wanted) {
     const there = saved.get(table);
     const known = new Set(there?.chains);
-    return [...chains].every(([chain, rules]) => known.has(chain) && (there?.rules.get(chain)?.length ?? 0) === rules.length);
-  });
+    for (const [chain, rules] of chains) {
+      const found = there?.rules.get(chain) ?? [];
+      if (!known.has(chain) || found.length !== rules.length) return undefined;
+      const key = `${table} ${chain}`;
+      const print = { wanted: digestOf(rules), printed: digestOf(found) };
+      const before = last.get(key);
+      if (before?.wanted === print.wanted && before.printed !== print.printed) return undefined;
+      prints.set(key, print);
+    }
+  }
+  return prints;
+}
+
+/** Shared rules have no order, hence a print has none either. */
+const digestOf = (rules: readonly string[]): string => createHash('sha1').update(rules.toSorted().join('\n')).digest('base64');
 
 /** Lines that take everything of this instance away, and the administrator's chain when it is empty and the last of us goes. */
 export function removalLines(table: TableName, saved: SavedTable | undefined, names: ChainNames): readonly string[] {

@@ -1,0 +1,44 @@
+/**
+ * What a sandbox has lost of ours inside: addresses, default routes, the resolver's redirect, files. What somebody inside has
+ * added, or put in the place of ours, is his.
+ */
+
+import { existsSync } from 'node:fs';
+import { familyOf, prefixAddress } from '../base/index.ts';
+import { Inside, hasResolverRedirect, type Netns } from '../kernel/index.ts';
+import { electAmong } from './attachment.ts';
+import type { Cnm } from './context.ts';
+import { filesOf } from './files.ts';
+import type { EndpointRecord, SandboxRecord } from './records.ts';
+import { joinedOf } from './restore.ts';
+import { resolverTable } from './steps/resolver.ts';
+
+export interface Losses {
+  /** Endpoints whose address is nowhere in the sandbox. */
+  readonly endpoints: readonly EndpointRecord[];
+  /** What else is gone, in words. */
+  readonly things: readonly string[];
+}
+
+/** Some 0.1 ms a sandbox, whatever lies inside. */
+export function lossesOf(cnm: Cnm, sandbox: SandboxRecord, netns: Netns): Losses {
+  const joined = joinedOf(cnm, sandbox);
+  const things = missingFiles(cnm, sandbox) ? ['files'] : [];
+  if (sandbox.mode !== 'own') return { endpoints: [], things };
+  if (sandbox.resolver !== undefined && !hasResolverRedirect(netns, resolverTable(cnm.mark.tag))) things.push('redirect');
+  if (joined.length === 0) return { endpoints: [], things };
+  using inside = new Inside(netns);
+  const endpoints = joined.filter((ep) => {
+    // A link-local address of IPv6 says nothing without its link.
+    const further = ep.linkLocal.filter((prefix) => familyOf(prefix) === 4);
+    return [ep.v4, ep.v6, ...further].some((prefix) => prefix !== undefined && !inside.hasAddress(prefixAddress(prefix)));
+  });
+  const { v4, v6 } = electAmong(cnm, joined);
+  if ((v4 !== undefined && !inside.leadsOut(4)) || (v6 !== undefined && !inside.leadsOut(6))) things.push('default route');
+  return { endpoints, things };
+}
+
+function missingFiles(cnm: Cnm, sandbox: SandboxRecord): boolean {
+  const { hosts, resolvConf, hostname } = filesOf(cnm, sandbox);
+  return ![hosts, resolvConf, hostname].every((path) => existsSync(path));
+}

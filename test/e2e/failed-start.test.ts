@@ -1,0 +1,87 @@
+/** A start that fails leaves nothing behind on a machine that has nothing of ours: no rule, no link, no route, no keeper. */
+
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { DIST, Lab, mountsUnder, waitUntil } from './lab.ts';
+
+let lab: Lab;
+let folder: string;
+beforeAll(async () => {
+  lab = await Lab.open();
+  folder = join(lab.folder, 'other');
+  const loopish = ['link add loopish type bridge', 'addr add 127.9.0.1/16 dev loopish', 'link set loopish up'];
+  for (const words of loopish) await lab.in('outside', 'ip', ...words.split(' '));
+});
+afterAll(async () => {
+  await lab.close();
+});
+
+/** What a daemon may make in the namespace of the outside world, where none has run. */
+async function world(): Promise<unknown> {
+  const run = async (...words: [string, ...string[]]): Promise<string[]> =>
+    (await lab.in('outside', ...words)).stdout.split('\n').filter(Boolean);
+  return {
+    rules: [...(await run('iptables-save')), ...(await run('ip6tables-save'))].filter((line) => line.includes('PATCHBAY')),
+    tables: (await run('nft', 'list', 'tables')).filter((line) => line.includes('patchbay')),
+    links: (await run('ip', '-o', 'link')).map((line) => line.split(':')[1]),
+    addresses: (await run('ip', '-o', 'addr')).map((line) => line.split(/\s+/).slice(1, 4)),
+    routes: await run('ip', 'route'),
+    forwarding: await run('sysctl', 'net.ipv4.ip_forward', 'net.ipv6.conf.all.forwarding'),
+    policy: (await run('iptables', '-S', 'FORWARD')).slice(0, 1),
+  };
+}
+
+const keepers = async (): Promise<string> => (await lab.in('host', 'pgrep', '-f', join(folder, 'run'))).stdout;
+
+test.each([
+  [['--bridge', 'missing0'], /missing0: there is no such link/, 'bad_config'],
+  [['--bridge', 'wire0'], /wire0: it is not a bridge/, 'bad_config'],
+  [['--bridge', 'loopish'], /127\.9\.0\.0\/16.*loopback/, 'bad_subnet'],
+  [['--default-address-pool', 'base=10.0.0.0/24,size=8'], /size/, 'bad_'],
+  [['--group', 'nosuch'], /nosuch: there is no such group/, 'bad_config'],
+])('%j', { timeout: 120_000 }, async (flags, says, code) => {
+  const before = await world();
+  const { exitCode, stderr } = await start('--host', `unix://${join(lab.folder, 'other.sock')}`, ...flags);
+  expect(exitCode).toBe(1);
+  expect(stderr).toMatch(says);
+  expect(stderr).toContain(`patchbayd: ${code}`);
+  await leavesNothing(before);
+});
+
+test('a socket that another daemon serves', { timeout: 120_000 }, async () => {
+  const before = await world();
+  const { exitCode, stderr } = await start('--host', `unix://${lab.socket}`);
+  expect(exitCode).toBe(1);
+  expect(stderr).toMatch(/another daemon serves/);
+  await leavesNothing(before);
+  expect(await lab.ok('ls', '-q')).not.toBe('');
+});
+
+test('a bridge that is missing, with networks there already: they stay as they were', { timeout: 120_000 }, async () => {
+  await lab.ok('create', 'net');
+  await lab.ok('sandbox', 'create', '--network', 'net', '-p', '8080:80', 'box');
+  const rules = async (): Promise<string> => (await lab.in('host', 'iptables-save')).stdout.replaceAll(/\[\d+:\d+\]|^#.*$/gm, '');
+  const before = await rules();
+  await lab.stop();
+  await expect(lab.start(['--bridge', 'missing0'])).rejects.toThrow(/missing0: there is no such link/);
+  lab.daemon = undefined;
+  expect(await rules()).toBe(before);
+  await lab.start();
+  expect(await lab.ok('port', 'box')).toContain('8080');
+});
+
+function start(...flags: string[]) {
+  const folders = ['state', 'run'].flatMap((name) => [`--${name}-dir`, join(folder, name)]);
+  return lab.in('outside', 'timeout', '60', lab.node, join(DIST, 'patchbayd.js'), ...folders, ...flags);
+}
+
+async function leavesNothing(before: unknown): Promise<void> {
+  expect(await world()).toEqual(before);
+  const made = ['netns', 'sandboxes'].map((name) => join(folder, 'run', name)).filter(existsSync);
+  expect(made.flatMap((path) => readdirSync(path))).toEqual([]);
+  expect(mountsUnder(folder)).toEqual([]);
+  // A keeper that was started ends by itself after five seconds with nothing to keep.
+  await waitUntil(async () => (await keepers()) === '', 60_000);
+  rmSync(folder, { recursive: true, force: true });
+}

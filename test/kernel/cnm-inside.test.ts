@@ -1,0 +1,94 @@
+/** What somebody inside a sandbox takes away of ours is back after the next look; what he adds is his. */
+
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { shortId } from '../../src/base/index.ts';
+import { ask } from './firewall-lab.ts';
+import { House, WIRE, type World } from './house-lab.ts';
+
+const PORTS = { '80/tcp': [{ HostIp: '', HostPort: '8080' }] };
+
+async function furnished() {
+  const house = await House.open();
+  await house.network('net', { enableIPv6: true });
+  const web = await house.sandbox('web', [['net', {}]], { portBindings: PORTS });
+  const client = await house.sandbox('client', [['net', {}]]);
+  const sh = async (script: string): Promise<string> => (await web.exec('sh', ['-ec', script])).stdout;
+  const works = async (): Promise<void> => {
+    for (const family of [4, 6] as const) expect(await ask(client, house.address('web', 'net', family), 80)).toMatch(/^web /);
+    for (const address of [WIRE.host, WIRE.host6]) expect(await ask(house.outside, address, 8080)).toMatch(/^web /);
+    expect(await sh('dig +short +tries=1 +time=5 @127.0.0.11 client')).toBe(house.address('client', 'net'));
+  };
+  await works();
+  await house.controller.mend();
+  return { house, sh, works };
+}
+
+/** Links made anew have new ids, and the host's connection of a test its own neighbours. */
+const told = ({ kernel, rules, files, keeper, records }: World) => ({
+  kernel: Object.fromEntries(Object.entries(kernel).map(([place, tables]) => [place, { ...tables, neighbours: [] }])),
+  rules,
+  files,
+  keeper,
+  records,
+});
+
+describe('back after the next look', () => {
+  test.each([
+    ['its addresses, and with them its routes', 'ip addr flush dev eth0'],
+    ['one address', 'ip -4 addr flush dev eth0'],
+    ['its default routes', 'ip route del default; ip -6 route del default'],
+    ['its being up', 'ip link set eth0 down'],
+    ['its link', 'ip link del eth0'],
+    ['all rules', 'nft flush ruleset'],
+    ['the rules of the redirect, its table stays', 'nft flush table ip $(nft list tables | grep -o "patchbay-.*")'],
+    ['one chain of the redirect', 'nft flush chain ip $(nft list tables | grep -o "patchbay-.*") questions'],
+  ])('%s', async (_what, script) => {
+    const { house, sh, works } = await furnished();
+    const before = told(await house.world());
+    await sh(script);
+    await house.controller.mend();
+    await works();
+    expect(told(await house.world())).toEqual(before);
+    expect(house.controller.network('net').record.degraded).toBeUndefined();
+  });
+
+  test.each(['hosts', 'resolv.conf', 'hostname', ''])('the file %s', async (name) => {
+    const { house, works } = await furnished();
+    const before = told(await house.world());
+    const folder = join(house.runDir, 'sandboxes', shortId(house.controller.sandbox('web').id));
+    rmSync(join(folder, name), { recursive: true });
+    await house.controller.mend();
+    await works();
+    expect(told(await house.world())).toEqual(before);
+  });
+});
+
+test('what somebody inside added, or put in the place of ours, stays', async () => {
+  const { house, sh } = await furnished();
+  const gateway = house.address('client', 'net');
+  await sh(`ip addr add 192.0.2.77/32 dev eth0; ip addr add 10.99.0.1/24 dev lo; ip route add 192.0.2.0/25 dev eth0
+    ip route replace default via ${gateway}; ip route add 198.18.0.0/15 via ${gateway}
+    ip link add extra0 type veth peer name extra1
+    nft add table ip theirs; nft add chain ip theirs out '{ type filter hook output priority 0; }'; nft add rule ip theirs out accept`);
+  const before = told(await house.world());
+  for (let round = 0; round < 3; round++) await house.controller.mend();
+  expect(told(await house.world())).toEqual(before);
+  await sh('ip addr del $(ip -o -4 addr show dev eth0 primary | grep -o "[0-9.]*/[0-9]*" | head -n 1) dev eth0');
+  await house.controller.mend();
+  const { kernel } = told(await house.world());
+  const inside = JSON.stringify(kernel[house.inside('web').path]);
+  expect(inside).toContain('192.0.2.77/32');
+  expect(inside).toContain(`${house.address('web', 'net')}/`);
+});
+
+test('a sandbox with thousands of routes of its own is looked at and mended like another', async () => {
+  const { house, sh } = await furnished();
+  await sh(`i=0; while [ $i -lt 20000 ]; do echo "route add 203.0.$((i / 256 % 128)).$((i % 256))/32 dev eth0 table $((1000 + i / 32768))"
+    i=$((i + 1)); done > ${house.runDir}/many; ip -force -batch ${house.runDir}/many; rm ${house.runDir}/many`);
+  expect(Number(await sh('ip route show table 1000 | wc -l'))).toBeGreaterThan(10_000);
+  await sh('ip route del default');
+  await house.controller.mend();
+  expect(await sh('ip route show default')).toContain('via');
+});
