@@ -137,7 +137,8 @@ export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPla
         ]),
       );
     }
-    if (at !== undefined) await retireSandboxSide(parts, at, dead, hostLink.index);
+    // A bare one may still lie beside its other side, where no two can have one name.
+    if (at !== undefined) await retireSandboxSide(parts, at, at.isBare === true ? `${dead}p` : dead, hostLink.index);
     await forgetNeighbours(host, ep, hostLink.master);
   } finally {
     // Also after a failure: no later call finds the pair by its name.

@@ -233,7 +233,7 @@ async function kernelOf(place: TestHost, isHost: boolean): Promise<Record<string
     // What a sandbox has learned of its neighbours is its own.
     neighbours: isHost
       ? (await lines('ip neigh show nud all'))
-          .filter((l) => !/wire0|NOARP/.test(l))
+          .filter((l) => !/wire0|NOARP|^fe80:/.test(l))
           .map(withoutState)
           .sort()
       : [],

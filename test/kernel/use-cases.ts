@@ -2,6 +2,7 @@
 
 import type { Faults } from './faults.ts';
 import type { House, HouseOptions } from './house-lab.ts';
+import { guestCreations, guestRemovals } from './guest-cases.ts';
 import { hostAt, testHosts } from './support.ts';
 
 /** Wraps what effects go through. What each part promises about a failed call decides when it may fail. */
@@ -159,6 +160,7 @@ export const creations: readonly UseCase[] = [
     keeps: true,
   },
   ...endpointCases,
+  ...guestCreations,
 ];
 
 const named = (title: string): UseCase => {
@@ -209,4 +211,5 @@ export const removals: readonly UseCase[] = [
     act: (house) => house.controller.deleteSandbox('box', false),
     revert: boxed,
   },
+  ...guestRemovals,
 ];

@@ -130,7 +130,11 @@ export async function leaveJoined(hosting: Hosting, net: GuestNetwork, ep: Guest
       'leave guest',
       async () => {
         using netns = placeOf(leaving);
-        const place = netns && { sandbox: holderOf(ep.id), netns, ifname: ep.join?.ifname ?? '' };
+        const ifname = ep.join?.ifname ?? '';
+        const place =
+          ep.join?.isBare === true
+            ? { sandbox: holderOf(ep.id), netns: cnm.host, ifname, isBare: true }
+            : netns && { sandbox: holderOf(ep.id), netns, ifname };
         await cnm.drivers.find(net.driver)?.leave(contextOf(), guestNetworkValue(net), guestEndpointValue(leaving), place);
       },
     ],
