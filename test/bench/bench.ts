@@ -14,6 +14,7 @@ import { processFloor } from './floors.ts';
 import { lagEnv } from './lag.ts';
 import { names } from './names.ts';
 import { peers } from './peers.ts';
+import { pluginFigures } from './plugin.ts';
 import { scale } from './scale.ts';
 import { attach, command, networks, publish } from './work.ts';
 
@@ -47,4 +48,8 @@ process.stdout.write(
 );
 const figures = await ours();
 print(figures);
-if (process.argv.includes('--peers')) printPeers(figures, await peers(rounds));
+if (process.argv.includes('--peers')) {
+  printPeers(figures, await peers(rounds));
+  const { ours: plugin, own } = await pluginFigures(rounds);
+  printPeers(plugin, own);
+}

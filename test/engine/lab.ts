@@ -137,7 +137,7 @@ export class EngineLab {
       '-H',
       `unix://${this.socket}`,
     ];
-    const rest = ['--storage-driver', 'vfs', '--userland-proxy=false', ...flags];
+    const rest = ['--storage-driver', 'vfs', '--userland-proxy=false', '--cgroup-parent', `/${this.host}`, ...flags];
     const log = join(this.folder, 'engine.log');
     const [command, args] = this.#enter(['sh', '-c', 'exec "$@" >>"$0" 2>&1', log, ...words, ...rest]);
     const engine = spawn(command, args, { env: this.#env, stdio: 'ignore', detached: true });
@@ -257,6 +257,7 @@ export class EngineLab {
     await ended(this.#plugin, 'SIGTERM').catch(() => undefined);
     if (this.#holder?.pid !== undefined) process.kill(-this.#holder.pid, 'SIGKILL');
     for (const name of [this.host, this.outside]) await execa('ip', ['netns', 'del', name], { reject: false });
+    await execa('sh', ['-c', 'rmdir /sys/fs/cgroup/*/"$1"', 'sh', this.host], { reject: false });
     for (const folder of [this.folder, this.runDir]) {
       await execa('sh', ['-c', 'for pin in "$1"/netns/*; do umount -l "$pin"; done', 'sh', folder], { reject: false });
       rmSync(folder, { recursive: true, force: true });
