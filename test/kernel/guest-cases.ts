@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Address, EndpointId, NetworkId, Prefix } from '../../src/base/index.ts';
 import type { House } from './house-lab.ts';
 import { hostAt, testHosts } from './support.ts';
-import type { UseCase } from './use-cases.ts';
+import type { UseCase } from './use-case.ts';
 
 const NETWORK = 'a1'.repeat(32) as NetworkId;
 const ENDPOINT = 'b2'.repeat(32) as EndpointId;

@@ -4,6 +4,7 @@ import type { Faults } from './faults.ts';
 import type { House, HouseOptions } from './house-lab.ts';
 import { guestCreations, guestRemovals } from './guest-cases.ts';
 import { hostAt, testHosts } from './support.ts';
+import type { UseCase } from './use-case.ts';
 
 /** Wraps what effects go through. What each part promises about a failed call decides when it may fail. */
 export function breakable(faults: Faults): HouseOptions {
@@ -35,17 +36,6 @@ const PORTS = { '80/tcp': [{ HostIp: '', HostPort: '8080' }], '53/udp': [{ HostI
 
 /** Namespaces that sandboxes are created in. */
 const given = new WeakMap<House, string>();
-
-export interface UseCase {
-  readonly title: string;
-  readonly prepare: (house: House) => Promise<unknown>;
-  readonly act: (house: House) => Promise<unknown>;
-  readonly revert: (house: House) => Promise<unknown>;
-  /** Something stays after the revert, by design: resolver and held ports end with the sandbox. */
-  readonly keeps?: boolean;
-  /** It makes records and leases only: no call of it fails after its work. */
-  readonly isOnPaper?: boolean;
-}
 
 /** When a call of a use case may fail. */
 export const momentsOf = ({ isOnPaper }: UseCase): readonly ('before' | 'after')[] =>

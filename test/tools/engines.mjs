@@ -9,9 +9,9 @@ const CACHE = '/var/cache/patchbay-test';
 
 /** Unpacks what is not there yet, some 250 MB. `run(command, args)` ends the process when the command fails. */
 export function unpackEngines(run) {
-  for (const [generation, packages] of [
-    ['stable', ['docker.io', 'containerd']],
-    ['newest', ['docker.io', 'docker-cli', 'containerd']],
+  for (const { generation, packages } of [
+    { generation: 'stable', packages: ['docker.io', 'containerd'] },
+    { generation: 'newest', packages: ['docker.io', 'docker-cli', 'containerd'] },
   ]) {
     const folder = join(CACHE, `engine-${generation}`);
     if (existsSync(join(folder, 'usr/sbin/dockerd'))) continue;
