@@ -5,7 +5,7 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync, readdirSync } from 'node:fs';
-import { libc, type Capability } from '../kernel/index.ts';
+import { libc, smallStart, type Capability } from '../kernel/index.ts';
 import { makeFolders, type KeeperPaths } from './files.ts';
 
 /** Wrong usage: starting again would not help. */
@@ -26,13 +26,14 @@ const FAREWELL = 'end';
 /**
  * With a fourth argument it waits first for the end of a keeper that runs already, which holds the other end of its stdin.
  * Pauses grow when the keeper keeps dying young, so that a broken one does not eat the machine. Exit 0 is its own wish.
- * Otherwise the shell reads nothing. It ignores the terminal's signals. Where setpriv can take the keeper's rights away, it
- * need not start twice for that, and is back in half the time.
+ * Otherwise the shell reads nothing. It ignores the terminal's signals. Further arguments are Node's. With those, and where
+ * setpriv can take the keeper's rights away, the keeper need not start twice, and is back in half the time.
  */
 const SCRIPT = `
-node=$1 entry=$2 dir=$3 young=0
+node=$1 entry=$2 dir=$3 self=$4 young=0
+shift 4
 trap '' HUP INT QUIT
-if [ -n "$4" ]; then
+if [ -n "$self" ]; then
   read -r word
   if [ "$word" = ${FAREWELL} ]; then exit 0; fi
   exec </dev/null
@@ -41,7 +42,7 @@ narrow='setpriv --no-new-privs --bounding-set=-all,${KEPT.map((name) => `+${name
 $narrow true 2>/dev/null || narrow=
 while [ -d "$dir" ]; do
   begun=$(date +%s)
-  $narrow "$node" "$entry" --run-dir "$dir" ${SUPERVISED}
+  $narrow "$node" "$@" "$entry" --run-dir "$dir" ${SUPERVISED}
   code=$?
   case $code in 0 | ${EXIT_USAGE}) exit 0 ;; esac
   printf '{"time":"%s","level":"error","code":%s,"message":"keeper: died, another is started"}\n' "$(date -u +%FT%TZ)" $code
@@ -122,12 +123,13 @@ function spawnSupervisor(options: SuperviseOptions, paths: KeeperPaths, isForSel
   try {
     // A keeper that held the daemon's lock would outlive it and keep its successor out.
     for (const fd of inherited) libc.setInheritable(fd, false);
-    const args = [options.execPath, options.entry, options.runDir, isForSelf ? 'self' : ''];
+    const { flags, env } = smallStart({ flags: [], env: options.env });
+    const args = [options.execPath, options.entry, options.runDir, isForSelf ? 'self' : '', ...flags];
     const child = spawn('/bin/sh', ['-c', SCRIPT, TITLE, ...args], {
       cwd: '/',
       detached: true,
       stdio: [isForSelf ? 'pipe' : 'ignore', log, log],
-      env: options.env,
+      env,
     });
     // Without a shell there is no keeper, which the caller notices by its silence.
     child.on('error', () => {});
