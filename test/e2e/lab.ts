@@ -43,6 +43,8 @@ export interface LabOptions {
   readonly in?: Lab;
   /** Further environment of the daemon, and of programs on the machine. */
   readonly env?: Readonly<Record<string, string>>;
+  /** Folder of the built programs. */
+  readonly dist?: string;
   /** Commands run on the machine before the daemon starts. */
   readonly before?: readonly (readonly [string, ...string[]])[];
 }
@@ -58,6 +60,7 @@ export class Lab {
   readonly runDir = mkdtempSync('/dev/shm/pbt-');
   readonly node: string;
   readonly #flags: readonly string[];
+  readonly #dist: string;
   readonly #isGuest: boolean;
   readonly #env: Readonly<Record<string, string>>;
   readonly #upstreams: ChildProcess[] = [];
@@ -67,6 +70,7 @@ export class Lab {
 
   private constructor(options: LabOptions) {
     this.#flags = options.flags ?? [];
+    this.#dist = options.dist ?? DIST;
     this.node = options.node ?? process.execPath;
     this.#env = options.env ?? {};
     this.#isGuest = options.in !== undefined;
@@ -136,7 +140,7 @@ export class Lab {
       'none',
     ];
     const flags = [...folders, '--dns', WIRE.outside, ...this.#flags, ...extra];
-    const args = [`--net=/run/netns/${this.host}`, this.node, join(DIST, 'patchbayd.js'), ...flags];
+    const args = [`--net=/run/netns/${this.host}`, this.node, join(this.#dist, 'patchbayd.js'), ...flags];
     const child = spawn('nsenter', args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...this.#env } });
     this.daemon = child;
     child.stderr.on('data', (chunk: Buffer) => (this.log += chunk.toString()));
