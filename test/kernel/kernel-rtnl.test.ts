@@ -74,7 +74,7 @@ describe('a bridge with two sandboxes', () => {
         group: GROUP,
         mtu: 1400,
         up: true,
-        running: true,
+        carrier: true,
         master: BRIDGE,
         parent: 20,
       }),
@@ -90,7 +90,7 @@ describe('a bridge with two sandboxes', () => {
       name: 'eth0',
       mac: '02:00:00:00:00:01',
       group: GROUP,
-      running: true,
+      carrier: true,
     });
     expect((await rtnl.link.list({ kind: 'bridge' })).map((link) => link.name)).toEqual(['pb-br0']);
     expect((await rtnl.link.list({ group: GROUP })).map((link) => link.name).sort()).toEqual(['pb-br0', 'pbv1', 'pbv2']);
