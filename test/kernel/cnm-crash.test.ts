@@ -6,7 +6,8 @@
 import { expect, test } from 'vitest';
 import { type World, House, summary } from './house-lab.ts';
 import { Faults } from './faults.ts';
-import { type UseCase, breakable, creations, momentsOf, removals } from './use-cases.ts';
+import type { UseCase } from './use-case.ts';
+import { breakable, creations, momentsOf, removals } from './use-cases.ts';
 
 /** More than any of the use cases has. */
 const MOST_CALLS = 60;
