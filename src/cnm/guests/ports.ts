@@ -42,7 +42,7 @@ export async function publish(
       );
       undo.add('guest holds as before', () => hold(hosting, id, before.held));
       // Before the rules: a crash in between must find what is held.
-      await state.commit({ endpoints: [{ ...ep, held }] });
+      await state.commit({ endpoints: [{ ...ep, held, isPublishing: true }] });
       undo.add('guest record as before', () => state.commit({ endpoints: [before] }));
       const program = (one: GuestEndpoint, as: Ctx) =>
         external.programExternalConnectivity(as, guestNetworkValue(net), guestEndpointValue(one), one.roles, one.held);
@@ -75,7 +75,8 @@ export async function revokeGuest(hosting: Hosting, network: NetworkId, id: Endp
 }
 
 /** Rules first, then the host ports. Answers the record as it is then. */
-export async function withdrawn(hosting: Hosting, net: GuestNetwork, ep: GuestEndpoint): Promise<GuestEndpoint> {
+export async function withdrawn(hosting: Hosting, net: GuestNetwork, published: GuestEndpoint): Promise<GuestEndpoint> {
+  const { isPublishing: _was, ...ep } = published;
   if (ep.held.length === 0) return { ...ep, roles: NO_ROLE };
   const external = hosting.cnm.drivers.find(net.driver)?.external;
   const result = await external?.programExternalConnectivity(

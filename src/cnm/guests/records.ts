@@ -66,6 +66,8 @@ export interface GuestEndpoint extends RecordBase {
   /** What the engine made it: it elects the gateway of its sandboxes. */
   readonly roles: GatewayRoles;
   readonly held: readonly AllocatedPort[];
+  /** What is held is being published, and the engine has not been told that it is. */
+  readonly isPublishing?: boolean;
   readonly bindings: readonly PortBinding[];
 }
 

@@ -7,9 +7,10 @@ import { ours } from '../../portmap/index.ts';
 import { contextOf } from '../context.ts';
 import { type Hosting, guestEndpointValue, guestNetworkValue } from './context.ts';
 import { endGuestEndpoint } from './endpoints.ts';
-import { isAbandoned, noteSandboxes, placeOf } from './join.ts';
+import { isAbandoned, leaveJoined, noteSandboxes, placeOf } from './join.ts';
 import { replayGuestPools } from './leases.ts';
 import { unmakeGuestNetwork } from './networks.ts';
+import { withdrawn } from './ports.ts';
 import { type GuestEndpoint, type GuestNetwork, holderOf } from './records.ts';
 
 /** Open namespaces by the id of the endpoint that is joined there. */
@@ -88,8 +89,15 @@ export async function finishGuests(hosting: Hosting): Promise<void> {
     }
   };
   for (const ep of state.endpoints.values()) {
-    if (isAbandoned(ep) || !['ready', 'joined'].includes(ep.phase) || !state.networks.has(ep.network))
+    const net = state.networks.get(ep.network);
+    if (isAbandoned(ep) || net?.phase !== 'ready' || ep.phase === 'creating' || ep.phase === 'deleting')
       await attempt('removal of an endpoint of an engine', ep.id, () => endGuestEndpoint(hosting, ep.id));
+    else if (ep.phase === 'joining' || ep.phase === 'leaving')
+      await attempt('leave of an endpoint of an engine', ep.id, () => leaveJoined(hosting, net, ep));
+    else if (ep.isPublishing === true)
+      await attempt('withdrawal of ports of an engine', ep.id, async () =>
+        state.commit({ endpoints: [await withdrawn(hosting, net, ep)] }),
+      );
   }
   for (const net of state.networks.values())
     if (net.phase !== 'ready') await attempt('removal of a network of an engine', net.id, () => unmakeGuestNetwork(hosting, net));
