@@ -17,10 +17,10 @@ import { deleteSandbox } from './sandboxes.ts';
 
 /** Rounds between two tries of a network that stays degraded. */
 const DEGRADED_ROUNDS = 6;
-/** Sandboxes looked at between two turns of the event loop. */
-const SANDBOXES_A_TURN = 20;
+/** Longest time of a look before the event loop has a turn, milliseconds. */
+const TURN_MS = 1;
 /** Sandboxes whose inside is looked at in one round; of more, each has its turn in a later one. */
-const INSIDES_A_ROUND = 250;
+const INSIDES_A_ROUND = 100;
 
 export class Mender {
   readonly #cnm: Cnm;
@@ -83,8 +83,12 @@ export class Mender {
     const first = this.#nextInside < all.length ? this.#nextInside : 0;
     const end = first + INSIDES_A_ROUND;
     this.#nextInside = end;
+    let since = performance.now();
     for (const [i, { id }] of all.entries()) {
-      if (i % SANDBOXES_A_TURN === SANDBOXES_A_TURN - 1) await nextTick();
+      if (performance.now() - since > TURN_MS) {
+        await nextTick();
+        since = performance.now();
+      }
       if (this.#cnm.closing) return;
       const sandbox = this.#cnm.state.sandboxById(id);
       if (sandbox === undefined) continue;
