@@ -14,7 +14,7 @@ import {
   listen,
   readConfig,
 } from './daemon/index.ts';
-import { type PluginServer, servePlugins } from './plugin/index.ts';
+import { type PluginServer, checkPluginsFree, servePlugins } from './plugin/index.ts';
 import { notifyServiceManager, requireCapabilities } from './kernel/index.ts';
 
 const UMASK = 0o022;
@@ -72,7 +72,10 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
     pools: config.pools,
     bridge: config.bridge,
     dns: config.dns,
-    check: () => checkFree(server),
+    check: async () => {
+      await checkFree(server);
+      await checkPluginsFree(config.pluginDir);
+    },
   });
   const app = createApp({ controller: house.controller, log, now: Date.now });
   const plugins = await servePlugins(

@@ -8,6 +8,7 @@ export * from './env.ts';
 export * from './json.ts';
 export * from './parse.ts';
 export * from './publish.ts';
+export * from './served.ts';
 export * from './shown.ts';
 export type * from './api.ts';
 export { Turns } from './turns.ts';

@@ -1,10 +1,9 @@
 /** The unix socket, beside which others may be: made with its final mode and group, taken over from a dead daemon, never from a living one. */
 
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { CnmError, errnoOf } from '../base/index.ts';
+import { CnmError, isServed } from '../base/index.ts';
 import { type TcpHost, type TlsFiles, createTcpServers, readTls, refuseTaken } from './tcp.ts';
 
 export interface ServerOptions {
@@ -67,18 +66,5 @@ function groupId(group: string | undefined): number | undefined {
 }
 
 async function refuseServed(path: string): Promise<void> {
-  if (await answers(path)) throw new CnmError('daemon_running', `another daemon serves ${path}`);
-}
-
-async function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.setTimeout(1000, () => socket.destroy(new Error('no answer')));
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    // EAGAIN: its queue is full, hence somebody listens.
-    socket.once('error', (error) => resolve(errnoOf(error) === 'EAGAIN'));
-  });
+  if (await isServed(path)) throw new CnmError('daemon_running', `another daemon serves ${path}`);
 }

@@ -1,1 +1,1 @@
-export { type PluginServer, servePlugins } from './server.ts';
+export { type PluginServer, checkPluginsFree, servePlugins } from './server.ts';

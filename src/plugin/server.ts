@@ -1,10 +1,9 @@
 /** The sockets that an engine finds its plugins by: one a driver, so that each has a scope of its own (spec 03 §1 to §3). */
 
-import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { CnmError, type Json, type Logger, errnoOf, isCnmError, messageOf } from '../base/index.ts';
+import { CnmError, type Json, type Logger, isCnmError, isServed, messageOf } from '../base/index.ts';
 import type { Guests } from '../cnm/index.ts';
 import { wire } from '../driver/index.ts';
 import { ipamFace } from './ipam-face.ts';
@@ -16,8 +15,6 @@ const PLUGINS: Readonly<Record<string, string>> = { 'patchbay-bridge': 'bridge' 
 
 /** Octets of the largest body; an endpoint with thousands of published ports stays below. */
 const BODY_LIMIT = 4 * 1024 * 1024;
-/** Time for another process to show that it serves a socket, milliseconds. */
-const ANSWER_MS = 1000;
 
 export interface PluginParts {
   readonly guests: Guests;
@@ -31,6 +28,13 @@ export interface PluginServer {
   /** Answers what is under way, then takes the sockets away: a stale one holds an engine up for seconds. */
   close(): Promise<void>;
 }
+
+/** Whether nobody else serves the plugins, before anything is made in the kernel. Throws daemon_running. */
+export async function checkPluginsFree(folder: string): Promise<void> {
+  for (const plugin of Object.keys(PLUGINS)) await refuseServed(socketOf(folder, plugin));
+}
+
+const socketOf = (folder: string, plugin: string): string => join(folder, `${plugin}.sock`);
 
 /** Serves every plugin under `folder`. Throws daemon_running when another process serves one of them. */
 export async function servePlugins(parts: PluginParts, folder: string): Promise<PluginServer> {
@@ -46,7 +50,7 @@ export async function servePlugins(parts: PluginParts, folder: string): Promise<
   };
   try {
     for (const [plugin, driver] of Object.entries(PLUGINS)) {
-      const path = join(folder, `${plugin}.sock`);
+      const path = socketOf(folder, plugin);
       const app = createPlugin(parts, driver);
       await listen(app, path);
       served.push({ app, path });
@@ -60,9 +64,7 @@ export async function servePlugins(parts: PluginParts, folder: string): Promise<
 }
 
 async function listen(app: FastifyInstance, path: string): Promise<void> {
-  if (existsSync(path) && (await answers(path))) {
-    throw new CnmError('daemon_running', `another process serves ${path}: stop it, or use another --plugin-dir`);
-  }
+  await refuseServed(path);
   rmSync(path, { force: true });
   // Between bind and chmod nobody else may connect.
   const before = process.umask(0o177);
@@ -74,18 +76,9 @@ async function listen(app: FastifyInstance, path: string): Promise<void> {
   chmodSync(path, 0o600);
 }
 
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    const done = (is: boolean): void => {
-      socket.destroy();
-      resolve(is);
-    };
-    socket.setTimeout(ANSWER_MS, () => done(true));
-    socket.once('connect', () => done(true));
-    // EAGAIN: its queue is full, hence somebody listens.
-    socket.once('error', (error) => done(errnoOf(error) === 'EAGAIN'));
-  });
+async function refuseServed(path: string): Promise<void> {
+  if (await isServed(path))
+    throw new CnmError('daemon_running', `another process serves ${path}: stop it, or use another --plugin-dir`);
 }
 
 /** One plugin: the network driver and the IPAM. */

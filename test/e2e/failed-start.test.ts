@@ -58,6 +58,15 @@ test('a socket that another daemon serves', { timeout: 120_000 }, async () => {
   expect(await lab.ok('ls', '-q')).not.toBe('');
 });
 
+test('plugins that another daemon serves', { timeout: 120_000 }, async () => {
+  const before = await world();
+  const flags = ['--host', `unix://${join(lab.folder, 'other.sock')}`, '--plugin-dir', join(lab.folder, 'plugins')];
+  const { exitCode, stderr } = await start(...flags);
+  expect(exitCode).toBe(1);
+  expect(stderr).toMatch(/another process serves .*patchbay-bridge\.sock/);
+  await leavesNothing(before);
+});
+
 test('a bridge that is missing, with networks there already: they stay as they were', { timeout: 120_000 }, async () => {
   await lab.ok('create', 'net');
   await lab.ok('sandbox', 'create', '--network', 'net', '-p', '8080:80', 'box');
@@ -72,7 +81,7 @@ test('a bridge that is missing, with networks there already: they stay as they w
 });
 
 function start(...flags: string[]) {
-  const folders = ['state', 'run'].flatMap((name) => [`--${name}-dir`, join(folder, name)]);
+  const folders = ['state', 'run', 'plugin'].flatMap((name) => [`--${name}-dir`, join(folder, name)]);
   return lab.in('outside', 'timeout', '60', lab.node, join(DIST, 'patchbayd.js'), ...folders, ...flags);
 }
 

@@ -49,11 +49,11 @@ export async function joinGuest(
   refuseWhenClosing(cnm);
   return cnm.locks.run(`endpoint:${id}`, async () => {
     const net = readyNetwork(hosting, network);
-    const ep = knownEndpoint(hosting, network, id);
+    let ep = knownEndpoint(hosting, network, id);
     if (ep.phase !== 'ready') {
       if (ep.join?.key !== key)
         throw new CnmError('already_joined', `endpoint ${shortId(id)} is ${ep.phase} in ${ep.join?.key ?? 'no sandbox'}`);
-      await leaveJoined(hosting, net, ep);
+      ep = await leaveJoined(hosting, net, ep);
     }
     using inside = await openSandbox(hosting, key);
     const join = await intendedJoin(net, ep, key, inside);

@@ -1,0 +1,34 @@
+/** What an engine asks for twice. */
+
+import { expect, test } from 'vitest';
+import type { Address, EndpointId, NetworkId, Prefix } from '../../src/base/index.ts';
+import { House } from './house-lab.ts';
+
+const NETWORK = 'a1'.repeat(32) as NetworkId;
+const ENDPOINT = 'b2'.repeat(32) as EndpointId;
+const KEY = '/run/netns/is-to-come';
+
+test('a join that comes again begins anew: nothing of the first one is published or held', async () => {
+  const house = await House.open();
+  const { guests } = house.controller;
+  const v4 = [{ prefix: '10.41.0.0/24' as Prefix, gateway: '10.41.0.1' as Address, aux: {} }];
+  await guests.createNetwork('bridge', NETWORK, {
+    internal: false,
+    enableIPv4: true,
+    enableIPv6: false,
+    options: {},
+    v4,
+    v6: [],
+  });
+  const publish = [{ protocol: 'tcp', port: 80, hostPorts: { from: 8080, to: 8080 } } as const];
+  await guests.createEndpoint(NETWORK, ENDPOINT, { v4: '10.41.0.2/24' as Prefix, options: {}, publish });
+  const first = await guests.join(NETWORK, ENDPOINT, KEY);
+  const joined = guests.endpoints();
+  await guests.program(NETWORK, ENDPOINT, { roles: { v4: true, v6: false } });
+  expect(guests.endpoints()[0]?.held).toHaveLength(1);
+  expect(await guests.join(NETWORK, ENDPOINT, KEY)).toEqual(first);
+  expect(guests.endpoints()).toEqual(joined);
+  expect((await house.world()).keeper).toMatchObject({ holds: [] });
+  await guests.deleteNetwork(NETWORK);
+  expect(guests.endpoints()).toEqual([]);
+});
