@@ -72,17 +72,18 @@ export async function leaveForGood(cnm: Cnm, id: EndpointId, unmake: (left: Endp
   });
 }
 
-async function withdraw<T>(
+function withdraw<T>(
   cnm: Cnm,
   going: EndpointRecord & { readonly sandbox: SandboxId },
   finish: (a: Attachment, left: EndpointRecord) => Promise<T>,
 ): Promise<T> {
-  const sandbox = sandboxRecord(cnm, going.sandbox);
-  using netns = tryOpenSandboxNetns(sandbox);
-  const a = attachment(cnm, contextOf(), going, sandbox, netns);
-  await cnm.state.commit({ endpoints: [a.ep] });
-  await cnm.turns.share(() =>
-    attemptAll(
+  return cnm.turns.share(async () => {
+    await cnm.turns.next();
+    const sandbox = sandboxRecord(cnm, going.sandbox);
+    using netns = tryOpenSandboxNetns(sandbox);
+    const a = attachment(cnm, contextOf(), going, sandbox, netns);
+    await cnm.state.commit({ endpoints: [a.ep] });
+    await attemptAll(
       [...joinSteps].reverse().map((step) => [
         step.label,
         async () => {
@@ -90,10 +91,11 @@ async function withdraw<T>(
           await step.undo(a);
         },
       ]),
-    ),
-  );
-  const { sandbox: _left, join: _join, ...rest } = a.ep;
-  return await finish(a, { ...rest, phase: 'ready', dnsNames: dnsNamesOf(a.net, rest), bindings: [] });
+    );
+    const { sandbox: _left, join: _join, ...rest } = a.ep;
+    await cnm.turns.next();
+    return await finish(a, { ...rest, phase: 'ready', dnsNames: dnsNamesOf(a.net, rest), bindings: [] });
+  });
 }
 
 function joinedRecord(cnm: Cnm, id: EndpointId): EndpointRecord & { readonly sandbox: SandboxId } {
