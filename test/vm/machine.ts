@@ -1,0 +1,104 @@
+/**
+ * A virtual machine that does one job on Debian's kernel. It sees this machine's files and writes nothing to them, has no
+ * network but what it makes itself, and is switched off after the job.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+/** Where the set-up unpacks kernel and first file system. */
+const MACHINE = '/var/cache/patchbay-test/machine';
+
+const VIRTIOFSD = '/usr/lib/qemu/virtiofsd';
+const MEMORY = '2048M';
+const CORES = 2;
+/** For a file server to listen, milliseconds. */
+const SOCKET_LIMIT_MS = 10_000;
+
+export interface JobOutcome {
+  /** Exit status of the script; undefined when it did not come to its end. */
+  readonly status: number | undefined;
+  /** What the script printed; where it did not come to its end, also the last words of the machine and of its kernel. */
+  readonly output: string;
+  /** What the script wrote to /job, by name. */
+  readonly files: Readonly<Record<string, string | undefined>>;
+}
+
+/**
+ * Runs a shell script in a machine of its own; `limitMs` includes boot and power-off. `wanted`: files that are read from /job
+ * afterwards. Throws when the machine cannot be started.
+ */
+export async function inMachine(script: string, wanted: readonly string[], limitMs: number): Promise<JobOutcome> {
+  const folder = mkdtempSync('/tmp/pbv-');
+  const children: ChildProcess[] = [];
+  try {
+    const job = join(folder, 'job');
+    const console = join(folder, 'console');
+    mkdirSync(job);
+    writeFileSync(join(job, 'script'), script);
+    const shares: string[] = [];
+    for (const [tag, source] of [
+      ['machine', '/'],
+      ['job', job],
+    ] as const) {
+      const socket = join(folder, `${tag}.sock`);
+      const serve = ['-f', `--socket-path=${socket}`, '-o', `source=${source}`, '-o', 'sandbox=chroot', '-o', 'cache=auto'];
+      children.push(spawn(VIRTIOFSD, serve, { stdio: 'ignore' }));
+      await appears(socket);
+      shares.push('-chardev', `socket,id=${tag},path=${socket}`, '-device', `vhost-user-fs-pci,chardev=${tag},tag=${tag}`);
+    }
+    // Emulated: nested virtualisation is often there by half, and then it fails late.
+    const machine = spawn('qemu-system-x86_64', [...machineFlags(console), ...shares], { stdio: ['ignore', 'ignore', 'pipe'] });
+    children.push(machine);
+    let complaint = '';
+    machine.stderr.on('data', (data: Buffer) => (complaint += data.toString()));
+    await switchedOff(machine, limitMs);
+    const text = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, 'utf8') : undefined);
+    const status = text(join(job, 'status'));
+    const output = text(join(job, 'output')) ?? '';
+    return {
+      status: status === undefined ? undefined : Number(status),
+      output: status === undefined ? `${output}\n${complaint}\n${text(console) ?? ''}` : output,
+      files: Object.fromEntries(wanted.map((name) => [name, text(join(job, name))])),
+    };
+  } finally {
+    await Promise.all(children.map(end));
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+const machineFlags = (console: string): string[] =>
+  [
+    '-nodefaults -no-user-config -display none -no-reboot -nic none',
+    `-machine q35 -accel tcg,thread=multi -cpu max -smp ${CORES} -m ${MEMORY}`,
+    `-object memory-backend-memfd,id=memory,size=${MEMORY},share=on -numa node,memdev=memory`,
+    `-kernel ${MACHINE}/kernel -initrd ${MACHINE}/initramfs -serial file:${console}`,
+  ]
+    .flatMap((line) => line.split(' '))
+    .concat('-append', 'console=ttyS0 rdinit=/init quiet mitigations=off net.ifnames=0 panic=-1');
+
+async function switchedOff(machine: ChildProcess, limitMs: number): Promise<void> {
+  const waiting = new AbortController();
+  const gone = new Promise<void>((resolve, reject) => {
+    machine.once('exit', () => resolve());
+    machine.once('error', reject);
+  });
+  await Promise.race([gone, sleep(limitMs, undefined, { signal: waiting.signal }).catch(() => {})]);
+  waiting.abort();
+}
+
+async function end(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  child.kill('SIGKILL');
+  await gone;
+}
+
+async function appears(socket: string): Promise<void> {
+  const deadline = performance.now() + SOCKET_LIMIT_MS;
+  while (!existsSync(socket)) {
+    if (performance.now() > deadline) throw new Error(`virtiofsd does not listen at ${socket}`);
+    await sleep(20);
+  }
+}
