@@ -15,27 +15,37 @@ import { lagEnv } from './lag.ts';
 import { names } from './names.ts';
 import { peers } from './peers.ts';
 import { pluginFigures } from './plugin.ts';
-import { scale } from './scale.ts';
+import { scale, settledMemory } from './scale.ts';
 import { attach, command, networks, publish } from './work.ts';
 
 const rounds = Number(process.argv[process.argv.indexOf('--rounds') + 1]) || 100;
 
 async function ours(): Promise<Figure[]> {
+  return [
+    ...(await inLab(async (lab, client) => {
+      const ls = [join(DIST, 'network.js'), '--host', `unix://${lab.socket}`, 'ls'];
+      const once = (): Promise<unknown> =>
+        new Promise((resolve) => spawn(process.execPath, ls, { stdio: 'ignore' }).once('exit', resolve));
+      return [
+        ...(await networks(lab, client, rounds)),
+        ...(await attach(lab, client, rounds)),
+        ...(await publish(lab, client, rounds)),
+        ...(await names(lab, client)),
+        ...(await flood(lab)),
+        ...(await command(rounds, once, processFloor)),
+        await settledMemory(lab, 'memory, daemon and keeper, after all of that'),
+      ];
+    })),
+    ...(await inLab(scale)),
+  ];
+}
+
+/** On a machine of its own, with a daemon that has done nothing yet. */
+async function inLab<T>(work: (lab: Lab, client: Client) => Promise<T>): Promise<T> {
   const lab = await Lab.open({ env: lagEnv() });
   const client = new Client(lab.socket);
   try {
-    const ls = [join(DIST, 'network.js'), '--host', `unix://${lab.socket}`, 'ls'];
-    const once = (): Promise<unknown> =>
-      new Promise((resolve) => spawn(process.execPath, ls, { stdio: 'ignore' }).once('exit', resolve));
-    return [
-      ...(await networks(lab, client, rounds)),
-      ...(await attach(lab, client, rounds)),
-      ...(await publish(lab, client, rounds)),
-      ...(await names(lab, client)),
-      ...(await flood(lab)),
-      ...(await command(rounds, once, processFloor)),
-      ...(await scale(lab, client)),
-    ];
+    return await work(lab, client);
   } finally {
     client.close();
     await lab.close();
