@@ -6,6 +6,7 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { CnmError, type Json, type Logger, isCnmError, isServed, messageOf } from '../base/index.ts';
 import type { Guests } from '../cnm/index.ts';
 import { wire } from '../driver/index.ts';
+import { readBody } from './body.ts';
 import { ipamFace } from './ipam-face.ts';
 import { type Method, networkFace } from './network-face.ts';
 import { Orphans } from './orphans.ts';
@@ -104,7 +105,7 @@ function createPlugin({ guests, log }: PluginParts, driver: string): FastifyInst
     const gone = (): void => abort.abort();
     reply.raw.once('close', gone);
     try {
-      return await send(reply, 200, await serve(bodyOf(request, name), abort.signal));
+      return await send(reply, 200, await serve(readBody(request.body, name), abort.signal));
     } catch (error) {
       if (!isCnmError(error)) log.error({ method: name, err: error }, 'a call of an engine failed');
       else log.warn({ method: name, code: error.code, problem: error.message }, 'a call of an engine was refused');
@@ -119,16 +120,6 @@ function createPlugin({ guests, log }: PluginParts, driver: string): FastifyInst
 
 const methodOf = (request: FastifyRequest): string => request.url.slice(1);
 
-function bodyOf(request: FastifyRequest, method: string): unknown {
-  const { body } = request;
-  if (!Buffer.isBuffer(body) || body.length === 0) return undefined;
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch (error) {
-    throw new CnmError('bad_json', `${method}: the body is not JSON: ${messageOf(error)}`);
-  }
-}
-
 /** Network drivers tell an error by `Err`, IPAM drivers by `Error`, and either ignores the other's key. */
 const refuse = (reply: FastifyReply, status: number, method: string, error: unknown): FastifyReply =>
   send(reply, status, method.startsWith('IpamDriver.') ? { Error: messageOf(error) } : { Err: messageOf(error) });
@@ -137,4 +128,5 @@ const send = (reply: FastifyReply, status: number, answer: Json): FastifyReply =
   reply
     .code(status)
     .header('Content-Type', wire.PLUGIN_MEDIA_TYPE)
-    .send(`${JSON.stringify(answer)}\n`);
+    // As octets: to a text, a charset would be added to the type.
+    .send(Buffer.from(`${JSON.stringify(answer)}\n`));
