@@ -7,9 +7,9 @@ import { execa } from 'execa';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openEmbeddedStore } from '../../src/store/index.ts';
 import { Watched } from '../e2e/bad-input/asking.ts';
 import { Lab, waitUntil } from '../e2e/lab.ts';
+import { storedRecords } from '../e2e/records.ts';
 import { FIXED, TABLES } from './bad-input/rows.ts';
 import { callPlugin } from './replay/call.ts';
 import { refusalOf } from './replay/shapes.ts';
@@ -29,17 +29,6 @@ async function ask(call: string, body: unknown): Promise<Record<string, unknown>
   const answer = JSON.parse(text) as Record<string, unknown>;
   if (answer['Err'] !== undefined || answer['Error'] !== undefined) throw new Error(`${call}: ${text}`);
   return answer;
-}
-
-/** Every record in the store of a daemon that is not running. */
-async function records(): Promise<unknown> {
-  const store = await openEmbeddedStore(join(lab.stateDir, 'store'));
-  try {
-    // Without revisions: a start writes some records anew as they are.
-    return (await store.list('')).entries.map(({ key, value }) => [key, value]);
-  } finally {
-    await store.close();
-  }
 }
 
 beforeAll(async () => {
@@ -66,7 +55,7 @@ beforeAll(async () => {
   await ask('NetworkDriver.Join', { NetworkID, EndpointID: joined, SandboxKey: words['box'] });
   await ask('NetworkDriver.ProgramExternalConnectivity', { NetworkID, EndpointID: joined, Options: {} });
   await lab.stop();
-  recordsBefore = await records();
+  recordsBefore = await storedRecords(lab.stateDir);
   await lab.start();
   watched = new Watched(lab);
   before = await watched.look();
@@ -114,6 +103,6 @@ test('after all of them rules, records and the daemon are what they were', async
   // Nothing of ours came into being in the namespace of the machine itself.
   expect(readdirSync('/sys/class/net').filter((name) => /^eth1\d\d$|^peer/.test(name))).toEqual([]);
   await lab.stop();
-  expect(await records()).toEqual(recordsBefore);
+  expect(await storedRecords(lab.stateDir)).toEqual(recordsBefore);
   await lab.start();
 });

@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { generator, mutatedOctets, mutatedValue, seed, type Random } from '../fuzz/random.ts';
+import { sendOctets } from '../fuzz/send.ts';
 import { Lab, waitUntil } from '../e2e/lab.ts';
 import { callPlugin } from './replay/call.ts';
 
@@ -21,9 +22,6 @@ const ROUND = 250;
 /** Memory is compared from here on. */
 const WARM_UP = 2000;
 const MAX_GROWTH_KIB = 64 * 1024;
-/** Longest wait for one answer, milliseconds: nothing that is asked takes a tenth of it. */
-const ANSWER_MS = 30_000;
-
 const NetworkID = 'a1'.repeat(32);
 const EndpointID = 'b1'.repeat(32);
 const PORTS = {
@@ -103,29 +101,6 @@ function requestOf(random: Random, pool: string): { readonly call: string; reado
   return { call, octets: random(8) === 0 ? mutatedOctets(whole, random) : whole };
 }
 
-/** The answer's text. A request without an end is given up by us: what it says is over then. */
-function send(octets: Buffer): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let text = '';
-    const socket = connect({ path: socketPath(), allowHalfOpen: true });
-    const timer = setTimeout(() => {
-      socket.destroy();
-      reject(new Error(`no end of the answer within ${ANSWER_MS} ms to ${JSON.stringify(octets.toString('latin1'))}`));
-    }, ANSWER_MS);
-    const done = (): void => {
-      clearTimeout(timer);
-      socket.destroy();
-      resolve(text);
-    };
-    socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
-    socket.on('end', done);
-    socket.on('close', done);
-    // Closed while we still send: the answer may be there all the same.
-    socket.on('error', () => {});
-    socket.end(octets);
-  });
-}
-
 /** Whatever ids were in a call, one of them may have been made. */
 function note(made: Made, octets: Buffer, answer: string): void {
   for (const [, id = ''] of octets.toString('latin1').matchAll(/"networkid":"([^"]*)"/gi)) made.networks.add(id);
@@ -152,7 +127,7 @@ test('5,000 mutated calls neither end the daemon, nor hang, nor make it grow, no
     const worker = async (): Promise<void> => {
       while (left-- > 0) {
         const { octets } = requestOf(random, [...made.pools].at(-1) ?? 'none');
-        const answer = await send(octets);
+        const answer = await sendOctets(socketPath(), octets);
         note(made, octets, answer);
         const status = /^HTTP\/1\.1 (\d{3})/.exec(answer)?.[1];
         counts[status === undefined ? 'none' : status === '200' && !/"Err(or)?":/.test(answer) ? 'success' : 'refusal']++;

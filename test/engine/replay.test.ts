@@ -4,10 +4,9 @@
  */
 
 import { execa } from 'execa';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openEmbeddedStore } from '../../src/store/index.ts';
 import { Lab } from '../e2e/lab.ts';
+import { storedRecords } from '../e2e/records.ts';
 import { callPlugin } from './replay/call.ts';
 import { Replayer, scenario } from './replay/replayer.ts';
 import { type Call, refusalOf, shapes } from './replay/shapes.ts';
@@ -38,16 +37,6 @@ let lab: Lab;
 let replayer: Replayer;
 let before: unknown;
 
-/** What a daemon that does not run has in its store of engines. */
-async function records(): Promise<string[]> {
-  const store = await openEmbeddedStore(join(lab.stateDir, 'store'));
-  try {
-    return (await store.list('')).entries.map(({ key }) => key).filter((key) => key.includes('guest'));
-  } finally {
-    await store.close();
-  }
-}
-
 const rules = async (): Promise<string[]> => {
   const saved = await Promise.all(['iptables-save', 'ip6tables-save'].map((tool) => lab.in('host', tool)));
   return saved.map(({ stdout }) => stdout.replaceAll(/\[\d+:\d+\]|^#.*$/gm, ''));
@@ -63,7 +52,7 @@ async function expectNothingLeft(): Promise<void> {
   expect(await lab.leftovers()).toEqual([]);
   expect(await rules()).toEqual(before);
   await lab.stop();
-  expect(await records()).toEqual([]);
+  expect((await storedRecords(lab.stateDir)).filter(([key]) => key.includes('guest'))).toEqual([]);
   await lab.start();
 }
 
