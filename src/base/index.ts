@@ -6,6 +6,7 @@ export * from './undo.ts';
 export * from './lock.ts';
 export * from './env.ts';
 export * from './json.ts';
+export * from './json-body.ts';
 export * from './parse.ts';
 export * from './publish.ts';
 export * from './served.ts';

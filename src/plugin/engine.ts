@@ -8,7 +8,7 @@ import { CnmError, messageOf, parseWith } from '../base/index.ts';
 const ANSWER_MS = 5000;
 const MAX_ANSWER_OCTETS = 64 * 1024 * 1024;
 
-const infoSchema = z.object({ ID: z.string().min(1) });
+const infoSchema = z.object({ ID: z.string().min(1), DockerRootDir: z.string().min(1) });
 const networksSchema = z.array(z.object({ Id: z.string(), Driver: z.string() }));
 const networkSchema = z.object({
   Containers: z.record(z.string(), z.object({ EndpointID: z.string() })).nullish(),
@@ -22,9 +22,13 @@ export class Engine {
     this.socket = socket;
   }
 
-  /** Stays over the engine's restarts. */
+  /**
+   * Stays over the engine's restarts. With the folder of its memory, since older engines of one machine share the id: what one
+   * of them does not know, the other may.
+   */
   async id(): Promise<string> {
-    return parseWith(infoSchema, await this.#get('/info'), '/info').ID;
+    const { ID, DockerRootDir } = parseWith(infoSchema, await this.#get('/info'), '/info');
+    return `${ID} ${DockerRootDir}`;
   }
 
   /** Ids of all networks. */

@@ -4,6 +4,7 @@ import { type Prefix, familyOf, parseAddress, parsePrefix } from '../base/index.
 import type { Guests } from '../cnm/index.ts';
 import { wire } from '../driver/index.ts';
 import { REQUEST_ADDRESS_TYPE } from '../ipam/index.ts';
+import { asked } from './body.ts';
 import type { Method } from './network-face.ts';
 
 /** What the engine says of whom an address is for. */
@@ -11,7 +12,7 @@ const OWNER_KEYS = [wire.keys.endpointName, REQUEST_ADDRESS_TYPE];
 
 /** By the method's whole name. */
 export function ipamFace(guests: Guests): Readonly<Record<string, Method>> {
-  const { requests, readRequest } = wire;
+  const { requests } = wire;
   const prefixOf = (text: string | null | undefined): Prefix | undefined => (text ? parsePrefix(text) : undefined);
 
   const methods: Record<string, Method> = {
@@ -24,7 +25,7 @@ export function ipamFace(guests: Guests): Readonly<Record<string, Method>> {
     },
 
     async RequestPool(body) {
-      const given = readRequest(requests.requestPool, body, 'RequestPool');
+      const given = asked(requests.requestPool, body, 'RequestPool');
       const [subnet, range] = [prefixOf(given.Pool), prefixOf(given.SubPool)];
       const family = given.V6 === true || (subnet !== undefined && familyOf(subnet) === 6) ? 6 : 4;
       const { pool, prefix } = await guests.requestPool({
@@ -38,12 +39,12 @@ export function ipamFace(guests: Guests): Readonly<Record<string, Method>> {
     },
 
     async ReleasePool(body) {
-      await guests.releasePool(readRequest(requests.pool, body, 'ReleasePool').PoolID);
+      await guests.releasePool(asked(requests.pool, body, 'ReleasePool').PoolID);
       return {};
     },
 
     async RequestAddress(body) {
-      const { PoolID, Address: text, Options } = readRequest(requests.requestAddress, body, 'RequestAddress');
+      const { PoolID, Address: text, Options } = asked(requests.requestAddress, body, 'RequestAddress');
       const options = Options ?? {};
       const address = await guests.requestAddress(PoolID, {
         ...(text && { address: parseAddress(text) }),
@@ -54,7 +55,7 @@ export function ipamFace(guests: Guests): Readonly<Record<string, Method>> {
     },
 
     async ReleaseAddress(body) {
-      const given = readRequest(requests.releaseAddress, body, 'ReleaseAddress');
+      const given = asked(requests.releaseAddress, body, 'ReleaseAddress');
       await guests.releaseAddress(given.PoolID, parseAddress(given.Address));
       return {};
     },

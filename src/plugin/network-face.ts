@@ -3,6 +3,7 @@
 import type { EndpointId, Json, NetworkId } from '../base/index.ts';
 import type { GuestJoined, Guests } from '../cnm/index.ts';
 import { type Driver, wire } from '../driver/index.ts';
+import { asked } from './body.ts';
 
 /** Serves one method: the body as it came, undefined without one. */
 export type Method = (body: unknown, signal: AbortSignal) => Promise<Json>;
@@ -11,7 +12,7 @@ const DONE: Json = {};
 
 /** By the method's whole name. */
 export function networkFace(guests: Guests, driver: Driver): Readonly<Record<string, Method>> {
-  const { requests, readRequest } = wire;
+  const { requests } = wire;
   const idsOf = (given: { NetworkID: string; EndpointID: string }): [NetworkId, EndpointId] => [
     given.NetworkID as NetworkId,
     given.EndpointID as EndpointId,
@@ -19,7 +20,7 @@ export function networkFace(guests: Guests, driver: Driver): Readonly<Record<str
   const ofEndpoint =
     (method: string, work: (network: NetworkId, endpoint: EndpointId) => Promise<unknown>): Method =>
     async (body) => {
-      await work(...idsOf(readRequest(requests.endpoint, body, method)));
+      await work(...idsOf(asked(requests.endpoint, body, method)));
       return DONE;
     };
 
@@ -30,34 +31,34 @@ export function networkFace(guests: Guests, driver: Driver): Readonly<Record<str
     },
 
     async GwAllocCheck(body) {
-      const { options, internal } = wire.networkOptions(readRequest(requests.gwAllocCheck, body, 'GwAllocCheck').Options);
+      const { options, internal } = wire.networkOptions(asked(requests.gwAllocCheck, body, 'GwAllocCheck').Options);
       const skip = driver.skipGwAlloc?.(options, internal) ?? { v4: false, v6: false };
       return { SkipIPv4: skip.v4, SkipIPv6: skip.v6 };
     },
 
     async CreateNetwork(body, signal) {
-      const given = readRequest(requests.createNetwork, body, 'CreateNetwork');
+      const given = asked(requests.createNetwork, body, 'CreateNetwork');
       const [v4, v6] = [wire.poolsOf(given.IPv4Data), wire.poolsOf(given.IPv6Data)];
       const { enableIPv4 = v4.length > 0, enableIPv6, ...rest } = wire.networkOptions(given.Options);
-      const asked = { ...rest, enableIPv4, enableIPv6: enableIPv6 || v6.length > 0, v4, v6 };
-      await guests.createNetwork(driver.name, given.NetworkID as NetworkId, asked, signal);
+      const spec = { ...rest, enableIPv4, enableIPv6: enableIPv6 || v6.length > 0, v4, v6 };
+      await guests.createNetwork(driver.name, given.NetworkID as NetworkId, spec, signal);
       return DONE;
     },
 
     async DeleteNetwork(body) {
-      await guests.deleteNetwork(readRequest(requests.network, body, 'DeleteNetwork').NetworkID as NetworkId);
+      await guests.deleteNetwork(asked(requests.network, body, 'DeleteNetwork').NetworkID as NetworkId);
       return DONE;
     },
 
     async CreateEndpoint(body, signal) {
-      const given = readRequest(requests.createEndpoint, body, 'CreateEndpoint');
+      const given = asked(requests.createEndpoint, body, 'CreateEndpoint');
       const iface = wire.interfaceOf(given.Interface);
-      const asked = {
+      const spec = {
         ...iface,
         options: wire.stringsOf(given.Options),
         publish: wire.portsOf(given.Options, 'CreateEndpoint') ?? [],
       };
-      const { mac } = await guests.createEndpoint(...idsOf(given), asked, signal);
+      const { mac } = await guests.createEndpoint(...idsOf(given), spec, signal);
       // What the engine has set already must not be answered: it takes that for a change.
       return iface.mac === undefined && mac !== undefined ? { Interface: { MacAddress: mac } } : { Interface: {} };
     },
@@ -65,19 +66,19 @@ export function networkFace(guests: Guests, driver: Driver): Readonly<Record<str
     DeleteEndpoint: ofEndpoint('DeleteEndpoint', (network, endpoint) => guests.deleteEndpoint(network, endpoint)),
 
     async EndpointOperInfo(body) {
-      readRequest(requests.endpoint, body, 'EndpointOperInfo');
+      asked(requests.endpoint, body, 'EndpointOperInfo');
       return { Value: {} };
     },
 
     async Join(body, signal) {
-      const given = readRequest(requests.join, body, 'Join');
+      const given = asked(requests.join, body, 'Join');
       return joinReply(await guests.join(...idsOf(given), given.SandboxKey, signal));
     },
 
     Leave: ofEndpoint('Leave', (network, endpoint) => guests.leave(network, endpoint)),
 
     async ProgramExternalConnectivity(body, signal) {
-      const given = readRequest(requests.program, body, 'ProgramExternalConnectivity');
+      const given = asked(requests.program, body, 'ProgramExternalConnectivity');
       const publish = wire.portsOf(given.Options, 'ProgramExternalConnectivity');
       const roles = { v4: true, v6: String(given.Options?.[wire.keys.no6to4Proxy]) !== 'true' };
       await guests.program(...idsOf(given), { roles, ...(publish && { publish }) }, signal);
@@ -92,10 +93,10 @@ export function networkFace(guests: Guests, driver: Driver): Readonly<Record<str
 
     // The engine that manages a cluster asks every driver; one of one host has nothing to add.
     async AllocateNetwork(body) {
-      return { Options: { ...readRequest(requests.allocateNetwork, body, 'AllocateNetwork').Options } };
+      return { Options: { ...asked(requests.allocateNetwork, body, 'AllocateNetwork').Options } };
     },
     async FreeNetwork(body) {
-      readRequest(requests.network, body, 'FreeNetwork');
+      asked(requests.network, body, 'FreeNetwork');
       return DONE;
     },
   };

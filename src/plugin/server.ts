@@ -2,19 +2,14 @@
 
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { CnmError, type Json, type Logger, isCnmError, isServed, messageOf } from '../base/index.ts';
+import type { FastifyInstance } from 'fastify';
+import { CnmError, type Logger, isServed } from '../base/index.ts';
 import type { Guests } from '../cnm/index.ts';
-import { wire } from '../driver/index.ts';
-import { ipamFace } from './ipam-face.ts';
-import { type Method, networkFace } from './network-face.ts';
+import { createPlugin } from './app.ts';
 import { Orphans } from './orphans.ts';
 
 /** Drivers that engines may use, by the name of their plugin. */
 const PLUGINS: Readonly<Record<string, string>> = { 'patchbay-bridge': 'bridge' };
-
-/** Octets of the largest body; an endpoint with thousands of published ports stays below. */
-const BODY_LIMIT = 4 * 1024 * 1024;
 
 export interface PluginParts {
   readonly guests: Guests;
@@ -51,7 +46,7 @@ export async function servePlugins(parts: PluginParts, folder: string): Promise<
   try {
     for (const [plugin, driver] of Object.entries(PLUGINS)) {
       const path = socketOf(folder, plugin);
-      const app = createPlugin(parts, driver);
+      const app = createPlugin(parts.guests, parts.log, driver);
       await listen(app, path);
       served.push({ app, path });
     }
@@ -80,61 +75,3 @@ async function refuseServed(path: string): Promise<void> {
   if (await isServed(path))
     throw new CnmError('daemon_running', `another process serves ${path}: stop it, or use another --plugin-dir`);
 }
-
-/** One plugin: the network driver and the IPAM. */
-function createPlugin({ guests, log }: PluginParts, driver: string): FastifyInstance {
-  const methods: Readonly<Record<string, Method>> = {
-    'Plugin.Activate': async () => ({ Implements: ['NetworkDriver', 'IpamDriver'] }),
-    ...networkFace(guests, guests.driver(driver)),
-    ...ipamFace(guests),
-  };
-  const app = fastify({ logger: false, bodyLimit: BODY_LIMIT, exposeHeadRoutes: false, forceCloseConnections: true });
-  app.removeAllContentTypeParsers();
-  // Engines send no content type, and no body where a method takes no argument.
-  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
-  app.setErrorHandler((error, request, reply) => refuse(reply, 400, methodOf(request), error));
-  app.setNotFoundHandler((request, reply) =>
-    refuse(reply, 404, methodOf(request), new CnmError('no_page', `${request.method} ${request.url} is not served`)),
-  );
-  app.post('/:method', async (request, reply) => {
-    const name = methodOf(request);
-    const serve = Object.hasOwn(methods, name) ? methods[name] : undefined;
-    if (serve === undefined) return refuse(reply, 404, name, new CnmError('no_page', `${name} is not implemented`));
-    const abort = new AbortController();
-    const gone = (): void => abort.abort();
-    reply.raw.once('close', gone);
-    try {
-      return await send(reply, 200, await serve(bodyOf(request, name), abort.signal));
-    } catch (error) {
-      if (!isCnmError(error)) log.error({ method: name, err: error }, 'a call of an engine failed');
-      else log.warn({ method: name, code: error.code, problem: error.message }, 'a call of an engine was refused');
-      // With 200: another status would be told to the user as a failure of the protocol.
-      return refuse(reply, 200, name, error);
-    } finally {
-      reply.raw.off('close', gone);
-    }
-  });
-  return app;
-}
-
-const methodOf = (request: FastifyRequest): string => request.url.slice(1);
-
-function bodyOf(request: FastifyRequest, method: string): unknown {
-  const { body } = request;
-  if (!Buffer.isBuffer(body) || body.length === 0) return undefined;
-  try {
-    return JSON.parse(body.toString('utf8'));
-  } catch (error) {
-    throw new CnmError('bad_json', `${method}: the body is not JSON: ${messageOf(error)}`);
-  }
-}
-
-/** Network drivers tell an error by `Err`, IPAM drivers by `Error`, and either ignores the other's key. */
-const refuse = (reply: FastifyReply, status: number, method: string, error: unknown): FastifyReply =>
-  send(reply, status, method.startsWith('IpamDriver.') ? { Error: messageOf(error) } : { Err: messageOf(error) });
-
-const send = (reply: FastifyReply, status: number, answer: Json): FastifyReply =>
-  reply
-    .code(status)
-    .header('Content-Type', wire.PLUGIN_MEDIA_TYPE)
-    .send(`${JSON.stringify(answer)}\n`);

@@ -17,7 +17,7 @@ interface PluginFigures {
 
 export async function pluginFigures(rounds: number): Promise<PluginFigures> {
   const lab = await EngineLab.open('newest');
-  const client = new Client(lab.socket);
+  const client = new Client(lab.engine.socket);
   try {
     const { Version } = (await client.call('GET', '/version')) as { Version: string };
     for (const [name, driver] of [

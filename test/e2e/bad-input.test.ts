@@ -3,9 +3,7 @@
  * name what is wrong and what would work, and nothing changes in the kernel, the files or the store.
  */
 
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openEmbeddedStore } from '../../src/store/index.ts';
 import { Watched, told } from './bad-input/asking.ts';
 import { byItselfRows } from './bad-input/by-itself.ts';
 import { endpointRows } from './bad-input/endpoints.ts';
@@ -14,6 +12,7 @@ import type { Row } from './bad-input/row.ts';
 import { sandboxRows } from './bad-input/sandboxes.ts';
 import { transportRows } from './bad-input/transport.ts';
 import { Lab } from './lab.ts';
+import { storedRecords } from './records.ts';
 
 const TABLES: Readonly<Record<string, readonly Row[]>> = {
   networks: networkRows,
@@ -28,17 +27,6 @@ let watched: Watched;
 let before: unknown;
 let wellBefore: unknown;
 let recordsBefore: unknown;
-
-/** Every record in the store of a daemon that is not running. */
-async function records(): Promise<unknown> {
-  const store = await openEmbeddedStore(join(lab.stateDir, 'store'));
-  try {
-    // Without revisions: a start writes some records anew as they are.
-    return (await store.list('')).entries.map(({ key, value }) => [key, value]);
-  } finally {
-    await store.close();
-  }
-}
 
 beforeAll(async () => {
   lab = await Lab.open();
@@ -55,7 +43,7 @@ beforeAll(async () => {
   ];
   for (const args of made) await lab.ok(...args);
   await lab.stop();
-  recordsBefore = await records();
+  recordsBefore = await storedRecords(lab.stateDir);
   await lab.start();
   watched = new Watched(lab);
   before = await watched.look();
@@ -84,6 +72,6 @@ test('after all of them rules, records and the daemon are what they were', async
   expect(await watched.lookWell()).toEqual(wellBefore);
   expect(lab.log).not.toMatch(/"level":50/);
   await lab.stop();
-  expect(await records()).toEqual(recordsBefore);
+  expect(await storedRecords(lab.stateDir)).toEqual(recordsBefore);
   await lab.start();
 });

@@ -4,10 +4,10 @@
  */
 
 import { readFileSync, readdirSync } from 'node:fs';
-import { connect } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { NetworkJson, SandboxAnswer } from '../../src/base/index.ts';
 import { generator, mutatedOctets, mutatedValue, seed, type Random } from '../fuzz/random.ts';
+import { sendOctets } from '../fuzz/send.ts';
 import { Lab, waitUntil } from './lab.ts';
 
 const REQUESTS = 10_000;
@@ -17,9 +17,6 @@ const ROUND = 400;
 /** Memory is compared from here on. */
 const WARM_UP = 4000;
 const MAX_GROWTH_KIB = 64 * 1024;
-/** Longest wait for one answer, milliseconds: nothing that is asked takes a tenth of it. */
-const ANSWER_MS = 30_000;
-
 interface Sample {
   readonly method: string;
   readonly path: string;
@@ -101,29 +98,6 @@ function requestOf(random: Random): Buffer {
   return random(4) === 0 ? mutatedOctets(whole, random) : whole;
 }
 
-/** The answer's text. A request without an end is given up by us: what it says is over then. */
-function send(request: Buffer): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let text = '';
-    const socket = connect({ path: lab.socket, allowHalfOpen: true });
-    const timer = setTimeout(() => {
-      socket.destroy();
-      reject(new Error(`no end of the answer within ${ANSWER_MS} ms to ${JSON.stringify(request.toString('latin1'))}`));
-    }, ANSWER_MS);
-    const done = (): void => {
-      clearTimeout(timer);
-      socket.destroy();
-      resolve(text);
-    };
-    socket.on('data', (chunk: Buffer) => (text += chunk.toString('latin1')));
-    socket.on('end', done);
-    socket.on('close', done);
-    // Closed while we still send: the answer may be there all the same.
-    socket.on('error', () => {});
-    socket.end(request);
-  });
-}
-
 async function clean(): Promise<void> {
   const keep = new Set(['net', 'bridge', 'host', 'none']);
   for (const { Id } of (await lab.api<SandboxAnswer[]>('GET', '/sandboxes')).json)
@@ -150,7 +124,7 @@ test('10,000 mutated requests neither end the daemon, nor hang, nor make it grow
     const requests = Array.from({ length: ROUND }, () => requestOf(random));
     const worker = async (): Promise<void> => {
       for (let request = requests.pop(); request !== undefined; request = requests.pop()) {
-        const answer = await send(request);
+        const answer = await sendOctets(lab.socket, request);
         const status = /^HTTP\/1\.1 (\d)\d\d/.exec(answer)?.[1] ?? 'none';
         counts[status] = (counts[status] ?? 0) + 1;
         if (/"code":"(internal|syscall_failed|firewall_failed|resolver_unavailable)"/.test(answer) && flaws.length < 10)

@@ -10,17 +10,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
+import { WIRE, makeWire } from './wire.ts';
 
 export const DIST = process.env['PATCHBAY_DIST'] ?? new URL('../../dist/', import.meta.url).pathname;
 const UPSTREAM = join(DIST, '../test/e2e/upstream.mjs');
 
-/** Address of the machine and of the outside world on the wire between them (RFC 5737, RFC 3849). */
-export const WIRE = {
-  host: '198.51.100.1',
-  outside: '198.51.100.2',
-  host6: '2001:db8:100::1',
-  outside6: '2001:db8:100::2',
-} as const;
+export { WIRE } from './wire.ts';
 
 export interface Outcome {
   readonly stdout: string;
@@ -83,7 +78,7 @@ export class Lab {
     const lab = new Lab(options);
     try {
       if (options.in === undefined) {
-        await lab.#wire();
+        await makeWire(lab.host, lab.outside);
         await lab.serveNames();
       }
       for (const [command, ...args] of options.before ?? [])
@@ -94,24 +89,6 @@ export class Lab {
       await lab.close();
       throw error;
     }
-  }
-
-  async #wire(): Promise<void> {
-    const { host, outside } = this;
-    for (const name of [host, outside]) {
-      await execa('ip', ['netns', 'add', name]);
-      await execa('ip', ['-n', name, 'link', 'set', 'lo', 'up']);
-    }
-    await execa('ip', ['-n', host, 'link', 'add', 'wire0', 'type', 'veth', 'peer', 'name', 'wire0', 'netns', outside]);
-    for (const [name, v4, v6] of [
-      [host, WIRE.host, WIRE.host6],
-      [outside, WIRE.outside, WIRE.outside6],
-    ] as const) {
-      await execa('ip', ['-n', name, 'addr', 'add', `${v4}/24`, 'dev', 'wire0']);
-      await execa('ip', ['-n', name, 'addr', 'add', `${v6}/64`, 'dev', 'wire0', 'nodad']);
-      await execa('ip', ['-n', name, 'link', 'set', 'wire0', 'up']);
-    }
-    await execa('ip', ['-n', host, 'route', 'add', 'default', 'via', WIRE.outside]);
   }
 
   /** A name server of the outside world at an address that it has: host.example is 203.0.113.7, all else does not exist. */
@@ -238,7 +215,7 @@ export class Lab {
     await this.stop('SIGKILL');
     await this.#endAll();
     for (const name of readdirSync(this.runDir)) rmSync(join(this.runDir, name), { recursive: true, force: true });
-    await this.#wire();
+    await makeWire(this.host, this.outside);
     await this.serveNames();
     await this.start();
   }

@@ -16,10 +16,7 @@ describe.each(['stable', 'newest'] as const)('the %s engine', { timeout: 180_000
   }, 300_000);
   afterAll(() => lab?.close());
   afterEach(async () => {
-    const all = (await lab.ok('ps', '-aq')).split('\n').filter(Boolean);
-    if (all.length > 0) await lab.ok('rm', '-f', ...all);
-    const nets = (await lab.ok('network', 'ls', '-q', '--filter', 'type=custom')).split('\n').filter(Boolean);
-    if (nets.length > 0) await lab.ok('network', 'rm', ...nets);
+    await lab.engine.clear();
     expect(await lab.leftovers()).toEqual([]);
   });
 

@@ -35,7 +35,7 @@ const SOLE_IMPORTER: Readonly<Record<string, readonly string[]>> = {
   'classic-level': ['src/store/embedded.ts'],
   dns2: ['src/dns/wire.ts'],
   'ip-address': ['src/base/address.ts'],
-  fastify: ['src/daemon/app.ts', 'src/daemon/server.ts', 'src/daemon/tcp.ts', 'src/plugin/server.ts'],
+  fastify: ['src/daemon/app.ts', 'src/daemon/server.ts', 'src/daemon/tcp.ts', 'src/plugin/app.ts', 'src/plugin/server.ts'],
   pino: ['src/daemon/log.ts'],
 };
 

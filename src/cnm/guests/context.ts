@@ -1,8 +1,7 @@
 /** What the guests' use cases work with, and the values that drivers are handed. */
 
-import { type EndpointId, type NetworkId, CnmError, codeOf, shortId } from '../../base/index.ts';
+import { type EndpointId, type NetworkId, CnmError, shortId } from '../../base/index.ts';
 import type { Driver, DriverEndpoint, DriverNetwork } from '../../driver/index.ts';
-import { type Netns, openNetns } from '../../kernel/index.ts';
 import type { Cnm } from '../context.ts';
 import type { GuestEndpoint, GuestNetwork } from './records.ts';
 import type { GuestState } from './state.ts';
@@ -51,14 +50,4 @@ export function knownEndpoint({ state }: Hosting, network: NetworkId, id: Endpoi
   if (ep?.network !== network)
     throw new CnmError('no_endpoint', `endpoint ${shortId(id)} was not created here on network ${shortId(network)}`);
   return ep;
-}
-
-/** Undefined when there is no namespace at the path. */
-export function tryOpenNetns(path: string): Netns | undefined {
-  try {
-    return openNetns(path);
-  } catch (error) {
-    if (codeOf(error) === 'bad_netns') return undefined;
-    throw error;
-  }
 }

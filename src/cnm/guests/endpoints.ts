@@ -9,8 +9,10 @@ import {
   CnmError,
   addressBytes,
   codeOf,
+  familyOf,
   parseMac,
   prefixAddress,
+  prefixContains,
   randomMac,
   shortId,
   undoable,
@@ -19,9 +21,10 @@ import type { Ctx } from '../../driver/index.ts';
 import { contextOf, refuseWhenClosing, stillWanted } from '../context.ts';
 import { RECORD_SCHEMA } from '../records.ts';
 import { type Hosting, guestDriver, guestEndpointValue, guestNetworkValue, readyNetwork } from './context.ts';
-import { isAbandoned, leaveJoined } from './join.ts';
+import { leaveJoined } from './join.ts';
 import { type GuestExternal, NO_ROLE, publish, withdrawn } from './ports.ts';
-import { ENGINE, type GuestEndpoint, type GuestEndpointSpec } from './records.ts';
+import { ENGINE, type GuestEndpoint, type GuestEndpointSpec, type GuestNetwork } from './records.ts';
+import { isAbandoned } from './sandbox.ts';
 
 /** Answers the MAC that the endpoint has. The same again is a success. Throws no_network, name_taken and the driver's errors. */
 export async function createGuestEndpoint(
@@ -33,6 +36,7 @@ export async function createGuestEndpoint(
 ): Promise<{ readonly mac?: Mac }> {
   const { cnm, state } = hosting;
   refuseWhenClosing(cnm);
+  checkFamilies(asked);
   await evict(hosting, (other) => other.network === network && other.id !== id && isSameAddress(other.asked, asked));
   return cnm.locks.run(`endpoint:${id}`, async () => {
     const there = state.endpoints.get(id);
@@ -60,6 +64,7 @@ export async function createGuestEndpoint(
       // A delete of the network sees the record, or the record sees that the network is going.
       const net = await cnm.locks.run(`network:${network}`, async () => {
         const found = readyNetwork(hosting, network);
+        checkAddresses(found, asked);
         await state.commit({ endpoints: [draft] });
         return found;
       });
@@ -80,6 +85,33 @@ export async function createGuestEndpoint(
 /** The engine leases an address once: who had it before was forgotten. */
 const isSameAddress = (one: GuestEndpointSpec, other: GuestEndpointSpec): boolean =>
   (one.v4 !== undefined && one.v4 === other.v4) || (one.v6 !== undefined && one.v6 === other.v6);
+
+/** Throws bad_address. */
+function checkFamilies({ v4, v6 }: GuestEndpointSpec): void {
+  for (const [family, prefix] of [
+    [4, v4],
+    [6, v6],
+  ] as const)
+    if (prefix !== undefined && familyOf(prefix) !== family)
+      throw new CnmError('bad_address', `address ${prefix} is given for IPv${family}`);
+}
+
+/** Throws address_out_of_range, address_in_use: a wrong address would make what we route and filter by it wrong too. */
+function checkAddresses({ id, asked }: GuestNetwork, { v4, v6 }: GuestEndpointSpec): void {
+  for (const [given, pools] of [
+    [v4, asked.v4],
+    [v6, asked.v6],
+  ] as const) {
+    if (given === undefined || pools.length === 0) continue;
+    const address = prefixAddress(given);
+    const pool = pools.find(({ prefix }) => prefixContains(prefix, address));
+    const where = pools.map(({ prefix }) => prefix).join(', ');
+    if (pool === undefined)
+      throw new CnmError('address_out_of_range', `address ${address} is not in ${where} of network ${shortId(id)}`);
+    if (pool.gateway === address)
+      throw new CnmError('address_in_use', `address ${address} is the gateway of network ${shortId(id)}: use another one`);
+  }
+}
 
 /** Removes endpoints that the engine has forgotten; answers whether there were any. The caller holds no endpoint's lock. */
 async function evict({ cnm, state }: Hosting, isForgotten: (ep: GuestEndpoint) => boolean): Promise<boolean> {

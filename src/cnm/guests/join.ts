@@ -1,21 +1,13 @@
-/** Guests on their way into and out of an engine's sandbox, and the namespace that this is. */
+/** Guests on their way into and out of an engine's sandbox. */
 
-import { statSync } from 'node:fs';
 import { type Address, type EndpointId, type NetworkId, CnmError, attemptAll, shortId, undoable } from '../../base/index.ts';
 import { type Ctx, type JoinPlace, type StaticRoute, labels } from '../../driver/index.ts';
 import type { Netns } from '../../kernel/index.ts';
 import { contextOf, refuseWhenClosing, stillWanted } from '../context.ts';
-import {
-  type Hosting,
-  guestDriver,
-  guestEndpointValue,
-  guestNetworkValue,
-  knownEndpoint,
-  readyNetwork,
-  tryOpenNetns,
-} from './context.ts';
+import { type Hosting, guestDriver, guestEndpointValue, guestNetworkValue, knownEndpoint, readyNetwork } from './context.ts';
 import { withdrawn } from './ports.ts';
 import { type GuestEndpoint, type GuestJoin, type GuestNetwork, holderOf } from './records.ts';
+import { openSandbox, placeOf, seenAt } from './sandbox.ts';
 
 /** What the engine is told of a join. */
 export interface GuestJoined {
@@ -27,9 +19,6 @@ export interface GuestJoined {
 }
 
 const DEFAULT_PREFIX = 'eth';
-
-/** Age of a namespace from which on its container counts as running, milliseconds. */
-const STARTING_MS = 2000;
 
 /** First number of a link that the engine does not know of: it counts its own from 0, and never gets there. */
 const FIRST_NUMBER = 100;
@@ -82,22 +71,6 @@ export async function joinGuest(
 
 const prefixOf = (net: GuestNetwork): string => net.asked.options[labels.ifacePrefix] || DEFAULT_PREFIX;
 
-/**
- * The namespace to make the link in: one that is there and in use. A container that is only starting has its links counted
- * by the engine, which then also moves them: they get the names that its users expect.
- */
-async function openSandbox({ cnm }: Hosting, key: string): Promise<Netns | undefined> {
-  const netns = tryOpenNetns(key);
-  if (netns === undefined) return undefined;
-  if (netns.identity !== cnm.host.identity) {
-    if (Date.now() - statSync(key).ctimeMs >= STARTING_MS && (await netns.rtnl().link.list()).length > 1) return netns;
-    netns[Symbol.dispose]();
-    return undefined;
-  }
-  netns[Symbol.dispose]();
-  throw new CnmError('bad_netns', `${key} is the namespace of the host`);
-}
-
 async function intendedJoin(net: GuestNetwork, ep: GuestEndpoint, key: string, inside: Netns | undefined): Promise<GuestJoin> {
   // On the host: derived, so that it can be found without a record.
   if (inside === undefined) return { ...seenAt(key), key, ifname: `peer${ep.id.slice(0, 11)}`, isBare: true };
@@ -143,36 +116,4 @@ export async function leaveJoined(hosting: Hosting, net: GuestNetwork, ep: Guest
   const ready: GuestEndpoint = { ...rest, phase: 'ready' };
   await state.commit({ endpoints: [ready] });
   return ready;
-}
-
-/** Identity of the namespace at the path, when there is one. */
-function seenAt(key: string): { readonly identity?: string } {
-  using netns = tryOpenNetns(key);
-  return { ...(netns && { identity: netns.identity }) };
-}
-
-/** The namespace that the link was made in; undefined when it is another one now, or the engine moved the link. */
-export function placeOf(ep: GuestEndpoint): Netns | undefined {
-  if (ep.join?.identity === undefined || ep.join.isBare) return undefined;
-  const netns = tryOpenNetns(ep.join.key);
-  if (netns === undefined || netns.identity === ep.join.identity) return netns;
-  netns[Symbol.dispose]();
-  return undefined;
-}
-
-/** Joined to a namespace that was seen and is not there any more. */
-export function isAbandoned({ join }: GuestEndpoint): boolean {
-  return join?.identity !== undefined && seenAt(join.key).identity !== join.identity;
-}
-
-/** Notes namespaces that have come since their join: from now on it can be told that they are gone. */
-export async function noteSandboxes({ cnm, state }: Hosting): Promise<void> {
-  for (const { id, join } of state.endpoints.values()) {
-    if (join === undefined || join.identity !== undefined || seenAt(join.key).identity === undefined) continue;
-    await cnm.locks.run(`endpoint:${id}`, async () => {
-      const ep = state.endpoints.get(id);
-      if (ep?.phase !== 'joined' || ep.join === undefined || ep.join.identity !== undefined) return;
-      await state.commit({ endpoints: [{ ...ep, join: { ...ep.join, ...seenAt(ep.join.key) } }] });
-    });
-  }
 }

@@ -1,7 +1,7 @@
 /** Networks of foreign engines: their subnets come with them, only the driver's part is made here. */
 
 import { isDeepStrictEqual } from 'node:util';
-import { type NetworkId, CnmError, attemptAll, shortId, undoable } from '../../base/index.ts';
+import { type NetworkId, CnmError, attemptAll, familyOf, prefixContains, shortId, undoable } from '../../base/index.ts';
 import type { Ctx } from '../../driver/index.ts';
 import { contextOf, refuseWhenClosing, stillWanted } from '../context.ts';
 import { RECORD_SCHEMA } from '../records.ts';
@@ -37,8 +37,26 @@ export async function createGuestNetwork(
   });
 }
 
+/** An engine's own checks are not ours: rules and routes would be made of what is wrong. Throws bad_subnet and its siblings. */
+function checkPools({ v4, v6 }: GuestNetworkSpec): void {
+  for (const [family, pools] of [
+    [4, v4],
+    [6, v6],
+  ] as const) {
+    for (const { prefix, gateway, aux } of pools) {
+      if (familyOf(prefix) !== family) throw new CnmError('bad_subnet', `pool ${prefix} is given for IPv${family}`);
+      if (gateway !== undefined && !prefixContains(prefix, gateway))
+        throw new CnmError('bad_gateway', `gateway ${gateway} is not in pool ${prefix}`);
+      for (const [key, address] of Object.entries(aux))
+        if (!prefixContains(prefix, address))
+          throw new CnmError('bad_aux_address', `auxiliary address ${key}=${address} is not in pool ${prefix}`);
+    }
+  }
+}
+
 async function build(hosting: Hosting, draft: GuestNetwork, ctx: Ctx): Promise<void> {
   const { state } = hosting;
+  checkPools(draft.asked);
   const driver = guestDriver(hosting, draft);
   driver.validateNetwork?.(guestNetworkValue(draft));
   await undoable(async (undo) => {

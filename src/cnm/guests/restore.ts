@@ -7,11 +7,12 @@ import { ours } from '../../portmap/index.ts';
 import { contextOf } from '../context.ts';
 import { type Hosting, guestEndpointValue, guestNetworkValue } from './context.ts';
 import { endGuestEndpoint } from './endpoints.ts';
-import { isAbandoned, leaveJoined, noteSandboxes, placeOf } from './join.ts';
+import { leaveJoined } from './join.ts';
 import { replayGuestPools } from './leases.ts';
 import { unmakeGuestNetwork } from './networks.ts';
 import { withdrawn } from './ports.ts';
 import { type GuestEndpoint, type GuestNetwork, holderOf } from './records.ts';
+import { isAbandoned, noteSandboxes, placeOf } from './sandbox.ts';
 
 /** Open namespaces by the id of the endpoint that is joined there. */
 export type GuestPlaces = ReadonlyMap<EndpointId, Netns>;

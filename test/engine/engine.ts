@@ -1,0 +1,143 @@
+/** One real engine in the namespaces of a lab: its programs, its folders, its client. */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { execa } from 'execa';
+import { type Generation, enginePrograms } from './packages.ts';
+
+const START_MS = 60_000;
+const STOP_MS = 60_000;
+const APPLETS = 'sh sleep ip ping wget nc httpd cat nslookup true kill echo mkdir timeout'.split(' ');
+
+export interface Ran {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface Place {
+  /** Command line that runs the words in the lab's namespaces. */
+  readonly enter: (words: readonly string[]) => [string, string[]];
+  /** Holds all that the engine writes, in a folder of its own. */
+  readonly folder: string;
+  /** Engines of one lab have different ones. */
+  readonly name: string;
+  /** Parent of its control groups. */
+  readonly group: string;
+}
+
+export class LabEngine {
+  readonly #programs: readonly string[];
+  readonly #place: Place;
+  readonly folder: string;
+  #process: ChildProcess | undefined;
+
+  constructor(generation: Generation, place: Place) {
+    this.#programs = enginePrograms(generation);
+    this.#place = place;
+    this.folder = join(place.folder, place.name);
+    mkdirSync(this.folder);
+  }
+
+  /** The engine's own programs first, its client too. */
+  get #env(): NodeJS.ProcessEnv {
+    return { ...process.env, PATH: `${this.#programs.join(':')}:${process.env['PATH']}` };
+  }
+
+  get socket(): string {
+    return join(this.folder, 'docker.sock');
+  }
+
+  /** The end of what it wrote so far. */
+  get log(): string {
+    const path = join(this.folder, 'log');
+    return existsSync(path) ? readFileSync(path, 'utf8').slice(-4000) : '';
+  }
+
+  /** Containers' namespaces lie in it. */
+  get execRoot(): string {
+    return join(this.folder, 'exec');
+  }
+
+  async start(...flags: readonly string[]): Promise<void> {
+    const folders = ['--data-root', join(this.folder, 'data'), '--exec-root', this.execRoot, '-p', join(this.folder, 'pid')];
+    const rest = ['--storage-driver', 'vfs', '--userland-proxy=false', '--cgroup-parent', `/${this.#place.group}`, ...flags];
+    const words = ['dockerd', ...folders, '-H', `unix://${this.socket}`, ...rest];
+    const [command, args] = this.#place.enter(['sh', '-c', 'exec "$@" >>"$0" 2>&1', join(this.folder, 'log'), ...words]);
+    const engine = spawn(command, args, { env: this.#env, stdio: 'ignore', detached: true });
+    this.#process = engine;
+    const deadline = performance.now() + START_MS;
+    while ((await this.docker('version')).code !== 0) {
+      if (engine.exitCode !== null || performance.now() > deadline) throw new Error(`the engine did not start:\n${this.log}`);
+      await sleep(50);
+    }
+  }
+
+  async stop(): Promise<void> {
+    await ended(this.#process, 'SIGTERM');
+    this.#process = undefined;
+  }
+
+  /** kill -9 of the engine and of its containerd, which would refuse to share its folder with the next one. */
+  async kill(): Promise<void> {
+    await ended(this.#process, 'SIGKILL');
+    this.#process = undefined;
+    const pid = Number(readFileSync(join(this.execRoot, 'containerd/containerd.pid'), 'utf8'));
+    process.kill(pid, 'SIGKILL');
+    while (existsSync(`/proc/${pid}`)) await sleep(20);
+    rmSync(join(this.folder, 'pid'), { force: true });
+  }
+
+  async docker(...args: readonly string[]): Promise<Ran> {
+    const options = { reject: false, timeout: 120_000, env: this.#env } as const;
+    const found = await execa('docker', ['-H', `unix://${this.socket}`, ...args], options);
+    return { code: found.exitCode ?? -1, stdout: found.stdout, stderr: found.stderr };
+  }
+
+  /** As docker, and the command must succeed. */
+  async ok(...args: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await this.docker(...args);
+    if (code !== 0) throw new Error(`docker ${args.join(' ')} ended with ${code}: ${stderr}`);
+    return stdout;
+  }
+
+  /** Makes the image `bb:1`, a static busybox. */
+  async image(): Promise<void> {
+    const root = join(this.folder, 'image');
+    for (const name of ['bin', 'tmp', 'www']) mkdirSync(join(root, name), { recursive: true });
+    const { stdout: busybox } = await execa('sh', ['-c', 'command -v busybox']);
+    await execa('cp', [busybox, join(root, 'bin/busybox')]);
+    for (const name of APPLETS) await execa('ln', ['-s', 'busybox', join(root, 'bin', name)]);
+    writeFileSync(join(root, 'www/index.html'), 'served\n');
+    await execa('sh', ['-c', 'tar -C "$1" -c . | docker -H "unix://$2" import - bb:1', 'sh', root, this.socket], {
+      env: this.#env,
+    });
+  }
+
+  /** All containers and networks that tests made go. */
+  async clear(): Promise<void> {
+    const all = (await this.ok('ps', '-aq')).split('\n').filter(Boolean);
+    if (all.length > 0) await this.ok('rm', '-f', ...all);
+    const nets = (await this.ok('network', 'ls', '-q', '--filter', 'type=custom')).split('\n').filter(Boolean);
+    if (nets.length > 0) await this.ok('network', 'rm', ...nets);
+  }
+
+  async close(): Promise<void> {
+    if (this.#process?.exitCode === null)
+      await execa('sh', ['-c', 'docker -H "unix://$1" ps -aq | xargs -r docker -H "unix://$1" rm -f', 'sh', this.socket], {
+        reject: false,
+      });
+    await ended(this.#process, 'SIGTERM').catch(() => undefined);
+  }
+}
+
+/** Sends the signal and waits for the end. */
+export async function ended(child: ChildProcess | undefined, signal: 'SIGTERM' | 'SIGKILL'): Promise<void> {
+  if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const done = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  process.kill(child.pid, signal);
+  const isLate = await Promise.race([done.then(() => false), sleep(STOP_MS, true, { ref: false })]);
+  if (isLate) throw new Error(`process ${child.pid} did not end within ${STOP_MS} ms`);
+}
