@@ -142,6 +142,11 @@ export const errorCatalogue = {
   driver_lacks: entry('not_implemented', 'The driver does not support this.', 'Use another driver or leave the setting out.'),
   plugin_unreachable: entry('unavailable', 'A plugin or an engine does not answer.', 'See that it runs, then try again.'),
   store_unreachable: entry('unavailable', 'The store does not answer.', 'Check the store; nothing was changed.'),
+  store_refused: entry(
+    'internal',
+    'The cluster refuses a call.',
+    'The message holds its words: check certificates and rights, or its limits.',
+  ),
   resolver_unavailable: entry(
     'unavailable',
     'The keeper, which holds resolvers and host ports, does not answer.',

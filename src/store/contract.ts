@@ -22,7 +22,8 @@ export interface Expectation {
 
 export interface Transaction {
   readonly expect?: readonly Expectation[];
-  readonly put?: readonly { readonly key: Key; readonly value: Json }[];
+  /** `lease`: removed with it (cluster stores only). */
+  readonly put?: readonly { readonly key: Key; readonly value: Json; readonly lease?: string }[];
   readonly remove?: readonly Key[];
   /**
    * True: on disk before the promise resolves (power loss). Default false: survives the process, not the machine.
@@ -37,4 +38,34 @@ export interface Store {
   /** All or nothing. Throws stale_revision when an expectation does not hold; removing an absent key is fine. */
   commit(tx: Transaction): Promise<Revision>;
   close(): Promise<void>;
+}
+
+/** What one commit changed. */
+export interface Change {
+  readonly revision: Revision;
+  readonly put: readonly Entry[];
+  readonly removed: readonly Key[];
+}
+
+/** Life of records of this process: they are removed when it ends without a word, after `ttlSeconds`. */
+export interface Lease {
+  readonly id: string;
+  /** Aborted when it has run out: its records are gone, and a new one must be asked for. */
+  readonly lost: AbortSignal;
+  /** Ends it, with its records. */
+  revoke(): Promise<void>;
+}
+
+/** A store that several hosts share. */
+export interface ClusterStore extends Store {
+  /** Names the cluster's data: another one means that they were made anew. */
+  readonly clusterId: string;
+  /**
+   * Every commit after `after` that touches the prefix, in order, none left out and none twice, also over lost connections.
+   * Ends with the signal. Throws HistoryGone when the history from there is gone, or the cluster's data are older than `after`:
+   * list again then.
+   */
+  watch(prefix: Key, after: Revision, signal: AbortSignal): AsyncIterable<Change>;
+  /** Throws store_unreachable. */
+  lease(ttlSeconds: number): Promise<Lease>;
 }

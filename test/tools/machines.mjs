@@ -10,9 +10,12 @@ const MACHINE = '/var/cache/patchbay-test/machine';
 /** What the first file system needs before it can reach the machine's own. */
 const FIRST_MODULES = ['virtio_pci', 'virtiofs', 'overlay'];
 /** Bumped when the first file system changes. */
-const FORM = '1';
+const FORM = '2';
 
-/** The machine's own root, never written: all that the guest writes lies in its memory. One job, then it is switched off. */
+/**
+ * The machine's own root, never written: all that the guest writes lies in its memory. One job, then it is switched off; or what
+ * /job/boot becomes as the first process.
+ */
 const INIT = `#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /lower /upper /root
 /bin/busybox --install -s /bin
@@ -38,6 +41,7 @@ mount -t virtiofs job /root/job
 hostname guest
 /bin/busybox ip link set lo up
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+[ -e /root/job/boot ] && exec /bin/busybox switch_root /root /bin/sh /job/boot
 chroot /root /bin/sh /job/script >/root/job/output 2>&1
 echo $? >/root/job/status
 /bin/busybox sync

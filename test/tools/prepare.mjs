@@ -31,6 +31,7 @@ const TEST = {
   'systemd-analyze': 'systemd',
   'qemu-system-x86_64': 'qemu-system-x86',
   depmod: 'kmod',
+  etcd: 'etcd-server',
 };
 
 function fail(sentence) {

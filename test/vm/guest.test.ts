@@ -27,7 +27,7 @@ interface Report {
 
 const script = `cd '${ROOT}' && PATCHBAY_VM=1 exec '${process.execPath}' node_modules/vitest/vitest.mjs run \\
   --config test/vitest.config.ts test/vm/inside --reporter=default --reporter=json --outputFile.json=/job/report.json`;
-const { status, output, files } = await inMachine(script, ['report.json'], LIMIT_MS);
+const { status, output, files } = await inMachine({ script, wanted: ['report.json'], limitMs: LIMIT_MS });
 const report = files['report.json'] === undefined ? undefined : (JSON.parse(files['report.json']) as Report);
 const results = report?.testResults ?? [];
 

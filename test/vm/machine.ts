@@ -25,11 +25,19 @@ export interface JobOutcome {
   readonly files: Readonly<Record<string, string | undefined>>;
 }
 
-/**
- * Runs a shell script in a machine of its own; `limitMs` includes boot and power-off. `wanted`: files that are read from /job
- * afterwards. Throws when the machine cannot be started.
- */
-export async function inMachine(script: string, wanted: readonly string[], limitMs: number): Promise<JobOutcome> {
+export interface Job {
+  /** A shell script. */
+  readonly script: string;
+  /** A shell script that becomes the machine's first process. It has `script` run, its output and status written, and switches off. */
+  readonly boot?: string;
+  /** Files that are read from /job afterwards. */
+  readonly wanted: readonly string[];
+  /** From boot to power-off, milliseconds. */
+  readonly limitMs: number;
+}
+
+/** Does a job in a machine of its own. Throws when the machine cannot be started. */
+export async function inMachine({ script, boot, wanted, limitMs }: Job): Promise<JobOutcome> {
   const folder = mkdtempSync('/tmp/pbv-');
   const children: ChildProcess[] = [];
   try {
@@ -37,6 +45,7 @@ export async function inMachine(script: string, wanted: readonly string[], limit
     const console = join(folder, 'console');
     mkdirSync(job);
     writeFileSync(join(job, 'script'), script);
+    if (boot !== undefined) writeFileSync(join(job, 'boot'), boot);
     const shares: string[] = [];
     for (const [tag, source] of [
       ['machine', '/'],

@@ -1,0 +1,156 @@
+/** The Store on an etcd cluster: every commit is one transaction there, and its revision is the cluster's. */
+
+import { CnmError, type Json, messageOf } from '../../base/index.ts';
+import type { Change, ClusterStore, Entry, Key, Lease, Revision, Transaction } from '../contract.ts';
+import type { EtcdAddress } from './address.ts';
+import { EtcdChannel } from './channel.ts';
+import { EtcdLease } from './lease.ts';
+import { COMPARE, type Compare, type KeyValue, type RangeResponse, type RequestOp, type TxnResponse } from './protocol.ts';
+import { watchEtcd } from './watch.ts';
+
+/** As the room's door says. */
+export async function openEtcdStore(address: EtcdAddress): Promise<ClusterStore> {
+  const channel = new EtcdChannel(address);
+  try {
+    const { answer } = await channel.call<RangeResponse>('KV', 'Range', { key: Buffer.from(address.prefix), limit: '1' });
+    return new EtcdStore(channel, address.prefix, answer.header.cluster_id);
+  } catch (error) {
+    channel.close();
+    throw error;
+  }
+}
+
+class EtcdStore implements ClusterStore {
+  readonly clusterId: string;
+  readonly #channel: EtcdChannel;
+  readonly #prefix: string;
+  readonly #leases = new Set<EtcdLease>();
+  readonly #closing = new AbortController();
+  /** The last commit of each key; never rejects. */
+  readonly #underWay = new Map<Key, Promise<void>>();
+
+  constructor(channel: EtcdChannel, prefix: string, clusterId: string) {
+    this.#channel = channel;
+    this.#prefix = prefix;
+    this.clusterId = clusterId;
+  }
+
+  async get(key: Key): Promise<Entry | undefined> {
+    const { kvs } = await this.#range({ key: this.#bytes(key) });
+    const [found] = kvs;
+    return found && this.#entry(found);
+  }
+
+  async list(prefix: Key): Promise<{ readonly entries: readonly Entry[]; readonly revision: Revision }> {
+    const { kvs, header } = await this.#range(rangeOf(this.#bytes(prefix)));
+    return { entries: kvs.map((kv) => this.#entry(kv)), revision: Number(header.revision) };
+  }
+
+  /** Those of one key happen in the order of their calls: etcd serves calls of one connection side by side. */
+  async commit(tx: Transaction): Promise<Revision> {
+    const keys = [...(tx.put ?? []), ...(tx.expect ?? [])].map(({ key }) => key).concat(tx.remove ?? []);
+    const before = Promise.all(keys.flatMap((key) => this.#underWay.get(key) ?? []));
+    const work = before.then(() => this.#commit(tx));
+    const settled = work.then(
+      () => {},
+      () => {},
+    );
+    for (const key of keys) this.#underWay.set(key, settled);
+    try {
+      return await work;
+    } finally {
+      for (const key of keys) if (this.#underWay.get(key) === settled) this.#underWay.delete(key);
+    }
+  }
+
+  async #commit({ expect = [], put = [], remove = [] }: Transaction): Promise<Revision> {
+    const written = new Map(put.map(({ key, value, lease }) => [key, { text: Buffer.from(JSON.stringify(value)), lease }]));
+    const compare = expect.map(({ key, revision }): Compare => {
+      const at = { result: COMPARE.equal, key: this.#bytes(key) };
+      return revision === undefined
+        ? { ...at, target: COMPARE.create, create_revision: '0' }
+        : { ...at, target: COMPARE.mod, mod_revision: String(revision) };
+    });
+    const success: RequestOp[] = [
+      ...[...written].map(([key, { text, lease }]) => ({
+        request_put: { key: this.#bytes(key), value: text, ...(lease !== undefined && { lease }) },
+      })),
+      // etcd takes a key once only.
+      ...[...new Set(remove)]
+        .filter((key) => !written.has(key))
+        .map((key) => ({ request_delete_range: { key: this.#bytes(key) } })),
+    ];
+    const { answer, isRepeated } = await this.#channel.call<TxnResponse>('KV', 'Txn', { compare, success });
+    if (answer.succeeded) return Number(answer.header.revision);
+    const done = isRepeated ? await this.#revisionOf(written) : undefined;
+    if (done !== undefined) return done;
+    throw new CnmError('stale_revision', `a record was changed by another host: ${expect.map(({ key }) => key).join(', ')}`);
+  }
+
+  /** A try whose answer was lost may have been done; then all that it wrote is there, of one revision. */
+  async #revisionOf(written: ReadonlyMap<Key, { readonly text: Buffer }>): Promise<Revision | undefined> {
+    const revisions = new Set<number | undefined>();
+    for (const [key, { text }] of written) {
+      const { kvs } = await this.#range({ key: this.#bytes(key) });
+      const [found] = kvs;
+      revisions.add(found?.value.equals(text) === true ? Number(found.mod_revision) : undefined);
+    }
+    const [only] = revisions;
+    return revisions.size === 1 ? only : undefined;
+  }
+
+  watch(prefix: Key, after: Revision, signal: AbortSignal): AsyncIterable<Change> {
+    return watchEtcd(this.#channel, {
+      range: rangeOf(this.#bytes(prefix)),
+      after,
+      clusterId: this.clusterId,
+      signal: AbortSignal.any([signal, this.#closing.signal]),
+      entryOf: (kv) => this.#entry(kv),
+      keyOf: (kv) => this.#keyOf(kv),
+    });
+  }
+
+  async lease(ttlSeconds: number): Promise<Lease> {
+    const lease = await EtcdLease.grant(this.#channel, ttlSeconds, () => this.#leases.delete(lease));
+    this.#leases.add(lease);
+    return lease;
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort();
+    await Promise.all(this.#underWay.values());
+    for (const lease of this.#leases) lease.abandon();
+    this.#channel.close();
+  }
+
+  async #range(request: object): Promise<RangeResponse> {
+    return (await this.#channel.call<RangeResponse>('KV', 'Range', request)).answer;
+  }
+
+  #bytes(key: Key): Buffer {
+    return Buffer.from(this.#prefix + key);
+  }
+
+  #keyOf({ key }: KeyValue): Key {
+    return key.toString().slice(this.#prefix.length);
+  }
+
+  #entry(kv: KeyValue): Entry {
+    const key = this.#keyOf(kv);
+    try {
+      return { key, value: JSON.parse(kv.value.toString()) as Json, revision: Number(kv.mod_revision) };
+    } catch (error) {
+      throw new CnmError('store_corrupt', `the record ${key} of the cluster cannot be read: ${messageOf(error)}`, {
+        cause: error,
+      });
+    }
+  }
+}
+
+/** All keys that begin with these octets. */
+function rangeOf(prefix: Buffer): { readonly key: Buffer; readonly range_end: Buffer } {
+  const end = Buffer.from(prefix);
+  // A prefix ends in text or a slash, never in the last octet.
+  end[end.length - 1] = (end.at(-1) ?? 0) + 1;
+  return { key: prefix, range_end: end };
+}
