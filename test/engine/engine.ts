@@ -26,6 +26,8 @@ export interface Place {
   readonly name: string;
   /** Parent of its control groups. */
   readonly group: string;
+  /** What the engine has while it runs: its path for the engine, and where that is on the machine. */
+  readonly execRoot: { readonly path: string; readonly seen: string };
 }
 
 export class LabEngine {
@@ -56,13 +58,15 @@ export class LabEngine {
     return existsSync(path) ? readFileSync(path, 'utf8').slice(-4000) : '';
   }
 
-  /** Containers' namespaces lie in it. */
-  get execRoot(): string {
-    return join(this.folder, 'exec');
-  }
-
   async start(...flags: readonly string[]): Promise<void> {
-    const folders = ['--data-root', join(this.folder, 'data'), '--exec-root', this.execRoot, '-p', join(this.folder, 'pid')];
+    const folders = [
+      '--data-root',
+      join(this.folder, 'data'),
+      '--exec-root',
+      this.#place.execRoot.path,
+      '-p',
+      join(this.folder, 'pid'),
+    ];
     const rest = ['--storage-driver', 'vfs', '--userland-proxy=false', '--cgroup-parent', `/${this.#place.group}`, ...flags];
     const words = ['dockerd', ...folders, '-H', `unix://${this.socket}`, ...rest];
     const [command, args] = this.#place.enter(['sh', '-c', 'exec "$@" >>"$0" 2>&1', join(this.folder, 'log'), ...words]);
@@ -84,7 +88,7 @@ export class LabEngine {
   async kill(): Promise<void> {
     await ended(this.#process, 'SIGKILL');
     this.#process = undefined;
-    const pid = Number(readFileSync(join(this.execRoot, 'containerd/containerd.pid'), 'utf8'));
+    const pid = Number(readFileSync(join(this.#place.execRoot.seen, 'containerd/containerd.pid'), 'utf8'));
     process.kill(pid, 'SIGKILL');
     while (existsSync(`/proc/${pid}`)) await sleep(20);
     rmSync(join(this.folder, 'pid'), { force: true });

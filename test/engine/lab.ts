@@ -18,7 +18,7 @@ export { WIRE } from '../e2e/wire.ts';
 
 const HOLD = `set -e
 mount --rbind /sys/fs/cgroup "$1/cg"; mount -t sysfs sysfs /sys; mount --rbind "$1/cg" /sys/fs/cgroup; umount -l "$1/cg"
-mkdir -p /run/docker /etc/docker; mount --bind "$1/run" /run/docker; mount --bind "$1/etc" /etc/docker
+mount --make-rshared /; mkdir -p /run/docker /etc/docker; mount --bind "$1/run" /run/docker; mount --bind "$1/etc" /etc/docker
 echo held; exec sleep infinity`;
 
 export class EngineLab {
@@ -44,6 +44,11 @@ export class EngineLab {
             folder: lab.folder,
             name: `e${at}`,
             group: lab.host,
+            // The first has the folder that engines have by themselves, which is the lab's own here.
+            execRoot:
+              at === 0
+                ? { path: '/var/run/docker', seen: join(lab.folder, 'run') }
+                : { path: join(lab.folder, `x${at}`), seen: join(lab.folder, `x${at}`) },
           }),
         );
       await lab.startPlugin();
@@ -169,7 +174,7 @@ export class EngineLab {
     for (const name of [this.host, this.outside]) await execa('ip', ['netns', 'del', name], { reject: false });
     await execa('sh', ['-c', 'rmdir /sys/fs/cgroup/*/"$1"', 'sh', this.host], { reject: false });
     for (const folder of [this.folder, this.runDir]) {
-      await execa('sh', ['-c', 'for pin in "$1"/netns/* "$1"/*/exec/netns/*; do umount -l "$pin"; done', 'sh', folder], {
+      await execa('sh', ['-c', 'for pin in "$1"/netns/* "$1"/*/netns/*; do umount -l "$pin"; done', 'sh', folder], {
         reject: false,
       });
       rmSync(folder, { recursive: true, force: true });

@@ -153,7 +153,10 @@ describe.each(['stable', 'newest'] as const)('the %s engine', { timeout: 120_000
       'given',
     );
     await run('web', '--network', 'given', ...HTTP);
+    await run('asker', '--network', 'given', ...SLEEP);
     expect(await addressOf('web', 'given')).toBe('10.32.0.129');
+    expect(await addressOf('asker', 'given')).toBe('10.32.0.130');
+    expect(await fetchFrom('asker', 'http://web/')).toBe('served');
     expect(
       (
         await lab.docker(
@@ -169,7 +172,7 @@ describe.each(['stable', 'newest'] as const)('the %s engine', { timeout: 120_000
         )
       ).stderr,
     ).toMatch(/overlap/);
-    await lab.ok('rm', '-f', 'web');
+    await lab.ok('rm', '-f', 'web', 'asker');
     await lab.ok('network', 'rm', 'given', 'auto');
     await create('--ipam-driver', 'patchbay-bridge', '--subnet', '10.32.0.0/24', 'given');
   });

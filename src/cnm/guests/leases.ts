@@ -62,11 +62,14 @@ export async function releaseGuestPool(hosting: Hosting, pool: string): Promise<
   await cnm.locks.run(`pool:${pool}`, async () => {
     const record = state.pools.get(pool);
     if (record === undefined) return;
-    for (const { address } of record.addresses) await ipamOf(hosting).releaseAddress(pool, address, record.id);
+    for (const one of record.addresses) await ipamOf(hosting).releaseAddress(pool, one.address, leaseOf(record, one));
     await ipamOf(hosting).releasePool(pool, record.id);
     await state.commit({ remove: { pool }, durable: true });
   });
 }
+
+/** In whose name the address is leased. */
+const leaseOf = (pool: GuestPool, { lease }: GuestPool['addresses'][number]): string => lease ?? pool.id;
 
 /** `owner`: what the engine says of whom it is for. Errors: no_pool, address_in_use, address_out_of_range, no_free_address. */
 export async function requestGuestAddress(
@@ -83,14 +86,17 @@ export async function requestGuestAddress(
     return undoable(async (undo) => {
       const held = record.addresses.some(({ address }) => address === asked.address);
       if (held) throw new CnmError('address_in_use', `address ${asked.address} is in use in pool ${pool}`);
+      // One owner each: an IPAM driver answers an owner who asks twice with the address that he has.
+      const lease = randomBytes(16).toString('hex');
       const leased = await ipam.requestAddress(pool, {
-        owner: record.id,
+        owner: lease,
         ...(asked.address && { address: asked.address }),
         options: { ...record.options, ...asked.options },
       });
       const address = prefixAddress(leased);
-      undo.add('release guest address', () => ipam.releaseAddress(pool, address, record.id));
-      await state.commit({ pools: [{ ...record, addresses: [...record.addresses, { address, owner: asked.owner }] }] });
+      undo.add('release guest address', () => ipam.releaseAddress(pool, address, lease));
+      const addresses = [...record.addresses, { address, owner: asked.owner, lease }];
+      await state.commit({ pools: [{ ...record, addresses }] });
       return leased;
     });
   });
@@ -102,8 +108,9 @@ export async function releaseGuestAddress(hosting: Hosting, pool: string, addres
   refuseWhenClosing(cnm);
   await cnm.locks.run(`pool:${pool}`, async () => {
     const record = state.pools.get(pool);
-    if (record === undefined || !record.addresses.some((one) => one.address === address)) return;
-    await ipamOf(hosting).releaseAddress(pool, address, record.id);
+    const found = record?.addresses.find((one) => one.address === address);
+    if (record === undefined || found === undefined) return;
+    await ipamOf(hosting).releaseAddress(pool, address, leaseOf(record, found));
     await state.commit({ pools: [{ ...record, addresses: record.addresses.filter((one) => one.address !== address) }] });
   });
 }
@@ -112,10 +119,12 @@ export async function releaseGuestAddress(hosting: Hosting, pool: string, addres
 export async function replayGuestPools(hosting: Hosting): Promise<void> {
   const { cnm, state } = hosting;
   const ipam = ipamOf(hosting);
-  for (const { id, pool, family, space, prefix, range, options, addresses } of state.pools.values()) {
+  for (const record of state.pools.values()) {
+    const { id, pool, family, space, prefix, range, options, addresses } = record;
     try {
       await ipam.requestPool({ owner: id, space, family, subnet: prefix, ...(range && { range }), options });
-      for (const { address } of addresses) await ipam.requestAddress(pool, { owner: id, address, options });
+      for (const one of addresses)
+        await ipam.requestAddress(pool, { owner: leaseOf(record, one), address: one.address, options });
     } catch (error) {
       cnm.env.log.error({ pool, problem: messageOf(error) }, 'a pool of an engine cannot be had again');
     }

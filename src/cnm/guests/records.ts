@@ -81,7 +81,8 @@ export interface GuestPool extends RecordBase {
   readonly prefix: Prefix;
   readonly range?: Prefix;
   readonly options: Readonly<Record<string, string>>;
-  readonly addresses: readonly { readonly address: Address; readonly owner: string }[];
+  /** `owner`: for whom, in the engine's words; `lease`: in whose name, absent in records of before: the pool's. */
+  readonly addresses: readonly { readonly address: Address; readonly owner: string; readonly lease?: string }[];
 }
 
 /** Host ports of a guest are held in the endpoint's own name: the engine does not tell what else is in its sandbox. */

@@ -38,6 +38,8 @@ interface Inside {
   readonly addr_info: readonly { readonly local: string; readonly prefixlen: number }[];
 }
 
+const addressOf = (prefix: unknown): string => String(prefix).replace(/\/.*/, '');
+
 export interface Manner {
   /** Before each call. */
   readonly before?: (call: Call) => Promise<void>;
@@ -53,6 +55,8 @@ export class Replayer {
   readonly #boxes = new Set<string>();
   /** MAC and addresses of endpoints, by id. */
   readonly #endpoints = new Map<string, { readonly mac: string; readonly v4: string; readonly v6: string }>();
+  /** Leased addresses, by their pools. */
+  readonly #leased = new Set<string>();
   /** What was refused, in words. */
   readonly refusals: string[] = [];
   calls = 0;
@@ -148,7 +152,7 @@ export class Replayer {
     }
     if (address !== undefined) {
       this.#words.set(`address${address}`, String(answer['Address']));
-      this.#words.set(`ip${address}`, String(answer['Address']).replace(/\/.*/, ''));
+      this.#words.set(`ip${address}`, addressOf(answer['Address']));
     }
   }
 
@@ -170,6 +174,14 @@ export class Replayer {
       this.#endpoints.set(id, { mac: MacAddress ?? given.MacAddress, v4: given.Address, v6: given.AddressIPv6 });
     } else if (call === 'NetworkDriver.Join') {
       await this.#attach(String(request['SandboxKey']).slice('/run/netns/'.length), id, answer);
+    } else if (call === 'IpamDriver.RequestAddress') {
+      const taken = `${String(request['PoolID'])} ${addressOf(answer['Address'])}`;
+      if (this.#leased.has(taken)) throw new Error(`${taken} was answered twice`);
+      this.#leased.add(taken);
+    } else if (call === 'IpamDriver.ReleaseAddress') {
+      this.#leased.delete(`${String(request['PoolID'])} ${addressOf(request['Address'])}`);
+    } else if (call === 'IpamDriver.ReleasePool') {
+      for (const one of this.#leased) if (one.startsWith(`${String(request['PoolID'])} `)) this.#leased.delete(one);
     } else if (call === 'IpamDriver.RequestPool' && request['Pool'] !== '' && answer['Pool'] !== request['Pool']) {
       throw new Error(`the pool ${String(answer['Pool'])} was answered instead of ${String(request['Pool'])}`);
     }
