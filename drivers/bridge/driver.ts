@@ -11,8 +11,8 @@ import {
   undoable,
 } from '../../src/base/index.ts';
 import type { Driver, DriverEndpoint, DriverNetwork, DriverParts, JoinPlace, JoinResult } from '../../src/driver/index.ts';
+import { Announcer } from '../shared/announcer.ts';
 import { parseEndpointSysctls } from '../shared/endpoint-sysctls.ts';
-import { Announcer } from './announcer.ts';
 import { hostLinkName, plug, unplug } from './endpoint.ts';
 import { FlowKeeper } from './flows.ts';
 import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, planAdoption, removeBridge } from './network.ts';
