@@ -12,6 +12,7 @@ import {
   type JoinPlace,
   type JoinResult,
   type RestoreNetwork,
+  bareLinkName,
   labels,
 } from '../../src/driver/index.ts';
 import type { Link } from '../../src/kernel/index.ts';
@@ -25,11 +26,6 @@ import { type ParentedKind, type ParentedMode, type ParentedOptions, parseParent
 import { observeParented, restoreParented } from './parented-restore.ts';
 import { addSublink, attach, detach, findSublink, refused, removeSublink } from './sublink.ts';
 import { checkPools, waysOf } from './ways.ts';
-
-/** What an endpoint's record keeps: the name of the link that its engine moves. */
-interface EndpointState {
-  readonly bare?: string;
-}
 
 export function createParentedDriver(kind: ParentedKind, parts: DriverParts, users: ParentUsers): Driver {
   const announcer = new Announcer(parts);
@@ -106,14 +102,13 @@ export function createParentedDriver(kind: ParentedKind, parts: DriverParts, use
       if (options.hostAccess) await addHostRoutes(parts, net, options.mode, ep);
     });
     if (at.isBare !== true && !options.mode.isLayer3) await announcer.start(ep, at, options.advertise);
-    const state: EndpointState = at.isBare === true ? { bare: at.ifname } : {};
     return {
       link: { name: at.ifname, at: 'sandbox' },
       ...ways,
       routes: [],
       suppressDefaultGateway: false,
       publish: [],
-      state: state as unknown as Json,
+      state: ep.state,
     };
   }
 
@@ -126,8 +121,7 @@ export function createParentedDriver(kind: ParentedKind, parts: DriverParts, use
   /** An engine gives its link back when it is done with it, under the name that it had. */
   async function deleteEndpoint(net: DriverNetwork, ep: DriverEndpoint): Promise<void> {
     await unplug(net, ep, parseParented(kind, net));
-    const { bare } = (ep.state ?? {}) as unknown as EndpointState;
-    const link = bare === undefined ? undefined : await findSublink(parts, kind.name, host, bare);
+    const link = await findSublink(parts, kind.name, host, bareLinkName(ep.id));
     if (link !== undefined) await removeSublink(host, link);
   }
 
@@ -159,7 +153,7 @@ export function createParentedDriver(kind: ParentedKind, parts: DriverParts, use
       const { parent, mode } = parseParented(kind, net);
       const { mac: _asked, ...addresses } = ep.iface;
       const mac = kind.chooseMac(ep, mode, await host.rtnl().link.find({ name: parent.name }));
-      return { iface: { ...addresses, ...(mac && { mac }) }, state: {} };
+      return { iface: { ...addresses, ...(mac && { mac }) }, state: null };
     },
     deleteEndpoint: (_ctx, net, ep) => deleteEndpoint(net, ep),
     join: (_ctx, net, ep, at) => join(net, ep, at),

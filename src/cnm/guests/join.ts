@@ -10,7 +10,7 @@ import {
   shortId,
   undoable,
 } from '../../base/index.ts';
-import { type Ctx, type JoinPlace, type JoinResult, type StaticRoute, labels } from '../../driver/index.ts';
+import { type Ctx, type JoinPlace, type JoinResult, type StaticRoute, bareLinkName, labels } from '../../driver/index.ts';
 import type { Netns } from '../../kernel/index.ts';
 import { contextOf, refuseWhenClosing, stillWanted } from '../context.ts';
 import { type Hosting, guestDriver, guestEndpointValue, guestNetworkValue, knownEndpoint, readyNetwork } from './context.ts';
@@ -88,8 +88,7 @@ export async function joinGuest(
 const prefixOf = (net: GuestNetwork): string => net.asked.options[labels.ifacePrefix] || DEFAULT_PREFIX;
 
 async function intendedJoin(net: GuestNetwork, ep: GuestEndpoint, key: string, inside: Netns | undefined): Promise<GuestJoin> {
-  // On the host: derived, so that it can be found without a record.
-  if (inside === undefined) return { ...seenAt(key), key, ifname: `peer${ep.id.slice(0, 11)}`, isBare: true };
+  if (inside === undefined) return { ...seenAt(key), key, ifname: bareLinkName(ep.id), isBare: true };
   const taken = new Set((await inside.rtnl().link.list()).map(({ name }) => name));
   const asked = ep.asked.options[labels.endpointIfname];
   if (asked !== undefined && taken.has(asked)) throw new CnmError('bad_option', `interface name ${asked} is taken in ${key}`);
