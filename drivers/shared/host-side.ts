@@ -18,7 +18,7 @@ import {
 import { type DriverEndpoint, type DriverNetwork, type DriverParts, labels } from '../../src/driver/index.ts';
 import { type Link, type RtnlOp, writeSysctl } from '../../src/kernel/index.ts';
 import { ownLinkName } from './parent-name.ts';
-import { type SublinkMode, addSublink, findSublink, removeSublink } from './sublink.ts';
+import { type SublinkMode, addSublink, findSublink, isOn, removeSublink } from './sublink.ts';
 
 const single = (address: Prefix): Prefix => {
   const bare = prefixAddress(address);
@@ -65,7 +65,11 @@ export async function ensureHostSide(
 ): Promise<void> {
   const rtnl = parts.host.rtnl();
   const name = nameOf(net, mode);
-  const found = await rtnl.link.find({ name });
+  let found = await findSublink(parts, mode.kind, parts.host, name);
+  if (found !== undefined && !isOn(parent, found)) {
+    await removeSublink(parts.host, found);
+    found = undefined;
+  }
   if (found === undefined) {
     await addSublink(parts, parent, mode, { name, ...(mode.kind === 'macvlan' && { mac: macOf(net) }) });
     const conf = ['net', 'ipv6', 'conf', name];

@@ -7,7 +7,7 @@ import { type HostView, ensureHostSide, hasHostSide } from './host-side.ts';
 import { restoreInside } from './inside.ts';
 import { type ParentUsers, ensureParent } from './parent.ts';
 import { type ParentedKind, type ParentedOptions, parseParented } from './parented-options.ts';
-import { type SublinkMode, attach, detach, findSublink } from './sublink.ts';
+import { type SublinkMode, attach, detach, findSublink, isOn } from './sublink.ts';
 
 type Wished = RestoreNetwork['endpoints'][number];
 
@@ -45,9 +45,6 @@ function gone(name: string, error: unknown): unknown {
   });
 }
 
-/** The lowest link below: what the kernel shows as the parent of a link on a link of the same kind. */
-const lowest = (parent: Link, kind: string): number => (parent.kind === kind ? (parent.parent ?? parent.index) : parent.index);
-
 /** Makes the link anew where it is gone, with the MAC and the addresses that it had; answers what could not be mended. */
 async function restoreEndpoint(
   parts: DriverParts,
@@ -58,7 +55,7 @@ async function restoreEndpoint(
   if (place === undefined) return undefined;
   try {
     const link = await findSublink(parts, mode.kind, place.netns, place.ifname);
-    if (link?.parent === lowest(parent, mode.kind)) {
+    if (link !== undefined && isOn(parent, link)) {
       await restoreInside(place, ep, link);
       return undefined;
     }

@@ -92,6 +92,10 @@ export async function findSublink(parts: DriverParts, kind: SublinkKind, netns: 
   return isOurs(parts, kind, link) ? link : undefined;
 }
 
+/** A link on a link of its own kind hangs on the one below both. */
+export const isOn = (parent: Link, { kind, parent: below }: Link): boolean =>
+  below === (parent.kind === kind ? (parent.parent ?? parent.index) : parent.index);
+
 /** Deletes the link. One that is gone is fine; somebody inside may have given it another name. */
 export async function detach(parts: DriverParts, kind: SublinkKind, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
   const rtnl = at.netns.rtnl();

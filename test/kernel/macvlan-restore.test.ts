@@ -62,8 +62,8 @@ test('a parent that goes and comes back between two looks, or goes down and up, 
   await works();
 });
 
-test('another parent may stand under the name: endpoints move to it', async () => {
-  const { house, a, works } = await busy();
+test('another parent may stand under the name: endpoints and the host move to it', async () => {
+  const { house, a, id, works } = await busy({ host_access: 'true' });
   await house.host.exec('ip', ['link', 'set', 'lan0', 'down']);
   await house.host.exec('ip', ['link', 'set', 'lan0', 'name', 'old0']);
   await house.controller.mend();
@@ -75,6 +75,8 @@ test('another parent may stand under the name: endpoints move to it', async () =
   expect(degraded(house)).toBeUndefined();
   const parent = await house.host.host.rtnl().link.get({ name: 'lan0' });
   expect((await a.host.rtnl().link.get({ name: 'eth0' })).parent).toBe(parent.index);
+  expect((await house.host.host.rtnl().link.get({ name: `hm-${id.slice(0, 12)}` })).parent).toBe(parent.index);
+  expect(await ask(house.host, house.address('a', 'lan'), 80)).toMatch(/^a /);
   await works();
 });
 
