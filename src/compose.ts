@@ -4,7 +4,10 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createBridgeDriver } from '../drivers/bridge/driver.ts';
 import { createHostDriver } from '../drivers/host/driver.ts';
+import { createIpvlanDriver } from '../drivers/ipvlan/driver.ts';
+import { createMacvlanDriver } from '../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../drivers/null/driver.ts';
+import { ParentUsers } from '../drivers/shared/parent.ts';
 import { type Address, type Env, CnmError, errnoOf } from './base/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
 import { Registry } from './driver/index.ts';
@@ -115,10 +118,17 @@ async function parts(
   const keeper = await openKeeper({ runDir: options.runDir, entry: options.keeperEntry, log: env.log });
   cleanup.push(() => keeper.close());
   const driverParts = { host, firewall, mark, reaper, env };
+  const parents = new ParentUsers();
   const pools = options.pools ?? [];
   return {
     store,
-    drivers: new Registry('driver', [createBridgeDriver(driverParts), createHostDriver(), createNullDriver()]),
+    drivers: new Registry('driver', [
+      createBridgeDriver(driverParts),
+      createMacvlanDriver(driverParts, parents),
+      createIpvlanDriver(driverParts, parents),
+      createHostDriver(),
+      createNullDriver(),
+    ]),
     ipams: new Registry('IPAM driver', [
       createDefaultIpam({ hostId: instance, ...(pools.length > 0 && { pools: parseAddressPools(pools) }) }),
       createNullIpam(),

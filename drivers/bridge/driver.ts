@@ -11,11 +11,12 @@ import {
   undoable,
 } from '../../src/base/index.ts';
 import type { Driver, DriverEndpoint, DriverNetwork, DriverParts, JoinPlace, JoinResult } from '../../src/driver/index.ts';
+import { Announcer } from '../shared/announcer.ts';
 import { parseEndpointSysctls } from '../shared/endpoint-sysctls.ts';
-import { Announcer } from './announcer.ts';
+import { retireHostLink } from '../shared/host-link.ts';
 import { hostLinkName, plug, unplug } from './endpoint.ts';
 import { FlowKeeper } from './flows.ts';
-import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, planAdoption, removeBridge } from './network.ts';
+import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, planAdoption } from './network.ts';
 import { type BridgeOptions, checkSubnets, containerGateway, parseBridgeOptions } from './options.ts';
 import { program } from './publish.ts';
 import { linksOf, observeNetworks, restoreNetwork } from './restore.ts';
@@ -55,14 +56,14 @@ export function createBridgeDriver(parts: DriverParts): Driver {
   }
 
   async function releaseBridge({ created, bridge, adoption }: BridgeState): Promise<void> {
-    if (created) await removeBridge(parts, bridge);
+    if (created) await retireHostLink(parts, bridge);
     else if (adoption !== undefined) await giveBridgeBack(parts, bridge, adoption);
   }
 
   async function deleteNetwork(net: DriverNetwork): Promise<void> {
     const state = net.state as unknown as BridgeState | null;
     // Without a state the creation did not get far enough to answer; what it made carries our mark.
-    if (state === null) await removeBridge(parts, parseBridgeOptions(net).bridge);
+    if (state === null) await retireHostLink(parts, parseBridgeOptions(net).bridge);
     else await releaseBridge(state);
     await parts.firewall.apply([{ owner: net.id, intent: null }]);
     known.delete(net.id);

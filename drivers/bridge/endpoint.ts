@@ -1,19 +1,10 @@
 /** The veth pair of an endpoint: made where it will live, taken out of service on leave (spec 04 §4). */
 
 import { randomBytes } from 'node:crypto';
-import {
-  type Address,
-  CnmError,
-  type Prefix,
-  errnoOf,
-  familyOf,
-  ignoring,
-  prefixAddress,
-  undoable,
-} from '../../src/base/index.ts';
+import { type Address, CnmError, errnoOf, familyOf, ignoring, prefixAddress, undoable } from '../../src/base/index.ts';
 import type { DriverEndpoint, DriverParts, JoinPlace } from '../../src/driver/index.ts';
-import { type Rtnl, type RtnlOp, announce, writeSysctl } from '../../src/kernel/index.ts';
-import { applyEndpointSysctls } from '../shared/endpoint-sysctls.ts';
+import type { Rtnl, RtnlOp } from '../../src/kernel/index.ts';
+import { dress } from '../shared/inside.ts';
 import type { BridgeOptions } from './options.ts';
 
 /** What the endpoint's record keeps of it. */
@@ -57,25 +48,6 @@ export async function plug(
   });
 }
 
-/** The sandbox side: settings, addresses, up. */
-async function dress(ep: DriverEndpoint, at: JoinPlace): Promise<void> {
-  const sandbox = at.netns.rtnl();
-  const { index } = await sandbox.link.get({ name: at.ifname });
-  at.netns.run(() => setFamilySysctl(at, ep.iface.v6));
-  await sandbox.batch([
-    ...addressesInside(ep).map((prefix): RtnlOp => ({ op: 'address.add', spec: { link: index, prefix, noDad: true } })),
-    { op: 'link.set', at: { index }, change: { up: true } },
-  ]);
-  applyEndpointSysctls(at.netns, at.ifname, ep.options);
-}
-
-function setFamilySysctl(at: JoinPlace, v6: Prefix | undefined): void {
-  // Absent where the host has no IPv6 at all.
-  writeSysctl(at.netns, ['net', 'ipv6', 'conf', at.ifname, 'disable_ipv6'], v6 === undefined ? '1' : '0', {
-    optional: v6 === undefined,
-  });
-}
-
 /** The host side comes up last: only then does the bridge forward at once, without waiting for the carrier's event. */
 export function hostSide(bridge: number, ep: DriverEndpoint, options: BridgeOptions): RtnlOp[] {
   const at = { name: hostLinkName(ep) };
@@ -95,10 +67,6 @@ export function hostSide(bridge: number, ep: DriverEndpoint, options: BridgeOpti
     { op: 'link.set', at, change: { up: true } },
   ];
 }
-
-/** What the sandbox side is addressed with. */
-export const addressesInside = ({ iface, linkLocal }: DriverEndpoint): Prefix[] =>
-  [iface.v4, iface.v6, ...linkLocal].filter((prefix) => prefix !== undefined);
 
 const addressesOf = ({ iface }: DriverEndpoint): Address[] =>
   [iface.v4, iface.v6].filter((prefix) => prefix !== undefined).map(prefixAddress);
@@ -166,18 +134,4 @@ async function retireSandboxSide(parts: DriverParts, at: JoinPlace, dead: string
       { op: 'link.set', at: side, change: { name: dead, group: parts.mark.deadGroup } },
     ]),
   );
-}
-
-/** Tells neighbours whose address this is now: gratuitous ARP and unsolicited neighbour advertisement. Errors never fail a join. */
-export async function advertise(parts: DriverParts, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
-  try {
-    const link = await at.netns.rtnl().link.find({ name: at.ifname });
-    const { mac } = ep.iface;
-    if (link === undefined || mac === undefined || link.mac !== mac) return;
-    for (const prefix of [ep.iface.v4, ep.iface.v6]) {
-      if (prefix !== undefined) announce(at.netns, { link: link.index, mac, address: prefixAddress(prefix) });
-    }
-  } catch (error) {
-    parts.env.log.debug({ endpoint: ep.id, err: error }, 'address not announced');
-  }
 }

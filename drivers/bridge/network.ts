@@ -5,7 +5,6 @@ import {
   CnmError,
   type Mac,
   type Prefix,
-  ignoring,
   isLinkLocal,
   isMulticast,
   makePrefix,
@@ -18,6 +17,7 @@ import {
 import type { DriverNetwork, DriverParts } from '../../src/driver/index.ts';
 import type { BridgeFamily, BridgeIntent, GatewayMode } from '../../src/firewall/index.ts';
 import { type Link, type Rtnl, readSysctl, writeSysctl } from '../../src/kernel/index.ts';
+import { retireHostLink } from '../shared/host-link.ts';
 import type { BridgeOptions } from './options.ts';
 
 /** What the network's record keeps of it. */
@@ -89,7 +89,7 @@ export async function ensureBridge(
     const created = known?.created ?? found === undefined;
     const mac = known?.mac ?? found?.mac ?? randomMac();
     // Registered first: what is half-made is found by its name and our mark.
-    if (found === undefined) undo.add(`delete bridge ${options.bridge}`, () => removeBridge(parts, options.bridge));
+    if (found === undefined) undo.add(`delete bridge ${options.bridge}`, () => retireHostLink(parts, options.bridge));
     const link = found ?? (await makeBridge(parts, options, mac));
     const change = await addressChange(rtnl, link, net, options, created);
     const settings = sysctlChange(parts, net, options, created);
@@ -131,26 +131,6 @@ async function makeBridge(parts: DriverParts, options: BridgeOptions, mac: Mac):
   } as const;
   await rtnl.batch([{ op: 'link.add', spec }]);
   return rtnl.link.get({ name: options.bridge });
-}
-
-/** Deletes a bridge that we made; one that is gone is fine. */
-export async function removeBridge(parts: DriverParts, bridge: string): Promise<void> {
-  const rtnl = parts.host.rtnl();
-  const link = await rtnl.link.find({ name: bridge });
-  // Ours by the mark: someone may have put another link under the name.
-  if (link === undefined || link.group !== parts.mark.liveGroup) return;
-  const dead = `dead${link.index}`.slice(0, 15);
-  try {
-    await ignoring(['ENODEV'], () =>
-      rtnl.batch([
-        { op: 'link.set', at: { index: link.index }, change: { up: false } },
-        { op: 'link.set', at: { index: link.index }, change: { name: dead, group: parts.mark.deadGroup } },
-      ]),
-    );
-  } finally {
-    // Also after a failure, which may have come behind the last change: no later call finds the link by its name.
-    parts.reaper.kick();
-  }
 }
 
 /** Takes back what an adoption changed; a bridge that is gone is fine. */

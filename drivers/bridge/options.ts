@@ -1,21 +1,19 @@
 /** Bridge network options: parsed once to a typed value, every problem named (spec 04 §1, N1–N6). Pure. */
 
-import {
-  type Address,
-  CnmError,
-  type Prefix,
-  isMulticast,
-  parseTruth,
-  prefixAddress,
-  prefixContains,
-  prefixLength,
-  prefixesOverlap,
-  shortId,
-  tryAddress,
-  familyOf,
-} from '../../src/base/index.ts';
+import { type Address, CnmError, prefixContains, shortId, tryAddress, familyOf } from '../../src/base/index.ts';
 import { type DriverNetwork, type DriverPool, labels } from '../../src/driver/index.ts';
 import type { GatewayMode } from '../../src/firewall/index.ts';
+import {
+  type Advertise,
+  KEPT,
+  advertiseOptions,
+  badOption,
+  checkIfacePrefix,
+  isLinkName,
+  truthOption,
+  wholeOption,
+} from '../shared/options.ts';
+import { checkSubnet } from '../shared/subnets.ts';
 
 export interface BridgeOptions {
   /** Name of the bridge link. */
@@ -34,7 +32,7 @@ export interface BridgeOptions {
   readonly snat6?: Address;
   /** Octets; absent: the kernel's default. */
   readonly mtu?: number;
-  readonly advertise: { readonly count: number; readonly intervalMs: number };
+  readonly advertise: Advertise;
 }
 
 const MODES: readonly GatewayMode[] = ['nat', 'nat-unprotected', 'routed', 'isolated'];
@@ -42,40 +40,30 @@ const MODES: readonly GatewayMode[] = ['nat', 'nat-unprotected', 'routed', 'isol
 const MIN_MTU = { v4: 68, v6: 1280 } as const;
 const MAX_MTU = 65_535;
 
-/** Names that the kernel keeps for itself, and paths. */
-const KEPT = ['.', '..', 'all', 'default'];
-const isLinkName = (name: string): boolean => /^[a-zA-Z0-9_.][a-zA-Z0-9_.-]{0,14}$/.test(name) && !KEPT.includes(name);
-
-const bad = (key: string, text: string, works: string): CnmError =>
-  new CnmError('bad_option', `invalid value ${JSON.stringify(text)} for ${key}: ${works}`);
-
 /** Parses the options of a network. Unknown keys are ignored. Throws bad_option. */
 export function parseBridgeOptions(net: DriverNetwork): BridgeOptions {
   const { options } = net;
-  const mtu = whole(options, labels.mtu, 0, MAX_MTU, 0);
+  const mtu = wholeOption(options, labels.mtu, 0, MAX_MTU, 0);
   const least = net.enableIPv6 ? MIN_MTU.v6 : MIN_MTU.v4;
-  if (mtu !== 0 && mtu < least) throw bad(labels.mtu, String(mtu), `the least is ${least}`);
+  if (mtu !== 0 && mtu < least) throw badOption(labels.mtu, String(mtu), `the least is ${least}`);
   checkIfacePrefix(options);
   const hostBinding = address(options, labels.hostBinding);
   const snat4 = address(options, labels.hostIPv4, 4);
   const snat6 = address(options, labels.hostIPv6, 6);
   return {
     bridge: bridgeName(net),
-    masquerade: bool(options, labels.enableIpMasquerade, true),
-    icc: bool(options, labels.enableIcc, true),
+    masquerade: truthOption(options, labels.enableIpMasquerade, true),
+    icc: truthOption(options, labels.enableIcc, true),
     mode4: gatewayMode(options, labels.gatewayModeIPv4, net.internal),
     mode6: gatewayMode(options, labels.gatewayModeIPv6, net.internal),
     ...(hostBinding && { hostBinding }),
-    inhibitIPv4: bool(options, labels.inhibitIPv4, false),
-    isDefault: bool(options, labels.defaultBridge, false),
+    inhibitIPv4: truthOption(options, labels.inhibitIPv4, false),
+    isDefault: truthOption(options, labels.defaultBridge, false),
     trustedInterfaces: interfaces(options),
     ...(snat4 && { snat4 }),
     ...(snat6 && { snat6 }),
     ...(mtu !== 0 && { mtu }),
-    advertise: {
-      count: whole(options, labels.advertiseCount, 0, 3, 3),
-      intervalMs: whole(options, labels.advertiseIntervalMs, 100, 2000, 1000),
-    },
+    advertise: advertiseOptions(options),
   };
 }
 
@@ -84,25 +72,13 @@ function bridgeName(net: DriverNetwork): string {
   if (name === undefined || name === '') return `br-${shortId(net.id)}`;
   // The kernel takes more, iptables and shells do not.
   if (!isLinkName(name)) {
-    throw bad(labels.bridgeName, name, `1 to 15 of the characters [a-zA-Z0-9_.-], no dash first, and none of ${KEPT.join(' ')}`);
+    throw badOption(
+      labels.bridgeName,
+      name,
+      `1 to 15 of the characters [a-zA-Z0-9_.-], no dash first, and none of ${KEPT.join(' ')}`,
+    );
   }
   return name;
-}
-
-function bool(options: DriverNetwork['options'], key: string, otherwise: boolean): boolean {
-  const text = options[key];
-  if (text === undefined || text === '') return otherwise;
-  const truth = parseTruth(text);
-  if (truth !== undefined) return truth;
-  throw bad(key, text, 'use true or false');
-}
-
-function whole(options: DriverNetwork['options'], key: string, from: number, to: number, otherwise: number): number {
-  const text = options[key];
-  if (text === undefined || text === '') return otherwise;
-  const value = /^\d{1,7}$/.test(text) ? Number(text) : Number.NaN;
-  if (!(value >= from && value <= to)) throw bad(key, text, `use a whole number from ${from} to ${to}`);
-  return value;
 }
 
 function address(options: DriverNetwork['options'], key: string, family?: 4 | 6): Address | undefined {
@@ -110,7 +86,7 @@ function address(options: DriverNetwork['options'], key: string, family?: 4 | 6)
   if (text === undefined || text === '') return undefined;
   const parsed = tryAddress(text);
   if (parsed === undefined || (family !== undefined && familyOf(parsed) !== family)) {
-    throw bad(key, text, `use an IP${family === undefined ? '' : `v${family}`} address`);
+    throw badOption(key, text, `use an IP${family === undefined ? '' : `v${family}`} address`);
   }
   return parsed;
 }
@@ -118,27 +94,17 @@ function address(options: DriverNetwork['options'], key: string, family?: 4 | 6)
 function gatewayMode(options: DriverNetwork['options'], key: string, internal: boolean): GatewayMode {
   const text = options[key] || 'nat';
   const mode = MODES.find((m) => m === text);
-  if (mode === undefined) throw bad(key, text, `unknown gateway mode; use ${MODES.join(', ')}`);
-  if (mode === 'isolated' && !internal) throw bad(key, text, 'gateway mode isolated is for internal networks only');
+  if (mode === undefined) throw badOption(key, text, `unknown gateway mode; use ${MODES.join(', ')}`);
+  if (mode === 'isolated' && !internal) throw badOption(key, text, 'gateway mode isolated is for internal networks only');
   return mode;
 }
 
 function interfaces(options: DriverNetwork['options']): string[] {
   const names = (options[labels.trustedHostInterfaces] ?? '').split(':').filter((name) => name !== '');
   const wrong = names.find((name) => !isLinkName(name));
-  if (wrong !== undefined) throw bad(labels.trustedHostInterfaces, wrong, 'use interface names, separated by colons');
+  if (wrong !== undefined) throw badOption(labels.trustedHostInterfaces, wrong, 'use interface names, separated by colons');
   return names;
 }
-
-/** A number is put behind it, and the whole is at most 15 characters. */
-function checkIfacePrefix(options: DriverNetwork['options']): void {
-  const prefix = options[labels.ifacePrefix] ?? '';
-  if (!/^[a-zA-Z0-9_.-]{0,12}$/.test(prefix))
-    throw bad(labels.ifacePrefix, prefix, 'use up to 12 of the characters [a-zA-Z0-9_.-]');
-}
-
-const FE80 = 'fe80::/64' as Prefix;
-const LOOPBACK = ['127.0.0.0/8', '::1/128'] as Prefix[];
 
 /** Checks what is known once subnets are leased. Throws too_many_subnets, bad_subnet, bad_aux_address. */
 export function checkSubnets(net: DriverNetwork): void {
@@ -152,25 +118,15 @@ export function checkSubnets(net: DriverNetwork): void {
     if (pool === undefined && (family === 4 ? net.enableIPv4 : net.enableIPv6))
       throw new CnmError('bad_subnet', `ipv${family} pool is empty`);
     if (pool === undefined) continue;
-    checkSubnet(pool, family);
+    checkSubnet(pool.prefix);
+    checkGateway(pool);
     if (net.internal && containerGateway(pool) !== pool.gateway) {
       throw new CnmError('bad_aux_address', 'a default gateway for endpoints cannot be given for an internal network');
     }
   }
 }
 
-function checkSubnet(pool: DriverPool, family: 4 | 6): void {
-  if (prefixLength(pool.prefix) === 0) throw new CnmError('bad_subnet', `ipv${family} pool is empty`);
-  const first = prefixAddress(pool.prefix);
-  if (isMulticast(first)) throw new CnmError('bad_subnet', `subnet ${pool.prefix} is multicast`);
-  if (LOOPBACK.some((loopback) => prefixesOverlap(pool.prefix, loopback)))
-    throw new CnmError('bad_subnet', `subnet ${pool.prefix} overlaps loopback addresses`);
-  if (family === 6 && prefixesOverlap(pool.prefix, FE80) && pool.prefix !== FE80) {
-    throw new CnmError(
-      'bad_subnet',
-      `subnet ${pool.prefix} overlaps ${FE80}, which is link-local: only exactly that one is taken`,
-    );
-  }
+function checkGateway(pool: DriverPool): void {
   const other = pool.aux[labels.auxGatewayIPv4] ?? pool.aux[labels.auxGatewayIPv6];
   if (other !== undefined && !prefixContains(pool.prefix, other)) {
     throw new CnmError('bad_aux_address', `default gateway ${other} is outside ${pool.prefix}`);

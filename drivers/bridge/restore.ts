@@ -2,9 +2,9 @@
 
 import { type Json, type NetworkId, messageOf } from '../../src/base/index.ts';
 import type { FirewallChange } from '../../src/firewall/index.ts';
-import type { DriverEndpoint, DriverParts, JoinPlace, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
-import type { Link } from '../../src/kernel/index.ts';
-import { addressesInside, hostLinkName, hostSide, plug, unplug } from './endpoint.ts';
+import type { DriverParts, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
+import { restoreInside } from '../shared/inside.ts';
+import { hostLinkName, hostSide, plug, unplug } from './endpoint.ts';
 import { type BridgeState, bridgeAddresses, bridgeIntent, ensureBridge } from './network.ts';
 import { parseBridgeOptions } from './options.ts';
 import { portsOf } from './publish.ts';
@@ -93,15 +93,4 @@ async function restoreEndpoint(
   } catch (error) {
     return `endpoint ${ep.name}: ${messageOf(error)}`;
   }
-}
-
-/** Addresses that the sandbox side has lost, and its being up. */
-async function restoreInside({ netns }: JoinPlace, ep: DriverEndpoint, link: Link): Promise<void> {
-  const rtnl = netns.rtnl();
-  const present = (await rtnl.address.list({ link: link.index })).map((a) => a.prefix);
-  const missing = addressesInside(ep).filter((prefix) => !present.includes(prefix));
-  await rtnl.batch([
-    ...missing.map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
-    ...(link.up ? [] : [{ op: 'link.set', at: { index: link.index }, change: { up: true } } as const]),
-  ]);
 }

@@ -120,7 +120,12 @@ export const errorCatalogue = {
   ),
   config_only: entry('forbidden', 'A configuration-only network cannot do this.', 'Use a network made with --config-from.'),
   endpoint_active: entry('forbidden', 'The endpoint is joined to a sandbox.', 'Leave first, or force.'),
-  network_full: entry('forbidden', 'The bridge has no port left: the kernel takes 1,023.', 'Use a second network.'),
+  network_full: entry('forbidden', 'The network takes no further endpoint.', 'Use a second network.'),
+  parent_in_use: entry(
+    'forbidden',
+    'The parent link is in use in a way that keeps others out.',
+    'Use another parent, or a VLAN of it.',
+  ),
   scope_refused: entry('forbidden', 'The scope does not fit the driver.', 'Leave the scope out, or use another driver.'),
   no_network: entry('not_found', 'No such network.', 'network ls shows the networks.'),
   no_endpoint: entry('not_found', 'No such endpoint.', 'network inspect shows the endpoints.'),
@@ -140,6 +145,11 @@ export const errorCatalogue = {
   not_connected: entry('internal', 'The sandbox is not connected to the network.', 'network inspect shows who is connected.'),
   kernel_lacks: entry('not_implemented', 'The kernel lacks a feature.', 'Load the module or use a kernel that has it.'),
   driver_lacks: entry('not_implemented', 'The driver does not support this.', 'Use another driver or leave the setting out.'),
+  parent_gone: entry(
+    'unavailable',
+    'The parent link of the network is not there.',
+    'Bring the link back: the network mends itself then.',
+  ),
   plugin_unreachable: entry('unavailable', 'A plugin or an engine does not answer.', 'See that it runs, then try again.'),
   store_unreachable: entry('unavailable', 'The store does not answer.', 'Check the store; nothing was changed.'),
   store_refused: entry(

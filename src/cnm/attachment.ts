@@ -63,8 +63,8 @@ export function membersOf(cnm: Cnm, endpoints: readonly EndpointRecord[]): Membe
         gwPriority: ep.gwPriority,
         networkName: net.name,
         internal: net.internal,
-        hasGateway4: gives && ep.join.gateway !== undefined,
-        hasGateway6: gives && ep.join.gateway6 !== undefined,
+        hasGateway4: gives && (ep.join.gateway ?? ep.join.wayOut?.v4) !== undefined,
+        hasGateway6: gives && (ep.join.gateway6 ?? ep.join.wayOut?.v6) !== undefined,
       },
     ];
   });

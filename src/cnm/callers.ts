@@ -7,7 +7,7 @@ import { isAbsolute } from 'node:path';
 import { CnmError, quoted } from '../base/index.ts';
 import { labels } from '../driver/index.ts';
 import { type Netns, netnsOwner, openNetns, processUids } from '../kernel/index.ts';
-import type { Cnm } from './context.ts';
+import { type Cnm, driverOf } from './context.ts';
 import { overlappedRoute } from './exclusions.ts';
 import type { NetworkRecord } from './records.ts';
 
@@ -52,11 +52,14 @@ export function checkProcessOwner(pid: number, caller: Caller): void {
 }
 
 /**
- * What a network would do to links and routes of the host is for root: an adopted bridge loses addresses, and a subnet that the
- * host reaches elsewhere leads into the network from then on. Throws not_permitted.
+ * What a network would do to links and routes of the host is for root: an adopted bridge loses addresses, a parent takes its
+ * users onto the wire, and a subnet that the host reaches elsewhere leads into the network from then on. Throws not_permitted.
  */
 export async function checkHostOptions(cnm: Cnm, net: NetworkRecord, caller: Caller): Promise<void> {
   if (caller === 'trusted') return;
+  const parent = driverOf(cnm, net).capabilities.usesParent === true ? net.options[labels.parent] : undefined;
+  if (parent)
+    throw new CnmError('not_permitted', `parent ${quoted(parent)} is the host's: without root, leave out the option parent`);
   const name = net.options[labels.bridgeName];
   const link = name === undefined ? undefined : await cnm.host.rtnl().link.find({ name });
   if (link !== undefined && link.group !== cnm.mark.liveGroup)

@@ -4,13 +4,14 @@
  */
 
 import { existsSync } from 'node:fs';
-import { familyOf, prefixAddress } from '../base/index.ts';
+import { type EndpointId, type IpFamily, familyOf, prefixAddress } from '../base/index.ts';
 import { Inside, hasResolverRedirect, type Netns } from '../kernel/index.ts';
 import { electAmong } from './attachment.ts';
 import type { Cnm } from './context.ts';
 import { filesOf } from './files.ts';
 import type { EndpointRecord, SandboxRecord } from './records.ts';
 import { joinedOf } from './restore.ts';
+import { givesRoute } from './steps/gateway.ts';
 import { resolverTable } from './steps/resolver.ts';
 
 export interface Losses {
@@ -34,7 +35,11 @@ export function lossesOf(cnm: Cnm, sandbox: SandboxRecord, netns: Netns): Losses
     return [ep.v4, ep.v6, ...further].some((prefix) => prefix !== undefined && !inside.hasAddress(prefixAddress(prefix)));
   });
   const { v4, v6 } = electAmong(cnm, joined);
-  if ((v4 !== undefined && !inside.leadsOut(4)) || (v6 !== undefined && !inside.leadsOut(6))) things.push('default route');
+  const wants = (id: EndpointId | undefined, family: IpFamily): boolean => {
+    const join = joined.find((ep) => ep.id === id)?.join;
+    return join !== undefined && givesRoute(join, family);
+  };
+  if ((wants(v4, 4) && !inside.leadsOut(4)) || (wants(v6, 6) && !inside.leadsOut(6))) things.push('default route');
   return { endpoints, things };
 }
 

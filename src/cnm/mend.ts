@@ -181,8 +181,9 @@ export class Mender {
         [{ id: net.id, state: problem.state, rules: [], ...(problem.text && { problem: problem.text }) }],
         new Map(),
       );
-      await restoreSandboxes(cnm, alive);
+      // Routes need the links that are missing; what else a sandbox has lost is put back in another round.
       if (problem.text === undefined) {
+        await restoreSandboxes(cnm, alive);
         cnm.env.log.warn({ network: net.id, name: net.name }, 'a network was not as left: it is mended');
       }
     } finally {

@@ -149,7 +149,7 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
     await cnm.state.commit({ networks: [draft] });
     undo.add('forget record', () => cnm.state.commit({ remove: { network: draft.id } }));
     const skip = driver.skipGwAlloc?.(draft.options, draft.internal) ?? { v4: false, v6: false };
-    const pools = usesIpam ? await requestPools(cnm, draft, skip, undo) : [];
+    const pools = usesIpam ? await requestPools(cnm, draft, { skip, aux: driver.auxAddresses?.(draft.options) ?? [] }, undo) : [];
     stillWanted(ctx);
     const leased = { ...draft, pools };
     const planned = await driver.planNetwork?.(ctx, driverNetwork(leased));
@@ -165,6 +165,8 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
 
 async function warningFor(cnm: Cnm, draft: NetworkRecord): Promise<string> {
   const warnings: string[] = [];
+  // A network on a link of the host has its subnet.
+  if (driverOf(cnm, draft).capabilities.usesParent === true) return '';
   for (const { subnet } of draft.ipam.config) {
     // `0.0.0.0/24` stands for any subnet of that size.
     const route = subnet === undefined || isUnspecified(prefixAddress(subnet)) ? undefined : await overlappedRoute(cnm, subnet);

@@ -14,7 +14,7 @@ import {
   type Prefix,
   type SandboxId,
 } from '../base/index.ts';
-import type { JoinResult, PortBinding } from '../driver/index.ts';
+import type { JoinResult, PortBinding, WayOut } from '../driver/index.ts';
 import type { PoolId } from '../ipam/index.ts';
 import type { Upstream } from '../keeper/index.ts';
 import type { AllocatedPort, WantedPort } from '../portmap/index.ts';
@@ -81,6 +81,7 @@ export interface JoinRecord {
   readonly ifname: string;
   readonly gateway?: Address;
   readonly gateway6?: Address;
+  readonly wayOut?: WayOut;
   readonly routes: JoinResult['routes'];
   readonly suppressDefaultGateway: boolean;
 }

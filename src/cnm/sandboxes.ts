@@ -94,6 +94,18 @@ function planOf(cnm: Cnm, spec: SandboxSpec): Plan {
       `Published ports are discarded when using ${alone === undefined ? 'internal networks only' : `${alone} network mode`}`,
     );
   }
+  const mute = nets.filter(({ net }) => !net.internal && driverOf(cnm, net).external === undefined).map(({ net }) => net);
+  if (
+    publish.length > 0 &&
+    alone === undefined &&
+    mute.length > 0 &&
+    nets.every(({ net }) => net.internal || mute.includes(net))
+  ) {
+    const words = mute.map((net) => `${net.name} (${net.driver})`).join(', ');
+    warnings.push(
+      `Published ports are discarded: ${words} has no port mapping, its sandboxes are reached by their own addresses`,
+    );
+  }
   const id = newSandboxId();
   const record: SandboxRecord = {
     schema: RECORD_SCHEMA,

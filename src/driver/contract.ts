@@ -70,6 +70,15 @@ export interface StaticRoute {
   readonly nextHop?: Address;
 }
 
+/**
+ * Families for which the endpoint is a way out without any gateway. `link`: the default route leads onto the link itself;
+ * `none`: there is no default route, although the endpoint takes part in the election like one that has a gateway.
+ */
+export interface WayOut {
+  readonly v4?: 'link' | 'none';
+  readonly v6?: 'link' | 'none';
+}
+
 export interface TableEntry {
   readonly table: string;
   readonly key: string;
@@ -81,6 +90,7 @@ export interface JoinResult {
   readonly link?: { readonly name: string; readonly at: 'sandbox' | 'host'; readonly prefix?: string };
   readonly gateway?: Address;
   readonly gateway6?: Address;
+  readonly wayOut?: WayOut;
   readonly routes: readonly StaticRoute[];
   readonly suppressDefaultGateway: boolean;
   readonly publish: readonly TableEntry[];
@@ -175,6 +185,10 @@ export interface DriverCapabilities {
   readonly sandbox: 'own' | 'host' | 'none';
   /** Only one network of this driver can exist. */
   readonly singleton: boolean;
+  /** Its networks hang on a link of the host that the option `parent` names; their subnets are that link's. */
+  readonly usesParent?: boolean;
+  /** False: interfaces have their parent's MAC, and none can be given. */
+  readonly ownMac?: boolean;
 }
 
 /**
@@ -188,6 +202,8 @@ export interface Driver {
   validateNetwork?(net: DriverNetwork): void;
   /** Asked before any address is leased: true leaves the family's gateway unallocated. */
   skipGwAlloc?(options: DriverOptions, internal: boolean): { readonly v4: boolean; readonly v6: boolean };
+  /** Keys of auxiliary addresses that each subnet must have: leased where they are not given. */
+  auxAddresses?(options: DriverOptions): readonly string[];
   /**
    * What the creation will change that bears no mark of ours, recorded as the network's state before it is changed: a delete
    * after a crash takes it back. Changes nothing; undefined when there is no such thing.

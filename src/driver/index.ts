@@ -1,3 +1,4 @@
+export { bareLinkName } from './bare.ts';
 export type * from './contract.ts';
 export { Registry, type DriverRegistry, type IpamRegistry } from './registry.ts';
 export { labels } from './labels.ts';

@@ -23,6 +23,13 @@ export const labels = {
   advertiseIntervalMs: 'com.docker.network.advertise_addr_ms',
   endpointIfname: `${ENDPOINT}.ifname`,
   endpointSysctls: `${ENDPOINT}.sysctls`,
+  parent: 'parent',
+  macvlanMode: 'macvlan_mode',
+  ipvlanMode: 'ipvlan_mode',
+  ipvlanFlag: 'ipvlan_flag',
+  hostAccess: 'host_access',
+  /** Auxiliary address key of the host's own address in the network, where it has one by `hostAccess`. */
+  auxHost: 'host',
   /** Auxiliary address keys that override the endpoints' default gateway (spec 04 N3). */
   auxGatewayIPv4: 'DefaultGatewayIPv4',
   auxGatewayIPv6: 'DefaultGatewayIPv6',

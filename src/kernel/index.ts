@@ -23,7 +23,7 @@ export { PacketRow } from './packets.ts';
 export { peerCredentials } from './peercred.ts';
 export { processStartTime, processUids, signalProcess, watchProcess } from './pidfd.ts';
 export { restartWithOnly, type Capability } from './privileges.ts';
-export { probeKernel, requireKernel } from './probe.ts';
+export { kernelLacks, probeKernel, requireKernel } from './probe.ts';
 export { createReaper } from './reaper.ts';
 export {
   decodeSocketAddress,

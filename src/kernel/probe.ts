@@ -132,6 +132,10 @@ export async function probeKernel(): Promise<KernelFeatures> {
   };
 }
 
+/** For a link that the kernel has answered EOPNOTSUPP to. */
+export const kernelLacks = (kind: LinkKind): CnmError =>
+  new CnmError('kernel_lacks', `the kernel lacks ${kind} (module ${MODULES[kind]}): load it by modprobe ${MODULES[kind]}`);
+
 /** Throws kernel_lacks with one sentence that names every missing feature and the module that brings it. */
 export async function requireKernel(needed: readonly KernelFeature[]): Promise<void> {
   const has = await probeKernel();

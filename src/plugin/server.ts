@@ -9,7 +9,11 @@ import { createPlugin } from './app.ts';
 import { Orphans } from './orphans.ts';
 
 /** Drivers that engines may use, by the name of their plugin. */
-const PLUGINS: Readonly<Record<string, string>> = { 'patchbay-bridge': 'bridge' };
+const PLUGINS: Readonly<Record<string, string>> = {
+  'patchbay-bridge': 'bridge',
+  'patchbay-macvlan': 'macvlan',
+  'patchbay-ipvlan': 'ipvlan',
+};
 
 export interface PluginParts {
   readonly guests: Guests;

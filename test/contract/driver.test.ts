@@ -1,6 +1,7 @@
 import { onTestFinished } from 'vitest';
 import { createBridgeDriver } from '../../drivers/bridge/driver.ts';
 import { createHostDriver } from '../../drivers/host/driver.ts';
+import { createMacvlanDriver } from '../../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../../drivers/null/driver.ts';
 import { type Address, type NetworkId, type Prefix, type SandboxId, silentLogger } from '../../src/base/index.ts';
 import type { Driver, DriverNetwork } from '../../src/driver/index.ts';
@@ -16,7 +17,7 @@ const network: DriverNetwork = {
   enableIPv4: true,
   enableIPv6: false,
   options: {},
-  v4: [{ prefix: '10.66.0.0/24' as Prefix, gateway: '10.66.0.1' as Address, aux: {} }],
+  v4: [{ prefix: '10.66.0.0/24' as Prefix, gateway: '10.66.0.1' as Address, aux: { host: '10.66.0.9' as Address } }],
   v6: [],
   state: null,
 };
@@ -38,9 +39,11 @@ async function worldOf({ exec }: TestHost, settled: () => Promise<void>): Promis
 async function stageOf(
   make: (parts: Parameters<typeof createBridgeDriver>[0]) => Driver,
   addressed: boolean,
+  options: DriverNetwork['options'] = {},
 ): Promise<DriverStage> {
   const hosts = await testHosts(1);
   const at = hostAt(hosts, 0);
+  await at.exec('sh', ['-ec', 'ip link add lan0 type veth peer name lan1; ip link set lan0 up; ip link set lan1 up']);
   const mark = markOf(newInstanceId());
   const reaper = createReaper(at.host, mark, silentLogger);
   const firewall = await openFirewall({ backend: 'iptables', host: at.host, mark, log: silentLogger });
@@ -50,7 +53,7 @@ async function stageOf(
   let places = 0;
   return {
     driver,
-    network: addressed ? network : { ...network, v4: [] },
+    network: { ...network, options, ...(!addressed && { v4: [] }) },
     address: (n) => (addressed ? (`10.66.0.${n}/24` as Prefix) : undefined),
     async place() {
       const { host } = hostAt(await testHosts(1), 0);
@@ -65,5 +68,6 @@ async function stageOf(
 }
 
 driverContract('bridge', { open: () => stageOf(createBridgeDriver, true) });
+driverContract('macvlan', { open: () => stageOf(createMacvlanDriver, true, { parent: 'lan0', host_access: 'true' }) });
 driverContract('host', { open: () => stageOf(createHostDriver, false) });
 driverContract('null', { open: () => stageOf(createNullDriver, false) });

@@ -322,6 +322,8 @@ describe('namespaces that a caller names', () => {
       { Name: 'his', Options: options },
       { Name: 'his', ConfigFrom: { Network: 'tpl' } },
       { Name: 'his', Options: { 'com.docker.network.bridge.name': 'wire0' } },
+      { Name: 'his', Driver: 'macvlan', Options: { parent: 'wire0' } },
+      { Name: 'his', Driver: 'ipvlan', Options: { parent: 'wire0.5' } },
       subnet('192.0.2.0/25'),
       subnet('198.51.100.0/24'),
     ])

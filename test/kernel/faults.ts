@@ -54,7 +54,7 @@ export class Faults {
 
   /** An rtnetlink façade whose batches are counted. */
   rtnl(target: Rtnl, name = 'rtnl'): Rtnl {
-    return this.wrap(name, target, ['batch'], ['before', 'after']);
+    return this.wrap(name, target, ['batch', 'batchOffThread'], ['before', 'after']);
   }
 
   /** IPAM drivers whose leases are counted. */

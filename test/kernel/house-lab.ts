@@ -8,7 +8,10 @@ import { lstatSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { createBridgeDriver } from '../../drivers/bridge/driver.ts';
 import { createHostDriver } from '../../drivers/host/driver.ts';
+import { createIpvlanDriver } from '../../drivers/ipvlan/driver.ts';
+import { createMacvlanDriver } from '../../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../../drivers/null/driver.ts';
+import { ParentUsers } from '../../drivers/shared/parent.ts';
 import { type Address, silentLogger } from '../../src/base/index.ts';
 import { type ControllerParts, NetworkController, type SandboxSpec } from '../../src/cnm/index.ts';
 import { type DriverParts, Registry } from '../../src/driver/index.ts';
@@ -83,10 +86,17 @@ export class House {
   /** Opens a controller on what is in store and kernel: drivers, leases and state begin anew, as in a new process. */
   async start(options: HouseOptions = {}): Promise<void> {
     const base = options.foundation?.(this.#foundation) ?? this.#foundation;
+    const parents = new ParentUsers();
     const parts: ControllerParts = {
       ...base,
       store: this.store,
-      drivers: new Registry('driver', [createBridgeDriver(base), createHostDriver(), createNullDriver()]),
+      drivers: new Registry('driver', [
+        createBridgeDriver(base),
+        createMacvlanDriver(base, parents),
+        createIpvlanDriver(base, parents),
+        createHostDriver(),
+        createNullDriver(),
+      ]),
       ipams: new Registry('IPAM driver', [createDefaultIpam({ hostId: 'house' }), createNullIpam()]),
       hostPorts: { ephemeral: { from: 40_000, to: 40_999 }, reserved: new Set() },
       runDir: this.runDir,

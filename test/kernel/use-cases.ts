@@ -3,6 +3,7 @@
 import type { Faults } from './faults.ts';
 import type { House, HouseOptions } from './house-lab.ts';
 import { guestCreations, guestRemovals } from './guest-cases.ts';
+import { parentCreations } from './parent-cases.ts';
 import { hostAt, testHosts } from './support.ts';
 import type { UseCase } from './use-case.ts';
 
@@ -151,6 +152,7 @@ export const creations: readonly UseCase[] = [
   },
   ...endpointCases,
   ...guestCreations,
+  ...parentCreations,
 ];
 
 const named = (title: string): UseCase => {
@@ -182,6 +184,8 @@ export const removals: readonly UseCase[] = [
   reversed('disconnect from the gateway', 'connect of a sandbox with ports to a network that becomes its gateway'),
   reversed('remove endpoint', 'create endpoint'),
   reversed('leave', 'join of an endpoint that becomes the gateway'),
+  reversed('delete network on a parent with a place of the host', 'create network on a parent with a place of the host'),
+  reversed('disconnect from a network on a parent', 'connect to a network on a parent'),
   {
     title: 'remove an endpoint that is joined',
     prepare: async (house) => {

@@ -53,10 +53,11 @@ test('docs/errors.md lists exactly the codes of the catalogue, with kind, status
   expect(listed).toEqual(wanted);
 });
 
-test('docs/drivers/bridge.md lists exactly the option keys of the model and the driver', () => {
-  expect(keys(section(read('docs/drivers/bridge.md'), '## Options') ?? '').filter((key) => !MODES.has(key))).toEqual(
-    expect.arrayContaining(Object.values(labels)),
+test('pages of drivers list exactly the option keys of the model and the drivers', () => {
+  const listed = ['docs/drivers/bridge.md', 'docs/drivers/macvlan.md'].flatMap((page) =>
+    keys(section(read(page), '## Options') ?? ''),
   );
+  expect(listed.filter((key) => !MODES.has(key))).toEqual(expect.arrayContaining(Object.values(labels)));
   const known = new Set<string>(Object.values(labels));
   const named = PAGES.flatMap((page) =>
     [...read(page).matchAll(/com\.docker\.network\.(?!ipam\.)[a-z0-9_.]*[a-z0-9_]/g)].map(([key]) => `${page}: ${key}`),
@@ -64,8 +65,10 @@ test('docs/drivers/bridge.md lists exactly the option keys of the model and the 
   expect(named.filter((entry) => !known.has(entry.split(': ')[1] ?? ''))).toEqual([]);
 });
 
-/** First cells of the table of gateway modes, which is in the same section. */
-const MODES: ReadonlySet<string> = new Set(['nat', 'nat-unprotected', 'routed', 'isolated']);
+/** First cells of the tables of modes, which are in the same sections. */
+const MODES: ReadonlySet<string> = new Set(
+  'nat nat-unprotected routed isolated bridge private vepa passthru l2 l3 l3s'.split(' '),
+);
 
 /** What `patchbayd --help` prints. */
 function daemonHelp(): string {

@@ -16,6 +16,8 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   driver: ['base', 'kernel', 'firewall', 'keeper', 'ipam'],
   'drivers/shared': ['base', 'kernel', 'driver'],
   'drivers/bridge': ['base', 'kernel', 'firewall', 'portmap', 'driver', 'keeper', 'drivers/shared'],
+  'drivers/macvlan': ['base', 'driver', 'drivers/shared'],
+  'drivers/ipvlan': ['base', 'driver', 'drivers/shared'],
   'drivers/host': ['base', 'driver', 'drivers/shared'],
   'drivers/null': ['base', 'driver', 'drivers/shared'],
   cnm: ['base', 'kernel', 'store', 'ipam', 'dns', 'keeper', 'firewall', 'portmap', 'driver'],

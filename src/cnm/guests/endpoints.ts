@@ -54,7 +54,7 @@ export async function createGuestEndpoint(
         network,
         phase: 'creating',
         asked,
-        mac: asked.mac ?? macFor(asked),
+        ...macOf({ mac: asked.mac ?? (hasOwnMacs(hosting, network) ? macFor(asked) : undefined) }),
         driverState: null,
         publish: asked.publish,
         roles: NO_ROLE,
@@ -128,6 +128,9 @@ async function evict({ cnm, state }: Hosting, isForgotten: (ep: GuestEndpoint) =
 }
 
 const macOf = ({ mac }: { readonly mac?: Mac | undefined }): { readonly mac?: Mac } => ({ ...(mac && { mac }) });
+
+const hasOwnMacs = ({ cnm, state }: Hosting, network: NetworkId): boolean =>
+  cnm.drivers.find(state.networks.get(network)?.driver ?? '')?.capabilities.ownMac !== false;
 
 /**
  * Derived from the address: whoever gets that address next has the same, so that nobody on the network goes on sending to a

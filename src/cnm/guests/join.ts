@@ -1,7 +1,16 @@
 /** Guests on their way into and out of an engine's sandbox. */
 
-import { type Address, type EndpointId, type NetworkId, CnmError, attemptAll, shortId, undoable } from '../../base/index.ts';
-import { type Ctx, type JoinPlace, type StaticRoute, labels } from '../../driver/index.ts';
+import {
+  type Address,
+  type EndpointId,
+  type NetworkId,
+  type Prefix,
+  CnmError,
+  attemptAll,
+  shortId,
+  undoable,
+} from '../../base/index.ts';
+import { type Ctx, type JoinPlace, type JoinResult, type StaticRoute, bareLinkName, labels } from '../../driver/index.ts';
 import type { Netns } from '../../kernel/index.ts';
 import { contextOf, refuseWhenClosing, stillWanted } from '../context.ts';
 import { type Hosting, guestDriver, guestEndpointValue, guestNetworkValue, knownEndpoint, readyNetwork } from './context.ts';
@@ -17,6 +26,13 @@ export interface GuestJoined {
   readonly gateway6?: Address;
   readonly routes: readonly StaticRoute[];
 }
+
+/** A default route onto the link itself is told as a static one. */
+const routesOf = ({ routes, wayOut }: JoinResult): StaticRoute[] => [
+  ...routes,
+  ...(wayOut?.v4 === 'link' ? [{ destination: '0.0.0.0/0' as Prefix }] : []),
+  ...(wayOut?.v6 === 'link' ? [{ destination: '::/0' as Prefix }] : []),
+];
 
 const DEFAULT_PREFIX = 'eth';
 
@@ -63,7 +79,7 @@ export async function joinGuest(
         ...(inside === undefined && { link: { name: join.ifname, prefix: prefixOf(net) } }),
         ...(result.gateway && { gateway: result.gateway }),
         ...(result.gateway6 && { gateway6: result.gateway6 }),
-        routes: result.routes,
+        routes: routesOf(result),
       };
     });
   });
@@ -72,8 +88,7 @@ export async function joinGuest(
 const prefixOf = (net: GuestNetwork): string => net.asked.options[labels.ifacePrefix] || DEFAULT_PREFIX;
 
 async function intendedJoin(net: GuestNetwork, ep: GuestEndpoint, key: string, inside: Netns | undefined): Promise<GuestJoin> {
-  // On the host: derived, so that it can be found without a record.
-  if (inside === undefined) return { ...seenAt(key), key, ifname: `peer${ep.id.slice(0, 11)}`, isBare: true };
+  if (inside === undefined) return { ...seenAt(key), key, ifname: bareLinkName(ep.id), isBare: true };
   const taken = new Set((await inside.rtnl().link.list()).map(({ name }) => name));
   const asked = ep.asked.options[labels.endpointIfname];
   if (asked !== undefined && taken.has(asked)) throw new CnmError('bad_option', `interface name ${asked} is taken in ${key}`);

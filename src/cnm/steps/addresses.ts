@@ -16,13 +16,16 @@ import type { Cnm } from '../context.ts';
 import { hostExclusions } from '../exclusions.ts';
 import type { EndpointRecord, IpamConfig, NetworkPool, NetworkRecord } from '../records.ts';
 
+/** What a network's driver wants of its subnets. */
+interface PoolWish {
+  /** Families whose gateway is leased only when it is given. */
+  readonly skip: { readonly v4: boolean; readonly v6: boolean };
+  /** Keys of auxiliary addresses that are leased also when they are not given. */
+  readonly aux: readonly string[];
+}
+
 /** Leases every subnet of a new network, IPv4 first, with gateway and auxiliary addresses. */
-export async function requestPools(
-  cnm: Cnm,
-  net: NetworkRecord,
-  skip: { readonly v4: boolean; readonly v6: boolean },
-  undo: Undo,
-): Promise<NetworkPool[]> {
+export async function requestPools(cnm: Cnm, net: NetworkRecord, asked: PoolWish, undo: Undo): Promise<NetworkPool[]> {
   const ipam = cnm.ipams.get(net.ipam.driver);
   const wanted = (family: 4 | 6): readonly IpamConfig[] => {
     const given = net.ipam.config.filter((c) => c.subnet !== undefined && (c.subnet.includes(':') ? 6 : 4) === family);
@@ -32,7 +35,7 @@ export async function requestPools(
   for (const family of [4, 6] as const) {
     if (!(family === 4 ? net.enableIPv4 : net.enableIPv6)) continue;
     for (const config of wanted(family)) {
-      pools.push(await requestPool(cnm, ipam, net, family, config, family === 4 ? skip.v4 : skip.v6, undo));
+      pools.push(await requestPool(cnm, ipam, net, family, config, asked, undo));
     }
   }
   return pools;
@@ -44,7 +47,7 @@ async function requestPool(
   net: NetworkRecord,
   family: 4 | 6,
   config: IpamConfig,
-  skipGateway: boolean,
+  asked: PoolWish,
   undo: Undo,
 ): Promise<NetworkPool> {
   const { local } = await ipam.addressSpaces();
@@ -77,12 +80,14 @@ async function requestPool(
     }
   };
   const given = config.gateway ?? pool.gateway;
+  const skipGateway = family === 4 ? asked.skip.v4 : asked.skip.v6;
   const gateway =
     given === undefined && skipGateway ? undefined : await lease('gateway', given, { [REQUEST_ADDRESS_TYPE]: GATEWAY_REQUEST });
   const aux: Record<string, Address> = {};
   for (const [key, address] of Object.entries(config.aux)) {
     aux[key] = address === gateway ? address : await lease(`auxiliary address ${key}`, address, {});
   }
+  for (const key of asked.aux) aux[key] ??= await lease(`auxiliary address ${key}`, undefined, {});
   return {
     family,
     pool: pool.id,

@@ -4,7 +4,7 @@ import { type EndpointId, type IpFamily, ignoring, isLinkLocal } from '../../bas
 import type { Netns, RouteSpec, RtnlOp } from '../../kernel/index.ts';
 import { type Attachment, type JoinStep, electAmong, others } from '../attachment.ts';
 import type { Cnm } from '../context.ts';
-import type { EndpointRecord } from '../records.ts';
+import type { EndpointRecord, JoinRecord } from '../records.ts';
 import { routeOps } from './link.ts';
 
 export const gatewayStep: JoinStep = {
@@ -32,6 +32,12 @@ async function setRoutes(a: Attachment, before: readonly EndpointRecord[], after
   for (const op of gone) await ignoring(['ESRCH', 'ENOENT', 'ENODEV', 'ENETUNREACH'], () => rtnl.batch([op]));
 }
 
+/** Whether the endpoint, when it is elected, gives its sandbox a default route. */
+export const givesRoute = (join: JoinRecord, family: IpFamily): boolean =>
+  family === 4
+    ? join.gateway !== undefined || join.wayOut?.v4 === 'link'
+    : join.gateway6 !== undefined || join.wayOut?.v6 === 'link';
+
 /** The default route through an endpoint; undefined when it gives none. */
 async function defaultRoute(
   netns: Netns,
@@ -41,10 +47,11 @@ async function defaultRoute(
 ): Promise<RouteSpec | undefined> {
   const join = endpoints.find((ep) => ep.id === id)?.join;
   const gateway = family === 4 ? join?.gateway : join?.gateway6;
-  if (join === undefined || gateway === undefined) return undefined;
+  if (join === undefined || !givesRoute(join, family)) return undefined;
   // A link-local address says nothing about the link that it is on.
-  if (!isLinkLocal(gateway)) return { family, gateway };
-  return { family, gateway, link: (await netns.rtnl().link.get({ name: join.ifname })).index };
+  if (gateway !== undefined && !isLinkLocal(gateway)) return { family, gateway };
+  const link = (await netns.rtnl().link.get({ name: join.ifname })).index;
+  return { family, link, ...(gateway && { gateway }) };
 }
 
 /** Start: routes that the sandbox has lost, with a link that was made anew or by another hand. What is there stays. */

@@ -22,6 +22,7 @@ export const linkStep: JoinStep = {
         ifname,
         ...(result.gateway && { gateway: result.gateway }),
         ...(result.gateway6 && { gateway6: result.gateway6 }),
+        ...(result.wayOut && { wayOut: result.wayOut }),
         routes: result.routes,
         suppressDefaultGateway: result.suppressDefaultGateway,
       },

@@ -1,10 +1,9 @@
 /** Repeats the announcement of an endpoint's address in the background (spec 01 I4). */
 
-import type { EndpointId } from '../../src/base/index.ts';
+import { type EndpointId, prefixAddress } from '../../src/base/index.ts';
 import type { DriverEndpoint, DriverParts, JoinPlace } from '../../src/driver/index.ts';
-import { openNetns } from '../../src/kernel/index.ts';
-import { advertise } from './endpoint.ts';
-import type { BridgeOptions } from './options.ts';
+import { announce, openNetns } from '../../src/kernel/index.ts';
+import type { Advertise } from './options.ts';
 
 export class Announcer {
   readonly #parts: DriverParts;
@@ -15,7 +14,7 @@ export class Announcer {
   }
 
   /** Announces once before it resolves, then `count - 1` times more in the background. Never throws. */
-  async start(ep: DriverEndpoint, at: JoinPlace, { count, intervalMs }: BridgeOptions['advertise']): Promise<void> {
+  async start(ep: DriverEndpoint, at: JoinPlace, { count, intervalMs }: Advertise): Promise<void> {
     this.stop(ep.id);
     if (count === 0) return;
     await advertise(this.#parts, ep, at);
@@ -38,5 +37,20 @@ export class Announcer {
   stop(id: EndpointId): void {
     clearInterval(this.#timers.get(id));
     this.#timers.delete(id);
+  }
+}
+
+/** Tells neighbours whose address this is now: gratuitous ARP and unsolicited neighbour advertisement. Errors never fail a join. */
+async function advertise(parts: DriverParts, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
+  try {
+    const link = await at.netns.rtnl().link.find({ name: at.ifname });
+    // Where none is recorded the link has its parent's.
+    const mac = ep.iface.mac ?? link?.mac;
+    if (link === undefined || mac === undefined || link.mac !== mac) return;
+    for (const prefix of [ep.iface.v4, ep.iface.v6]) {
+      if (prefix !== undefined) announce(at.netns, { link: link.index, mac, address: prefixAddress(prefix) });
+    }
+  } catch (error) {
+    parts.env.log.debug({ endpoint: ep.id, err: error }, 'address not announced');
   }
 }

@@ -1,0 +1,41 @@
+/** An endpoint's interface inside its sandbox: settings, addresses, up. */
+
+import type { Prefix } from '../../src/base/index.ts';
+import type { DriverEndpoint, JoinPlace } from '../../src/driver/index.ts';
+import { type Link, type RtnlOp, writeSysctl } from '../../src/kernel/index.ts';
+import { applyEndpointSysctls } from './endpoint-sysctls.ts';
+
+/** What the interface is addressed with. */
+const addressesInside = ({ iface, linkLocal }: DriverEndpoint): Prefix[] =>
+  [iface.v4, iface.v6, ...linkLocal].filter((prefix) => prefix !== undefined);
+
+/** Makes a link that lies in the sandbox the endpoint's: settings, addresses, up, its own sysctls. */
+export async function dress(ep: DriverEndpoint, at: JoinPlace, settings: { readonly acceptRa?: '0' } = {}): Promise<void> {
+  const sandbox = at.netns.rtnl();
+  const { index } = await sandbox.link.get({ name: at.ifname });
+  at.netns.run(() => familySysctls(at, ep.iface.v6, settings.acceptRa));
+  await sandbox.batch([
+    ...addressesInside(ep).map((prefix): RtnlOp => ({ op: 'address.add', spec: { link: index, prefix, noDad: true } })),
+    { op: 'link.set', at: { index }, change: { up: true } },
+  ]);
+  applyEndpointSysctls(at.netns, at.ifname, ep.options);
+}
+
+function familySysctls(at: JoinPlace, v6: Prefix | undefined, acceptRa: string | undefined): void {
+  const conf = ['net', 'ipv6', 'conf', at.ifname];
+  // Absent where the host has no IPv6 at all.
+  const optional = v6 === undefined;
+  writeSysctl(at.netns, [...conf, 'disable_ipv6'], optional ? '1' : '0', { optional });
+  if (acceptRa !== undefined) writeSysctl(at.netns, [...conf, 'accept_ra'], acceptRa, { optional });
+}
+
+/** Addresses that the interface has lost, and its being up. */
+export async function restoreInside({ netns }: JoinPlace, ep: DriverEndpoint, link: Link): Promise<void> {
+  const rtnl = netns.rtnl();
+  const present = (await rtnl.address.list({ link: link.index })).map((a) => a.prefix);
+  const missing = addressesInside(ep).filter((prefix) => !present.includes(prefix));
+  await rtnl.batch([
+    ...missing.map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
+    ...(link.up ? [] : [{ op: 'link.set', at: { index: link.index }, change: { up: true } } as const]),
+  ]);
+}

@@ -1,0 +1,113 @@
+/** Start, and later when somebody disturbed us: parents that are gone, parents that are back, links that sandboxes have lost. */
+
+import { CnmError, type NetworkId, messageOf } from '../../src/base/index.ts';
+import type { DriverParts, JoinPlace, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
+import type { Link } from '../../src/kernel/index.ts';
+import { type HostView, ensureHostSide, hasHostSide } from './host-side.ts';
+import { restoreInside } from './inside.ts';
+import { type ParentUsers, ensureParent } from './parent.ts';
+import { type ParentedKind, type ParentedOptions, parseParented } from './parented-options.ts';
+import { type SublinkMode, attach, detach, findSublink, isOn } from './sublink.ts';
+
+type Wished = RestoreNetwork['endpoints'][number];
+
+export async function restoreParented(
+  parts: DriverParts,
+  users: ParentUsers,
+  { net, endpoints }: RestoreNetwork,
+  options: ParentedOptions,
+): Promise<RestoreReport> {
+  const base = { id: net.id, state: net.state, rules: [] };
+  const { mode } = options;
+  try {
+    const parent = await ensureParent(parts, users, options.parent).catch((error: unknown) => {
+      throw options.parent.isDummy ? error : gone(options.parent.name, error);
+    });
+    if (options.hostAccess) {
+      const all = endpoints.map(({ ep }) => ep);
+      await ensureHostSide(parts, net, parent, mode, all);
+    }
+    const problems: string[] = [];
+    for (const endpoint of endpoints) {
+      const problem = await restoreEndpoint(parts, parent, mode, endpoint);
+      if (problem !== undefined) problems.push(problem);
+    }
+    return { ...base, ...(problems.length > 0 && { problem: problems.join('; ') }) };
+  } catch (error) {
+    return { ...base, problem: messageOf(error) };
+  }
+}
+
+function gone(name: string, error: unknown): unknown {
+  if (!(error instanceof CnmError) || error.code !== 'bad_option') return error;
+  return new CnmError('parent_gone', `parent ${name} is not there: the network goes on when it is back (${error.message})`, {
+    cause: error,
+  });
+}
+
+/** Makes the link anew where it is gone, with the MAC and the addresses that it had; answers what could not be mended. */
+async function restoreEndpoint(
+  parts: DriverParts,
+  parent: Link,
+  mode: SublinkMode,
+  { ep, place }: Wished,
+): Promise<string | undefined> {
+  if (place === undefined) return undefined;
+  try {
+    const link = await findSublink(parts, mode.kind, place.netns, place.ifname);
+    if (link !== undefined && isOn(parent, link)) {
+      await restoreInside(place, ep, link);
+      return undefined;
+    }
+    await refuseForeign(place, link);
+    if (link !== undefined) await detach(parts, mode.kind, ep, place);
+    await attach(parts, parent, mode, ep, place);
+    return undefined;
+  } catch (error) {
+    return `endpoint ${ep.name}: ${messageOf(error)}`;
+  }
+}
+
+async function refuseForeign({ netns, ifname }: JoinPlace, own: Link | undefined): Promise<void> {
+  if (own !== undefined || (await netns.rtnl().link.find({ name: ifname })) === undefined) return;
+  throw new CnmError('name_taken', `another link is called ${ifname} in its sandbox: rename or remove that one`);
+}
+
+/** Networks whose parent or host side is not as wished. What sandboxes have lost is seen by looks into them. */
+export async function observeParented(
+  parts: DriverParts,
+  kind: ParentedKind,
+  desired: readonly RestoreNetwork[],
+): Promise<NetworkId[]> {
+  if (desired.length === 0) return [];
+  const view = await lookAt(
+    parts,
+    desired.some(({ net }) => parseParented(kind, net).hostAccess),
+  );
+  const isRight = ({ net, endpoints }: RestoreNetwork): boolean => {
+    const { parent, hostAccess, mode } = parseParented(kind, net);
+    const link = view.links.get(parent.name);
+    if (link === undefined || (link.group === parts.mark.liveGroup && !link.up)) return false;
+    return (
+      !hostAccess ||
+      hasHostSide(
+        view,
+        net,
+        mode,
+        endpoints.map(({ ep }) => ep),
+      )
+    );
+  };
+  return desired.filter((wish) => !isRight(wish)).map(({ net }) => net.id);
+}
+
+async function lookAt(parts: DriverParts, isWhole: boolean): Promise<HostView> {
+  const rtnl = parts.host.rtnl();
+  const links = new Map((await rtnl.link.list()).map((link) => [link.name, link]));
+  if (!isWhole) return { links, addresses: new Set(), routes: new Set() };
+  return {
+    links,
+    addresses: new Set((await rtnl.address.list()).map(({ link, prefix }) => `${link} ${prefix}`)),
+    routes: new Set((await rtnl.route.list()).map(({ link, destination }) => `${link} ${destination}`)),
+  };
+}

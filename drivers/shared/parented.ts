@@ -1,0 +1,180 @@
+/**
+ * What macvlan and ipvlan have in common, which is nearly all: a network is a claim to a parent, an endpoint a link on it. Only
+ * the contract; the work is in the files beside this one.
+ */
+
+import { CnmError, type Json, undoable } from '../../src/base/index.ts';
+import {
+  type Driver,
+  type DriverEndpoint,
+  type DriverNetwork,
+  type DriverParts,
+  type JoinPlace,
+  type JoinResult,
+  type RestoreNetwork,
+  bareLinkName,
+  labels,
+} from '../../src/driver/index.ts';
+import type { Link } from '../../src/kernel/index.ts';
+import { Announcer } from './announcer.ts';
+import { parseEndpointSysctls } from './endpoint-sysctls.ts';
+import { addHostRoutes, ensureHostSide, hostAddresses, removeHostRoutes, removeHostSide } from './host-side.ts';
+import { truthOption } from './options.ts';
+import { ownLinkName } from './parent-name.ts';
+import { type ParentUser, ParentUsers, ensureParent, releaseParent } from './parent.ts';
+import { type ParentedKind, type ParentedMode, type ParentedOptions, parseParented } from './parented-options.ts';
+import { observeParented, restoreParented } from './parented-restore.ts';
+import { addSublink, attach, detach, findSublink, refused, removeSublink } from './sublink.ts';
+import { checkPools, waysOf } from './ways.ts';
+
+export function createParentedDriver(kind: ParentedKind, parts: DriverParts, users: ParentUsers): Driver {
+  const announcer = new Announcer(parts);
+  const { host } = parts;
+
+  const userOf = (net: DriverNetwork, { parent, mode }: ParentedOptions): ParentUser => ({
+    id: net.id,
+    name: net.name,
+    driver: kind.name,
+    parent: parent.name,
+    isAlone: mode.isAlone,
+  });
+
+  /** Makes one link and deletes it: what the parent refuses is known before anybody waits for a container. */
+  async function tryOut(net: DriverNetwork, parent: Link, mode: ParentedMode): Promise<void> {
+    const name = ownLinkName(kind.name, 'probe', net.id);
+    const remove = async (): Promise<void> => {
+      const link = await findSublink(parts, kind.name, host, name);
+      if (link !== undefined) await removeSublink(host, link);
+    };
+    await undoable(async (undo) => {
+      undo.add('remove probe', remove);
+      await addSublink(parts, parent, mode, { name }).catch((error: unknown) => {
+        throw refused(error, parent, mode);
+      });
+      await remove();
+    });
+  }
+
+  async function createNetwork(net: DriverNetwork): Promise<{ state: Json }> {
+    const options = parseParented(kind, net);
+    checkPools(net);
+    if (options.hostAccess) hostAddresses(net);
+    const user = userOf(net, options);
+    return undoable(async (undo) => {
+      users.claim(user);
+      undo.add('forget network', () => users.forget(net.id));
+      // Registered first: what is half-made is found by its name and our mark.
+      undo.add('release parent', () => releaseParent(parts, users, user));
+      const parent = await ensureParent(parts, users, options.parent);
+      await tryOut(net, parent, options.mode);
+      if (options.hostAccess) {
+        undo.add('remove host side', () => removeHostSide(parts, net, options.mode));
+        await ensureHostSide(parts, net, parent, options.mode, []);
+      }
+      return { state: { parent: parent.name } };
+    });
+  }
+
+  async function deleteNetwork(net: DriverNetwork): Promise<void> {
+    const options = parseParented(kind, net);
+    await removeHostSide(parts, net, options.mode);
+    await releaseParent(parts, users, userOf(net, options));
+    users.forget(net.id);
+  }
+
+  async function parentOf(net: DriverNetwork, { parent }: ParentedOptions): Promise<Link> {
+    const link = await host.rtnl().link.find({ name: parent.name });
+    if (link !== undefined) return link;
+    throw new CnmError(
+      'parent_gone',
+      `the requested parent interface ${parent.name} was not found on this host: bring it back, and network ${net.name} goes on`,
+    );
+  }
+
+  async function join(net: DriverNetwork, ep: DriverEndpoint, at: JoinPlace): Promise<JoinResult> {
+    const options = parseParented(kind, net);
+    parseEndpointSysctls(ep.options, at.ifname);
+    const ways = waysOf(net, ep, options);
+    const parent = await parentOf(net, options);
+    await undoable(async (undo) => {
+      undo.add('detach', () => unplug(net, ep, options, at));
+      await attach(parts, parent, options.mode, ep, at);
+      if (options.hostAccess) await addHostRoutes(parts, net, options.mode, ep);
+    });
+    if (at.isBare !== true && !options.mode.isLayer3) await announcer.start(ep, at, options.advertise);
+    return {
+      link: { name: at.ifname, at: 'sandbox' },
+      ...ways,
+      routes: [],
+      suppressDefaultGateway: false,
+      publish: [],
+      state: ep.state,
+    };
+  }
+
+  async function unplug(net: DriverNetwork, ep: DriverEndpoint, options: ParentedOptions, at?: JoinPlace): Promise<void> {
+    if (options.hostAccess) await removeHostRoutes(parts, net, options.mode, ep);
+    // The link goes with a namespace that is gone.
+    if (at !== undefined) await detach(parts, kind.name, ep, at);
+  }
+
+  /** An engine gives its link back when it is done with it, under the name that it had. */
+  async function deleteEndpoint(net: DriverNetwork, ep: DriverEndpoint): Promise<void> {
+    await unplug(net, ep, parseParented(kind, net));
+    const link = await findSublink(parts, kind.name, host, bareLinkName(ep.id));
+    if (link !== undefined) await removeSublink(host, link);
+  }
+
+  const note = (net: DriverNetwork): ParentedOptions => {
+    const options = parseParented(kind, net);
+    users.note(userOf(net, options));
+    return options;
+  };
+
+  return {
+    name: kind.name,
+    capabilities: {
+      scope: 'local',
+      connectivity: 'global',
+      addressing: 'ipam',
+      sandbox: 'own',
+      singleton: false,
+      usesParent: true,
+      ownMac: kind.ownMac,
+    },
+    validateNetwork: (net) => void parseParented(kind, net),
+    // The gateway is a router on the wire: there is none unless it is named.
+    skipGwAlloc: () => ({ v4: true, v6: true }),
+    auxAddresses: (options) => (truthOption(options, labels.hostAccess, false) ? [labels.auxHost] : []),
+    createNetwork: (_ctx, net) => createNetwork(net),
+    deleteNetwork: (_ctx, net) => deleteNetwork(net),
+    async createEndpoint(_ctx, net, ep) {
+      parseEndpointSysctls(ep.options, 'IFNAME');
+      const { parent, mode } = parseParented(kind, net);
+      const { mac: _asked, ...addresses } = ep.iface;
+      const mac = kind.chooseMac(ep, mode, await host.rtnl().link.find({ name: parent.name }));
+      return { iface: { ...addresses, ...(mac && { mac }) }, state: null };
+    },
+    deleteEndpoint: (_ctx, net, ep) => deleteEndpoint(net, ep),
+    join: (_ctx, net, ep, at) => join(net, ep, at),
+    async leave(_ctx, net, ep, at) {
+      announcer.stop(ep.id);
+      await unplug(net, ep, parseParented(kind, net), at);
+      return {};
+    },
+    restorer: {
+      linksOf: ({ net }) => {
+        const { parent } = parseParented(kind, net);
+        return [parent.name, ownLinkName(kind.name, 'host', net.id)];
+      },
+      observe: (desired) => observeParented(parts, kind, desired),
+      async restore(_ctx, desired) {
+        // All first: a VLAN that one of them lets go may be another one's.
+        const all = desired.map((wish: RestoreNetwork) => ({ wish, options: note(wish.net) }));
+        const reports = [];
+        for (const { wish, options } of all) reports.push(await restoreParented(parts, users, wish, options));
+        return reports;
+      },
+    },
+  };
+}

@@ -1,0 +1,115 @@
+/** The link of an endpoint on its parent: made in the sandbox under its final name, deleted on leave. */
+
+import { CnmError, errnoOf, ignoring, messageOf, undoable } from '../../src/base/index.ts';
+import type { DriverEndpoint, DriverParts, JoinPlace } from '../../src/driver/index.ts';
+import { type Link, type LinkSpec, type Netns, kernelLacks } from '../../src/kernel/index.ts';
+import { dress } from './inside.ts';
+import type { SublinkKind } from './parent-name.ts';
+
+/** Kind and mode of the links of a network. */
+export interface SublinkMode extends Pick<LinkSpec, 'macvlan' | 'ipvlan'> {
+  readonly kind: SublinkKind;
+  /** The one link on its parent, whose MAC it has. */
+  readonly isPassthru: boolean;
+}
+
+/** Makes the link and makes it the endpoint's. A failure leaves nothing. */
+export async function attach(
+  parts: DriverParts,
+  parent: Link,
+  mode: SublinkMode,
+  ep: DriverEndpoint,
+  at: JoinPlace,
+): Promise<void> {
+  await undoable(async (undo) => {
+    undo.add('remove link', () => detach(parts, mode.kind, ep, at));
+    try {
+      await addSublink(parts, parent, mode, { name: at.ifname, netns: at.netns, ...(ep.iface.mac && { mac: ep.iface.mac }) });
+      // The kernel gives the one link its parent's MAC; another one is given to both.
+      const { mac } = ep.iface;
+      if (mode.isPassthru && mac !== undefined && mac !== parent.mac)
+        await at.netns.rtnl().batch([{ op: 'link.set', at: { name: at.ifname }, change: { mac } }]);
+      if (at.isBare !== true) await dress(ep, at, { acceptRa: '0' });
+    } catch (error) {
+      throw refused(error, parent, mode, ep);
+    }
+  });
+}
+
+/** Throws KernelError as the kernel answers. */
+export async function addSublink(
+  parts: DriverParts,
+  parent: Link,
+  { kind, macvlan, ipvlan }: SublinkMode,
+  link: Pick<LinkSpec, 'name' | 'netns' | 'mac'>,
+): Promise<void> {
+  const spec: LinkSpec = {
+    kind,
+    parent: parent.index,
+    group: parts.mark.liveGroup,
+    ...(macvlan && { macvlan }),
+    ...(ipvlan && { ipvlan }),
+    ...link,
+  };
+  await parts.host.rtnl().batch([{ op: 'link.add', spec }]);
+}
+
+/** What the kernel's refusal means here, and what would work. */
+export function refused(error: unknown, parent: Link, { kind, isPassthru }: SublinkMode, ep?: DriverEndpoint): unknown {
+  const told = (code: 'parent_in_use' | 'parent_gone' | 'network_full' | 'address_in_use', text: string): CnmError =>
+    new CnmError(code, text, { cause: error });
+  switch (errnoOf(error)) {
+    case 'EOPNOTSUPP':
+      return kernelLacks(kind);
+    case 'ENODEV':
+      return told('parent_gone', `the requested parent interface ${parent.name} was not found on this host`);
+    case 'EBUSY':
+      return told(
+        'parent_in_use',
+        `parent ${parent.name} has no room for ${kind} links (${messageOf(error)}): it has links of another kind (macvlan beside ipvlan), or is a port of a bridge or bond`,
+      );
+    case 'EINVAL':
+      return isPassthru && ep !== undefined
+        ? told(
+            'network_full',
+            `parent ${parent.name} is in mode passthru, which takes one link: disconnect the sandbox that has it`,
+          )
+        : told('parent_in_use', `parent ${parent.name} takes no such link: one link in mode passthru keeps all others out`);
+    case 'EADDRINUSE':
+      return told('address_in_use', `MAC ${ep?.iface.mac ?? ''} is in use on parent ${parent.name}: give another one, or none`);
+    default:
+      return error;
+  }
+}
+
+/** Whether a link carries our mark and is of the kind. Its name alone may be somebody else's. */
+const isOurs = (parts: DriverParts, kind: SublinkKind, link: Link | undefined): link is Link =>
+  link !== undefined && link.kind === kind && link.group === parts.mark.liveGroup;
+
+/** Our link of the name in a namespace. */
+export async function findSublink(parts: DriverParts, kind: SublinkKind, netns: Netns, name: string): Promise<Link | undefined> {
+  const link = await netns.rtnl().link.find({ name });
+  return isOurs(parts, kind, link) ? link : undefined;
+}
+
+/** A link on a link of its own kind hangs on the one below both. */
+export const isOn = (parent: Link, { kind, parent: below }: Link): boolean =>
+  below === (parent.kind === kind ? (parent.parent ?? parent.index) : parent.index);
+
+/** Deletes the link. One that is gone is fine; somebody inside may have given it another name. */
+export async function detach(parts: DriverParts, kind: SublinkKind, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
+  const rtnl = at.netns.rtnl();
+  const { mac } = ep.iface;
+  const named = await findSublink(parts, kind, at.netns, at.ifname);
+  const link =
+    named ??
+    (mac === undefined || kind === 'ipvlan'
+      ? undefined
+      : (await rtnl.link.list({ group: parts.mark.liveGroup })).find((one) => one.kind === kind && one.mac === mac));
+  if (link !== undefined) await removeSublink(at.netns, link);
+}
+
+/** The kernel takes 15 to 20 ms, hence on a pool thread. Its being set down alone would take nearly as long. */
+export async function removeSublink(netns: Netns, { index }: Link): Promise<void> {
+  await ignoring(['ENODEV'], () => netns.rtnl().batchOffThread([{ op: 'link.remove', at: { index } }]));
+}

@@ -1,0 +1,73 @@
+/** A real engine runs its containers on a link of the machine, by our macvlan driver. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { EngineLab } from './lab.ts';
+
+const ROUTER = '10.70.0.254';
+
+describe.each(['stable', 'newest'] as const)('the %s engine', { timeout: 120_000 }, (generation) => {
+  let lab: EngineLab;
+  beforeAll(async () => {
+    lab = await EngineLab.open(generation);
+    await lab.on('ip', 'link', 'add', 'lan0', 'type', 'veth', 'peer', 'name', 'lan0', 'netns', lab.outside);
+    await lab.on('ip', 'link', 'set', 'lan0', 'up');
+    await lab.out('ip', 'addr', 'add', `${ROUTER}/24`, 'dev', 'lan0');
+    await lab.out('ip', 'link', 'set', 'lan0', 'up');
+  }, 300_000);
+  afterAll(() => lab?.close());
+
+  const run = (name: string, ...args: string[]): Promise<string> =>
+    lab.ok('run', '-d', '--stop-signal', 'KILL', '--name', name, ...args, 'bb:1', 'sleep', '600');
+  const pings = async (name: string, to: string): Promise<boolean> =>
+    (await lab.docker('exec', name, 'ping', '-c', '3', '-W', '2', to)).code === 0;
+  const addressOf = (name: string): Promise<string> =>
+    lab.ok('inspect', '-f', '{{(index .NetworkSettings.Networks "lan").IPAddress}}', name);
+  const macvlans = async (): Promise<string> => (await lab.on('ip', '-o', 'link', 'show', 'type', 'macvlan')).trim();
+
+  test('containers are on the wire, over restarts and connects, and leave nothing', async () => {
+    const options = ['--subnet', '10.70.0.0/24', '--gateway', ROUTER, '-o', 'parent=lan0', '-o', 'host_access=true'];
+    await lab.ok('network', 'create', '-d', 'patchbay-macvlan', ...options, '--aux-address', 'host=10.70.0.200', 'lan');
+    await run('one', '--network', 'lan');
+    await run('two', '--network', 'lan');
+    expect(await pings('one', ROUTER)).toBe(true);
+    expect(await pings('one', 'two')).toBe(true);
+    expect(await pings('two', '10.70.0.200')).toBe(true);
+    expect(await lab.on('ping', '-c', '2', '-W', '2', await addressOf('one'))).toContain(' 0% packet loss');
+    expect(await lab.ok('exec', 'one', 'ip', 'route')).toContain(`default via ${ROUTER} dev eth0`);
+    await lab.ok('restart', 'one');
+    expect(await pings('two', 'one')).toBe(true);
+
+    // A container that has run for a while gets its link inside.
+    await run('three', '--network', 'none');
+    await lab.ok('network', 'disconnect', 'none', 'three');
+    await sleep(2500);
+    await lab.ok('network', 'connect', 'lan', 'three');
+    expect(await pings('three', 'one')).toBe(true);
+    await lab.ok('network', 'disconnect', 'lan', 'three');
+    expect(await lab.ok('exec', 'three', 'ip', '-o', 'link')).not.toContain('macvlan');
+
+    await lab.stopPlugin('SIGKILL');
+    expect(await pings('two', 'one')).toBe(true);
+    await lab.startPlugin();
+    expect(await pings('two', ROUTER)).toBe(true);
+
+    await lab.ok('rm', '-f', 'one', 'two', 'three');
+    await lab.ok('network', 'rm', 'lan');
+    expect(await macvlans()).toBe('');
+    expect(await lab.leftovers()).toEqual([]);
+    expect(await lab.on('ip', '-o', 'link', 'show', 'lan0')).toContain('lan0');
+  });
+
+  test('what cannot work is told in words, and nothing is left', async () => {
+    const create = (...options: string[]): ReturnType<EngineLab['docker']> =>
+      lab.docker('network', 'create', '-d', 'patchbay-macvlan', '--subnet', '10.70.0.0/24', ...options, 'lan');
+    expect((await create('-o', 'parent=nope')).stderr).toContain('example formatting is eth0.10: there is no link nope');
+    expect((await create('-o', 'parent=lan0', '-o', 'macvlan_mode=bridged')).stderr).toContain(
+      'use bridge, private, vepa, passthru',
+    );
+    expect((await create('-o', 'parent=lan0', '-o', 'host_access=true')).stderr).toContain('give --aux-address host=ADDRESS');
+    expect(await macvlans()).toBe('');
+    expect((await lab.ok('network', 'ls', '-q', '--filter', 'type=custom')).trim()).toBe('');
+  });
+});
