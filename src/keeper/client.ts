@@ -31,10 +31,14 @@ const START_MS = 30_000;
 /** Pauses between tries to connect, milliseconds; doubled from the first to the last. */
 const FIRST_PAUSE_MS = 10;
 const LAST_PAUSE_MS = 320;
-/** Time that a living supervisor, or a keeper just started, has before another is started, milliseconds. */
+/**
+ * Time that a living supervisor, or a keeper just started, has before another is started, milliseconds. Doubled with every one
+ * that did not come: on a machine that is only slow, more of them would make it slower.
+ */
 const START_GRACE_MS = 3000;
+const LAST_GRACE_MS = 48_000;
 /** Time that a service manager has to bring its keeper back before we start one of our own, milliseconds. */
-const MANAGED_GRACE_MS = 5000;
+const MANAGED_GRACE_MS = 15_000;
 
 /** Pause between two looks at whether the keeper still answers and what it says, and the silence after which it is ended, milliseconds. */
 const PING_EVERY_MS = 1000;
@@ -82,6 +86,7 @@ class KeeperClient implements KeeperLink {
   #connection: KeeperConnection | undefined;
   #hello: Hello | undefined;
   #lastStart = Number.NEGATIVE_INFINITY;
+  #grace = START_GRACE_MS;
   /** Whether the supervisor that was started last still runs. */
   #isStarting = (): boolean => false;
   #lostAt = Number.NEGATIVE_INFINITY;
@@ -287,6 +292,7 @@ class KeeperClient implements KeeperLink {
     }
     this.#hello = hello;
     this.#lastStart = Number.NEGATIVE_INFINITY;
+    this.#grace = START_GRACE_MS;
     this.#learn(hello.conflicts);
     this.#tellAgain(connection, hello);
     this.#connection = connection;
@@ -342,12 +348,13 @@ class KeeperClient implements KeeperLink {
 
   #startKeeper(reason: string): void {
     const now = performance.now();
-    if (this.#isClosed || (now - this.#lastStart < START_GRACE_MS && this.#isStarting())) return;
+    if (this.#isClosed || (now - this.#lastStart < this.#grace && this.#isStarting())) return;
     // Its supervisor may be on it, unless the keeper ended by its own wish and the supervisor with it.
     const isAwaited = now - Math.max(this.#lostAt, this.#begunAt) < MANAGED_GRACE_MS && existsSync(this.#paths.managed);
     // One of ours would find its host ports taken by what the manager keeps.
     if (isAwaited) return;
     if (now - this.#lostAt < START_GRACE_MS && this.#supervisor !== undefined && isSupervisor(this.#supervisor)) return;
+    if (this.#lastStart > 0) this.#grace = Math.min(this.#grace * 2, LAST_GRACE_MS);
     this.#lastStart = now;
     this.#options.log.info({ runDir: this.#options.runDir, reason }, 'keeper is started');
     this.#isStarting = startSupervised(this.#options, this.#paths);
