@@ -33,7 +33,20 @@ export class EngineLab {
   log = '';
 
   /** Engines and plugin serve, and the image `bb:1` is there, when it resolves. */
-  static async open(...generations: readonly Generation[]): Promise<EngineLab> {
+  static open(...generations: readonly Generation[]): Promise<EngineLab> {
+    return EngineLab.#open(generations, (lab) => lab.startPlugin(), []);
+  }
+
+  /** The same without a plugin. */
+  static alone(generation: Generation, ...flags: readonly string[]): Promise<EngineLab> {
+    return EngineLab.#open([generation], async () => {}, flags);
+  }
+
+  static async #open(
+    generations: readonly Generation[],
+    begin: (lab: EngineLab) => Promise<void>,
+    flags: readonly string[],
+  ): Promise<EngineLab> {
     const lab = new EngineLab();
     try {
       await lab.#hold();
@@ -51,9 +64,9 @@ export class EngineLab {
                 : { path: join(lab.folder, `x${at}`), seen: join(lab.folder, `x${at}`) },
           }),
         );
-      await lab.startPlugin();
+      await begin(lab);
       for (const engine of lab.#engines) {
-        await engine.start(...(engine === lab.engine ? [] : ['--bridge', 'none']));
+        await engine.start(...(engine === lab.engine ? flags : ['--bridge', 'none']));
         await engine.image();
       }
       return lab;
