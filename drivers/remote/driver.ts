@@ -34,8 +34,6 @@ export interface RemoteDriverParts {
 interface EndpointState {
   /** Links of the host when the endpoint was made. */
   readonly before: string;
-  /** The plugin gave a link for the join. */
-  readonly hasLink?: boolean;
 }
 
 const stateOf = (ep: DriverEndpoint): EndpointState => (ep.state as unknown as EndpointState | null) ?? { before: '' };
@@ -137,13 +135,13 @@ export class RemoteDriver implements Driver {
       const result = asking.joinAnswered(answer, ep.iface);
       const { before } = stateOf(ep);
       if (result.link !== undefined) await checkLink(this.#parts.host, this.#parts.mark, result.link.name, before);
-      return { ...result, publish: [], state: { before, ...(result.link && { hasLink: true }) } };
+      return { ...result, publish: [], state: ep.state };
     } catch (error) {
       throw this.#fault('Join', error);
     }
   }
 
-  async leave(_ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint): Promise<Record<never, never>> {
+  async leave(_ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint): Promise<{ readonly netState?: Json }> {
     await this.#client.dismiss('NetworkDriver.Leave', idsOf(net, ep));
     return {};
   }
@@ -207,7 +205,7 @@ export class RemoteDriver implements Driver {
         problems.push(dead);
       }
       for (const { ep, place } of endpoints) {
-        if (place === undefined || stateOf(ep).hasLink !== true) continue;
+        if (place === undefined || place.ifname === '') continue;
         if ((await place.netns.rtnl().link.find({ name: place.ifname })) !== undefined) continue;
         problems.push(`endpoint ${ep.name}: ${place.ifname} is gone: disconnect the sandbox and connect it again`);
       }

@@ -40,12 +40,12 @@ export function exchange(place: PluginPlace, path: string, body: string, signal:
       let size = 0;
       response.on('data', (chunk: Buffer) => {
         size += chunk.length;
-        if (size > MAX_ANSWER_OCTETS)
-          return void response.destroy(new Error(`an answer of more than ${MAX_ANSWER_OCTETS} octets`));
         chunks.push(chunk);
+        if (size <= MAX_ANSWER_OCTETS) return;
+        fail(new Error(`an answer of more than ${MAX_ANSWER_OCTETS} octets`));
+        response.destroy();
       });
-      response.once('error', fail);
-      response.once('aborted', () => fail(new Error('the connection ended within the answer')));
+      response.once('error', (cause) => fail(new Error('the connection ended within the answer', { cause })));
       response.once('end', () => resolve({ status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }));
     });
     const timer = setTimeout(() => call.destroy(new Error('no connection in time')), connectMs);
@@ -68,6 +68,7 @@ function begin(
   signal: AbortSignal,
   answer: (response: IncomingMessage) => void,
 ): ClientRequest {
+  const headers = { Accept: wire.PLUGIN_MEDIA_TYPE, 'Content-Length': Buffer.byteLength(body) };
   const common: RequestOptions = {
     method: 'POST',
     path,
@@ -75,10 +76,10 @@ function begin(
     agent: false,
     signal,
     maxHeaderSize: MAX_HEAD_OCTETS,
-    headers: { Accept: wire.PLUGIN_MEDIA_TYPE, 'Content-Length': Buffer.byteLength(body) },
+    headers,
   };
   if ('socketPath' in place) {
-    return plainRequest({ ...common, socketPath: place.socketPath, headers: { ...common.headers, Host: HOST } }, answer);
+    return plainRequest({ ...common, socketPath: place.socketPath, headers: { ...headers, Host: HOST } }, answer);
   }
   const { host, port, tls } = place;
   if (tls === undefined) return plainRequest({ ...common, host, port }, answer);

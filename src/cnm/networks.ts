@@ -93,6 +93,7 @@ async function draftOf(cnm: Cnm, spec: NetworkSpec): Promise<NetworkRecord> {
       options: spec.ipam?.options ?? {},
       config,
       ...(ipam && { replays: ipam.capabilities.requiresReplay }),
+      ...(ipam?.capabilities.requiresMac && { needsMac: true }),
     },
     pools: [],
     options: spec.options ?? {},

@@ -71,6 +71,8 @@ export interface NetworkRecord extends RecordBase {
     readonly config: readonly IpamConfig[];
     /** The IPAM driver forgets its leases when the daemon ends. Absent: it does. */
     readonly replays?: boolean;
+    /** The IPAM driver is told the MAC before it gives an address. */
+    readonly needsMac?: boolean;
   };
   readonly pools: readonly NetworkPool[];
   readonly options: Readonly<Record<string, string>>;

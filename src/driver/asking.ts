@@ -195,10 +195,18 @@ export function joinAnswered(answer: Answered<'join'>, iface: IfaceAddresses): O
   if (prefix && !PREFIX.test(prefix)) {
     throw new CnmError('plugin_failed', `DstPrefix ${quoted(prefix)} cannot begin the name of an interface`);
   }
-  const routes = (answer.StaticRoutes ?? []).map((route) => usable('StaticRoutes', () => routeAnswered(route)));
-  const gateway = gatewayAnswered('Gateway', answer.Gateway, 4, iface.v4, routes);
+  const all = (answer.StaticRoutes ?? []).map((route) => usable('StaticRoutes', () => routeAnswered(route)));
+  // A default route takes part in the election of the sandbox's gateway, whichever way it is told.
+  const isDefault = (route: StaticRoute): boolean => prefixLength(route.destination) === 0 && route.nextHop !== undefined;
+  const defaultVia = (family: IpFamily): Address | undefined =>
+    all.find((route) => isDefault(route) && familyOf(route.destination) === family)?.nextHop;
+  const routes = all.filter((route) => !isDefault(route));
+  if (!source && routes.some(({ nextHop }) => nextHop === undefined)) {
+    throw new CnmError('plugin_failed', 'StaticRoutes: a route on the link, and no link');
+  }
+  const gateway = gatewayAnswered('Gateway', answer.Gateway || defaultVia(4), 4, iface.v4, routes);
   // Dropped without an address of its family, as in the reference.
-  const gateway6 = iface.v6 && gatewayAnswered('GatewayIPv6', answer.GatewayIPv6, 6, iface.v6, routes);
+  const gateway6 = iface.v6 && gatewayAnswered('GatewayIPv6', answer.GatewayIPv6 || defaultVia(6), 6, iface.v6, routes);
   return {
     ...(source && { link: { name: source, at: 'host', ...(prefix && { prefix }) } }),
     ...(gateway && { gateway }),

@@ -64,6 +64,14 @@ export class ForeignPlugin {
     rmSync(this.path, { force: true });
   }
 
+  /** Answers this once more, and is not there for anybody else. */
+  endWith(response: ServerResponse, answer: unknown): void {
+    this.#server?.close();
+    this.#server = undefined;
+    rmSync(this.path, { force: true });
+    response.end(JSON.stringify(answer));
+  }
+
   /** Methods in their order, without those of the start. */
   methods(): string[] {
     return this.calls.map(({ method }) => method).filter((method) => !/Activate|GetCapabilities|GetDefault/.test(method));

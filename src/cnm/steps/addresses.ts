@@ -184,7 +184,7 @@ async function requestFrom(
       const prefix = await ipam.requestAddress(pool, {
         owner: ep.id,
         ...(asked && { address: asked }),
-        ...(ipam.capabilities.requiresMac && ep.mac && { mac: ep.mac }),
+        ...(net.ipam.needsMac && ep.mac && { mac: ep.mac }),
         options: { ...net.ipam.options, [wire.keys.endpointName]: ep.name },
       });
       if (prefixContains(subnet, prefixAddress(prefix))) return { prefix, pool };
