@@ -74,7 +74,7 @@ describe('values', () => {
       { pools: ['base=10.0.0.0/8,size=24', 'base=fd00::/48,size=64'] },
     ],
   ];
-  const lists = new Set(['dns', 'default-address-pool', 'engine']);
+  const lists = new Set(['dns', 'default-address-pool', 'engine', 'plugin-path']);
   const asKey = (key: string, values: readonly string[]) => ({ [key]: lists.has(key) ? values : values[0] });
 
   test.each(good)('--%s %j is taken, as a flag, as a key and as both', (key, values, expected) => {
@@ -157,6 +157,8 @@ describe('flags', () => {
     'state-dir',
     'run-dir',
     'plugin-dir',
+    'plugin-path',
+    'plugin-timeout',
     'engine',
     'firewall',
     'default-address-pool',
