@@ -5,7 +5,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { z } from 'zod';
-import { type ErrorCode, type Json, type Logger, CnmError, messageOf, quoted, shown } from '../../src/base/index.ts';
+import { type ErrorCode, type Json, type Logger, CnmError, messageOf, parsedJson, quoted, shown } from '../../src/base/index.ts';
 import { type Ctx, type Scope, asking } from '../../src/driver/index.ts';
 import type { Debts } from './debts.ts';
 import type { Discovery } from './discovery.ts';
@@ -180,7 +180,7 @@ export class PluginClient {
     let answer: unknown;
     let problem: string | undefined;
     try {
-      answer = JSON.parse(body);
+      answer = parsedJson(body);
     } catch (error) {
       problem = body === '' ? 'an empty answer' : `an answer that is not JSON: ${messageOf(error)}`;
     }

@@ -77,6 +77,7 @@ const TRANSPORT: readonly (readonly [title: string, answer: Answer, code: string
     'within the answer',
   ],
   ['answers junk', text(200, '{"Err": nothing'), 'plugin_failed', 'not JSON'],
+  ['answers a tower', text(200, `{"Err":${'['.repeat(100_000)}`), 'plugin_failed', 'nested deeper'],
   ['answers nothing', text(200, ''), 'plugin_failed', 'empty answer'],
   ['answers a list', text(200, '[]'), 'plugin_failed', 'expected object'],
   ['answers a number', text(200, '7'), 'plugin_failed', 'expected object'],
