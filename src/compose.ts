@@ -7,6 +7,7 @@ import { createHostDriver } from '../drivers/host/driver.ts';
 import { createIpvlanDriver } from '../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../drivers/null/driver.ts';
+import { openPlugins } from '../drivers/remote/plugins.ts';
 import { ParentUsers } from '../drivers/shared/parent.ts';
 import { type Address, type Env, CnmError, errnoOf } from './base/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
@@ -41,6 +42,8 @@ export interface ComposeOptions {
   readonly pools?: readonly string[];
   readonly bridge?: ControllerParts['defaultBridge'];
   readonly dns?: readonly Address[];
+  /** Where plugins of others are looked for, our own sockets, and the time for an answer; absent: none are used. */
+  readonly plugins?: { readonly folders: readonly string[]; readonly own?: string; readonly replyMs?: number };
   /** Runs when the folders are ours and nothing has been made in the kernel yet; what it throws ends the opening. */
   readonly check?: () => Promise<void>;
 }
@@ -118,21 +121,28 @@ async function parts(
   const keeper = await openKeeper({ runDir: options.runDir, entry: options.keeperEntry, log: env.log });
   cleanup.push(() => keeper.close());
   const driverParts = { host, firewall, mark, reaper, env };
+  const plugins = await openPlugins({ host, mark, env, store, ...(options.plugins ?? { folders: [] }) });
+  cleanup.push(() => plugins.close());
   const parents = new ParentUsers();
   const pools = options.pools ?? [];
   return {
     store,
-    drivers: new Registry('driver', [
-      createBridgeDriver(driverParts),
-      createMacvlanDriver(driverParts, parents),
-      createIpvlanDriver(driverParts, parents),
-      createHostDriver(),
-      createNullDriver(),
-    ]),
-    ipams: new Registry('IPAM driver', [
-      createDefaultIpam({ hostId: instance, ...(pools.length > 0 && { pools: parseAddressPools(pools) }) }),
-      createNullIpam(),
-    ]),
+    drivers: new Registry(
+      'driver',
+      [
+        createBridgeDriver(driverParts),
+        createMacvlanDriver(driverParts, parents),
+        createIpvlanDriver(driverParts, parents),
+        createHostDriver(),
+        createNullDriver(),
+      ],
+      plugins.drivers,
+    ),
+    ipams: new Registry(
+      'IPAM driver',
+      [createDefaultIpam({ hostId: instance, ...(pools.length > 0 && { pools: parseAddressPools(pools) }) }), createNullIpam()],
+      plugins.ipams,
+    ),
     keeper,
     firewall,
     hostPorts: {

@@ -72,6 +72,7 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
     pools: config.pools,
     bridge: config.bridge,
     dns: config.dns,
+    plugins: { folders: config.pluginPath, own: config.pluginDir, replyMs: config.pluginTimeoutMs },
     check: async () => {
       await checkFree(server);
       await checkPluginsFree(config.pluginDir);

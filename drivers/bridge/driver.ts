@@ -114,7 +114,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     name: 'bridge',
     capabilities: { scope: 'local', connectivity: 'local', addressing: 'ipam', sandbox: 'own', singleton: false },
     validateNetwork: (net) => void parseBridgeOptions(net),
-    skipGwAlloc(options, internal) {
+    async skipGwAlloc(_ctx, { options, internal }) {
       const { mode4, mode6, inhibitIPv4 } = parseBridgeOptions({ ...NO_NETWORK, options, internal });
       return { v4: mode4 === 'isolated' || (inhibitIPv4 && internal), v6: mode6 === 'isolated' };
     },

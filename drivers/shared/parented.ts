@@ -144,7 +144,7 @@ export function createParentedDriver(kind: ParentedKind, parts: DriverParts, use
     },
     validateNetwork: (net) => void parseParented(kind, net),
     // The gateway is a router on the wire: there is none unless it is named.
-    skipGwAlloc: () => ({ v4: true, v6: true }),
+    skipGwAlloc: async () => ({ v4: true, v6: true }),
     auxAddresses: (options) => (truthOption(options, labels.hostAccess, false) ? [labels.auxHost] : []),
     createNetwork: (_ctx, net) => createNetwork(net),
     deleteNetwork: (_ctx, net) => deleteNetwork(net),

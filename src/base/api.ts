@@ -175,6 +175,8 @@ export interface EndpointJson extends EndpointAnswer {
   /** Made by a connect: it goes when it leaves. */
   ByConnect: boolean;
   Created: string;
+  /** What a plugin tells of it; only of one endpoint by itself. */
+  DriverInfo?: Record<string, unknown>;
   /** What does not work as wished, absent when all does. */
   Degraded?: string;
 }

@@ -151,6 +151,11 @@ export const errorCatalogue = {
     'Bring the link back: the network mends itself then.',
   ),
   plugin_unreachable: entry('unavailable', 'A plugin or an engine does not answer.', 'See that it runs, then try again.'),
+  plugin_failed: entry(
+    'internal',
+    'A plugin refused, or its answer cannot be used; what was begun is taken back.',
+    "The message holds the plugin's own words, or what is wrong with them.",
+  ),
   store_unreachable: entry('unavailable', 'The store does not answer.', 'Check the store; nothing was changed.'),
   store_refused: entry(
     'internal',

@@ -1,6 +1,6 @@
 /** One endpoint on its way into or out of one sandbox: what the steps of join and leave share and change. */
 
-import type { Ctx, Driver, JoinPlace } from '../driver/index.ts';
+import type { Ctx, Driver, JoinPlace, SandboxPorts } from '../driver/index.ts';
 import type { Netns } from '../kernel/index.ts';
 import { type Cnm, servesNames } from './context.ts';
 import { type Candidate, type Election, elect, ordered } from './gateway.ts';
@@ -20,6 +20,8 @@ export interface Attachment {
   readonly touched: Map<string, EndpointRecord>;
   /** This join started the resolver, so its undo ends it. */
   startedResolver?: boolean;
+  /** This join has come to telling drivers that publish by themselves. */
+  toldPublishers?: boolean;
   /** The sandbox before this join took host ports for it. */
   heldBefore?: SandboxRecord;
 }
@@ -35,6 +37,12 @@ export interface JoinStep {
 export function placeOf(a: Attachment, ifname: string): JoinPlace | undefined {
   return a.netns === undefined ? undefined : { sandbox: a.sandbox.id, netns: a.netns, ifname };
 }
+
+/** What a driver that publishes by itself is told of the sandbox's ports; an internal network publishes none. */
+export const portsOf = (net: NetworkRecord, { publish, exposed }: SandboxRecord): SandboxPorts => ({
+  publish: net.internal ? [] : publish,
+  exposed,
+});
 
 /** The sandbox's other endpoints that are joined, as the steps have changed them. */
 export function others(a: Attachment): EndpointRecord[] {

@@ -60,6 +60,10 @@ export async function checkHostOptions(cnm: Cnm, net: NetworkRecord, caller: Cal
   const parent = driverOf(cnm, net).capabilities.usesParent === true ? net.options[labels.parent] : undefined;
   if (parent)
     throw new CnmError('not_permitted', `parent ${quoted(parent)} is the host's: without root, leave out the option parent`);
+  // What a plugin does with options and links of the host is known to nobody but it.
+  const usesIpam = driverOf(cnm, net).capabilities.addressing === 'ipam';
+  if (cnm.drivers.isForeign(net.driver) || (usesIpam && cnm.ipams.isForeign(net.ipam.driver)))
+    throw new CnmError('not_permitted', 'a network of a plugin is made by root: without root, use a driver of our own');
   const name = net.options[labels.bridgeName];
   const link = name === undefined ? undefined : await cnm.host.rtnl().link.find({ name });
   if (link !== undefined && link.group !== cnm.mark.liveGroup)

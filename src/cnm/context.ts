@@ -47,6 +47,8 @@ export interface Cnm extends ControllerParts {
   readonly turns: Turns;
   /** Networks whose leases the start could not have again: only another start can mend them. */
   readonly unleased: Set<NetworkId>;
+  /** Networks whose foreign IPAM driver has still to be told of their leases. */
+  readonly untold: Set<NetworkId>;
   /** True from the first step of stopping: new work is refused. */
   closing: boolean;
 }
@@ -65,12 +67,18 @@ export function refuseWhenClosing(cnm: Cnm): void {
 
 export const driverOf = (cnm: Cnm, net: NetworkRecord): Driver => cnm.drivers.get(net.driver);
 
+/** Our drivers, and the foreign ones that networks are of. */
+export function driversInUse({ drivers, state }: Cnm): Driver[] {
+  const foreign = new Set(state.allNetworks().flatMap(({ driver }) => (drivers.isForeign(driver) ? driver : [])));
+  return [...drivers.all(), ...[...foreign].flatMap((name) => drivers.find(name) ?? [])];
+}
+
 /** The network as its driver sees it. */
 export function driverNetwork(net: NetworkRecord): DriverNetwork {
   const pools = (family: 4 | 6) =>
     net.pools
       .filter((pool) => pool.family === family)
-      .map(({ prefix, gateway, aux }) => ({ prefix, aux, ...(gateway && { gateway }) }));
+      .map(({ prefix, space, gateway, aux }) => ({ prefix, aux, ...(space && { space }), ...(gateway && { gateway }) }));
   return {
     id: net.id,
     name: net.name,

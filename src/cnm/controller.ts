@@ -1,6 +1,6 @@
 /** NetworkController, the one door of the model; Network, Endpoint and Sandbox are thin handles `(controller, id)`. */
 
-import type { EndpointId, NetworkId, SandboxId } from '../base/index.ts';
+import type { EndpointId, Json, NetworkId, SandboxId } from '../base/index.ts';
 import { CnmError, KeyedLock, Turns, shortId } from '../base/index.ts';
 import type { PoolUsage } from '../ipam/index.ts';
 import type { HoldConflict } from '../keeper/index.ts';
@@ -8,7 +8,7 @@ import { Conflicts } from './conflicts.ts';
 import type { Cnm, ControllerParts } from './context.ts';
 import { checkDefaults, ensureDefaults } from './defaults.ts';
 import { connect, disconnect } from './endpoints.ts';
-import { createByItself, join, leave, removeEndpoint } from './endpoint-verbs.ts';
+import { createByItself, join, leave, operInfo, removeEndpoint } from './endpoint-verbs.ts';
 import { EventLog, eventsOf } from './events.ts';
 import { type SandboxFiles, filesOf } from './files.ts';
 import { Guests } from './guests/index.ts';
@@ -68,7 +68,16 @@ export class NetworkController implements AsyncDisposable {
   static async open(parts: ControllerParts): Promise<NetworkController> {
     const state = await State.open(parts.store);
     const ports = new PortAllocator({ ...parts.hostPorts, nameOf: (id) => state.sandboxById(id)?.name });
-    const cnm: Cnm = { ...parts, state, ports, locks: new KeyedLock(), turns: new Turns(), unleased: new Set(), closing: false };
+    const cnm: Cnm = {
+      ...parts,
+      state,
+      ports,
+      locks: new KeyedLock(),
+      turns: new Turns(),
+      unleased: new Set(),
+      untold: new Set(),
+      closing: false,
+    };
     const guests = await GuestState.open(parts.store);
     const controller = new NetworkController(cnm, guests);
     await checkDefaults(cnm);
@@ -186,6 +195,11 @@ export class NetworkController implements AsyncDisposable {
   /** Throws endpoint_active while it is joined, unless `force`. */
   async deleteEndpoint(term: string, force: boolean): Promise<void> {
     await this.#run(() => removeEndpoint(this.#cnm, term, force));
+  }
+
+  /** What the endpoint's driver has to tell of it; undefined when it tells nothing. Throws what a plugin's failure throws. */
+  driverInfo(id: EndpointId, signal?: AbortSignal): Promise<Readonly<Record<string, Json>> | undefined> {
+    return operInfo(this.#cnm, this.endpointRecord(id), signal);
   }
 
   networkRecord(id: NetworkId): NetworkRecord {

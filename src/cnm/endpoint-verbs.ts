@@ -1,7 +1,7 @@
 /** The model's own verbs: an endpoint that exists by itself is created, joins a sandbox, leaves it, joins another, is removed. */
 
-import { CnmError, shortId, type SandboxId } from '../base/index.ts';
-import { type Cnm, contextOf, driverOf, refuseWhenClosing } from './context.ts';
+import { CnmError, type Json, shortId, type SandboxId } from '../base/index.ts';
+import { type Cnm, contextOf, driverEndpoint, driverNetwork, driverOf, refuseWhenClosing } from './context.ts';
 import { checkModes, checkSettings, createEndpoint, endEndpoint, refuseTwice } from './endpoints.ts';
 import { joinEndpoint, leaveEndpoint } from './join.ts';
 import type { EndpointRecord } from './records.ts';
@@ -81,6 +81,17 @@ export async function removeEndpoint(cnm: Cnm, term: string, force: boolean): Pr
     await endEndpoint(cnm, ep.id);
     return ep;
   });
+}
+
+/** What the endpoint's driver has to tell of it. */
+export async function operInfo(
+  cnm: Cnm,
+  ep: EndpointRecord,
+  signal?: AbortSignal,
+): Promise<Readonly<Record<string, Json>> | undefined> {
+  const net = cnm.state.networkById(ep.network);
+  if (net === undefined || net.configOnly) return undefined;
+  return driverOf(cnm, net).operInfo?.(contextOf(signal), driverNetwork(net), driverEndpoint(ep));
 }
 
 /** Holds the endpoint, and its sandbox when it has one. */

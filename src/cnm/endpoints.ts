@@ -7,11 +7,14 @@ import {
   CnmError,
   attemptAll,
   newEndpointId,
+  randomMac,
   shortId,
   undoable,
 } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
 import { type Cnm, contextOf, driverEndpoint, driverNetwork, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
+import { portsOf } from './attachment.ts';
+import { tellLeases } from './foreign-leases.ts';
 import { joinEndpoint, leaveEndpoint, leaveForGood } from './join.ts';
 import { type EndpointRecord, type NetworkRecord, OWN, RECORD_SCHEMA, type SandboxRecord } from './records.ts';
 import { type CheckedEndpoint, type EndpointSpec, checkEndpoint, isPredefined } from './spec.ts';
@@ -44,7 +47,9 @@ async function makeEndpoint(
 ): Promise<EndpointRecord> {
   refuseWhenClosing(cnm);
   const driver = driverOf(cnm, net);
-  const draft = draftOf(cnm, net, owner, asked);
+  const usesIpam = driver.capabilities.addressing === 'ipam';
+  if (usesIpam) await tellLeases(cnm, net);
+  const draft = draftOf(cnm, net, owner, withMac(net, asked));
   // A delete of the network sees the record, or the record sees that the network is going.
   await cnm.locks.run(`network:${net.id}`, async () => {
     if (cnm.state.networkById(net.id)?.phase !== 'ready') throw new CnmError('no_network', `network ${net.name} not found`);
@@ -52,13 +57,18 @@ async function makeEndpoint(
     await cnm.state.commit({ endpoints: [draft] });
   });
   undo.add('forget record', () => cnm.state.commit({ remove: { endpoint: draft.id } }));
-  const leased = driver.capabilities.addressing === 'ipam' ? await requestAddresses(cnm, net, draft, undo) : draft;
-  const made = await driver.createEndpoint(ctx, driverNetwork(net), driverEndpoint(leased));
+  const leased = usesIpam ? await requestAddresses(cnm, net, draft, undo) : draft;
+  const ports = 'id' in owner ? portsOf(net, owner) : undefined;
+  const made = await driver.createEndpoint(ctx, driverNetwork(net), driverEndpoint(leased), ports);
   const ready: EndpointRecord = { ...leased, ...made.iface, driverState: made.state, phase: 'ready' };
   undo.add('delete endpoint', () => driver.deleteEndpoint(contextOf(), driverNetwork(net), driverEndpoint(ready)));
   stillWanted(ctx);
   return ready;
 }
+
+/** An IPAM driver may want to know the MAC before it gives an address (spec 03 I3). */
+const withMac = (net: NetworkRecord, asked: CheckedEndpoint): CheckedEndpoint =>
+  asked.mac === undefined && net.ipam.needsMac === true ? { ...asked, mac: randomMac() } : asked;
 
 /** Among endpoints of connects the sandboxes' names are unique already; one that is stuck must not keep a new one out. */
 function refuseSameName(cnm: Cnm, net: NetworkRecord, draft: EndpointRecord): void {

@@ -6,6 +6,7 @@ import { type Netns, openNetns } from '../kernel/index.ts';
 import type { Attachment, JoinStep } from './attachment.ts';
 import { type Cnm, contextOf, driverOf, stillWanted } from './context.ts';
 import type { EndpointRecord, SandboxRecord } from './records.ts';
+import { externalStep } from './steps/external.ts';
 import { filesStep } from './steps/files.ts';
 import { gatewayStep } from './steps/gateway.ts';
 import { intendedJoin, linkStep } from './steps/link.ts';
@@ -13,7 +14,15 @@ import { dnsNamesOf, namesStep } from './steps/names.ts';
 import { portsStep } from './steps/ports.ts';
 import { resolverStep } from './steps/resolver.ts';
 
-export const joinSteps: readonly JoinStep[] = [resolverStep, linkStep, gatewayStep, portsStep, filesStep, namesStep];
+export const joinSteps: readonly JoinStep[] = [
+  resolverStep,
+  linkStep,
+  gatewayStep,
+  portsStep,
+  externalStep,
+  filesStep,
+  namesStep,
+];
 
 /**
  * Joins a ready endpoint to a sandbox; its record is written on the way. The caller holds the sandbox's lock. Throws

@@ -6,7 +6,8 @@
 import { setImmediate as nextTick } from 'node:timers/promises';
 import { type NetworkId, type SandboxId, messageOf } from '../base/index.ts';
 import type { Netns } from '../kernel/index.ts';
-import { type Cnm, contextOf } from './context.ts';
+import { type Cnm, contextOf, driversInUse } from './context.ts';
+import { tellAllLeases } from './foreign-leases.ts';
 import { mendGuests } from './guests/restore.ts';
 import type { GuestState } from './guests/state.ts';
 import { tryOpenSandboxNetns } from './join.ts';
@@ -66,6 +67,7 @@ export class Mender {
     });
     await this.#guarded('sandboxes', () => this.#sandboxes());
     await this.#guarded('networks', () => this.#networks());
+    if (this.#round % DEGRADED_ROUNDS === 1) await this.#guarded('leases of plugins', () => tellAllLeases(this.#cnm));
     await this.#guarded('networks of engines', () => mendGuests({ cnm: this.#cnm, state: this.#guests }));
   }
 
@@ -136,7 +138,7 @@ export class Mender {
     const isDue = this.#round % DEGRADED_ROUNDS === 0;
     const suspects = new Set(this.#lost);
     this.#lost.clear();
-    for (const driver of this.#cnm.drivers.all()) {
+    for (const driver of driversInUse(this.#cnm)) {
       if (driver.restorer === undefined) continue;
       const mine = this.#cnm.state
         .networks()

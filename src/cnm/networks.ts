@@ -42,7 +42,7 @@ export async function createNetwork(
 export async function makeNetwork(cnm: Cnm, asked: NetworkSpec, ctx: Ctx, caller: Caller = 'trusted'): Promise<CreatedNetwork> {
   refuseWhenClosing(cnm);
   const spec = mergeConfigFrom(cnm, asked);
-  const draft = draftOf(cnm, spec);
+  const draft = await draftOf(cnm, spec);
   return cnm.locks.run(`name:network:${spec.name}`, async () => {
     const other = cnm.state.allNetworks().find((n) => n.name === spec.name);
     if (other !== undefined) throw new CnmError('name_taken', `network with name ${spec.name} already exists`);
@@ -54,7 +54,7 @@ export async function makeNetwork(cnm: Cnm, asked: NetworkSpec, ctx: Ctx, caller
   });
 }
 
-function draftOf(cnm: Cnm, spec: NetworkSpec): NetworkRecord {
+async function draftOf(cnm: Cnm, spec: NetworkSpec): Promise<NetworkRecord> {
   const enabled = familiesOf(spec);
   const config = checkIpam(spec.ipam?.config ?? [], enabled);
   const driverName = spec.driver === undefined || spec.driver === '' || spec.driver === 'default' ? 'bridge' : spec.driver;
@@ -65,10 +65,13 @@ function draftOf(cnm: Cnm, spec: NetworkSpec): NetworkRecord {
       'configuration network can only contain network specific fields; ingress, internal, attachable and scope are not',
     );
   }
-  const driver = cnm.drivers.get(configOnly ? 'null' : driverName);
+  const driver = await cnm.drivers.resolve(configOnly ? 'null' : driverName);
   checkScope(spec, driver.capabilities.scope, driver.name);
   const ipamDriver = spec.ipam?.driver || 'default';
-  if (!configOnly && driver.capabilities.addressing === 'ipam') cnm.ipams.get(ipamDriver);
+  if (driver.capabilities.scope === 'global' && cnm.drivers.isForeign(driver.name))
+    throw new CnmError('scope_refused', `driver ${driver.name} has global scope, which needs a cluster, and there is none`);
+  const usesIpam = !configOnly && driver.capabilities.addressing === 'ipam';
+  const ipam = usesIpam ? await cnm.ipams.resolve(ipamDriver) : undefined;
   return {
     schema: RECORD_SCHEMA,
     owner: OWN,
@@ -85,7 +88,13 @@ function draftOf(cnm: Cnm, spec: NetworkSpec): NetworkRecord {
     ingress: spec.ingress ?? false,
     configOnly,
     configFrom: spec.configFrom ?? '',
-    ipam: { driver: ipamDriver, options: spec.ipam?.options ?? {}, config },
+    ipam: {
+      driver: ipamDriver,
+      options: spec.ipam?.options ?? {},
+      config,
+      ...(ipam && { replays: ipam.capabilities.requiresReplay }),
+      ...(ipam?.capabilities.requiresMac && { needsMac: true }),
+    },
     pools: [],
     options: spec.options ?? {},
     labels: spec.labels ?? {},
@@ -148,7 +157,7 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
   return undoable(async (undo) => {
     await cnm.state.commit({ networks: [draft] });
     undo.add('forget record', () => cnm.state.commit({ remove: { network: draft.id } }));
-    const skip = driver.skipGwAlloc?.(draft.options, draft.internal) ?? { v4: false, v6: false };
+    const skip = (await driver.skipGwAlloc?.(ctx, draft)) ?? { v4: false, v6: false };
     const pools = usesIpam ? await requestPools(cnm, draft, { skip, aux: driver.auxAddresses?.(draft.options) ?? [] }, undo) : [];
     stillWanted(ctx);
     const leased = { ...draft, pools };

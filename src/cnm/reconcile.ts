@@ -7,7 +7,7 @@ import { messageOf, shortId } from '../base/index.ts';
 import type { RestoreReport } from '../driver/index.ts';
 import type { Netns } from '../kernel/index.ts';
 import { ours } from '../portmap/index.ts';
-import { type Cnm, contextOf, servesNames } from './context.ts';
+import { type Cnm, contextOf, driversInUse, servesNames } from './context.ts';
 import { deleteEndpoint, detach } from './endpoints.ts';
 import type { Hosting } from './guests/context.ts';
 import {
@@ -56,6 +56,11 @@ export async function reconcile(hosting: Hosting): Promise<void> {
 async function replay(cnm: Cnm): Promise<Map<string, string>> {
   const problems = new Map<string, string>();
   const attempt = async (net: NetworkRecord, work: () => Promise<void>): Promise<void> => {
+    // A plugin that is not there keeps nobody waiting: see foreign-leases.ts.
+    if (cnm.ipams.isForeign(net.ipam.driver)) {
+      if (net.ipam.replays === true && net.phase === 'ready') cnm.untold.add(net.id);
+      return;
+    }
     try {
       await work();
     } catch (error) {
@@ -93,7 +98,7 @@ async function restoreDrivers(
   const { cnm } = hosting;
   const reports: RestoreReport[] = [];
   const networks = cnm.state.allNetworks().filter((n) => n.phase === 'ready' && !n.configOnly && !problems.has(n.id));
-  for (const driver of cnm.drivers.all()) {
+  for (const driver of driversInUse(cnm)) {
     const wishes = [
       ...networks.filter((n) => n.driver === driver.name).map((net) => wishOf(cnm, net, alive)),
       ...guestNetworksOf(hosting, driver.name).map((net) => guestWish(hosting, net, places)),

@@ -44,6 +44,8 @@ export interface IpamConfig {
 export interface NetworkPool {
   readonly family: IpFamily;
   readonly pool: PoolId;
+  /** Address space that it is of. */
+  readonly space?: string;
   readonly prefix: Prefix;
   readonly range?: Prefix;
   readonly gateway?: Address;
@@ -67,6 +69,10 @@ export interface NetworkRecord extends RecordBase {
     readonly driver: string;
     readonly options: Readonly<Record<string, string>>;
     readonly config: readonly IpamConfig[];
+    /** The IPAM driver forgets its leases when the daemon ends. Absent: it does. */
+    readonly replays?: boolean;
+    /** The IPAM driver is told the MAC before it gives an address. */
+    readonly needsMac?: boolean;
   };
   readonly pools: readonly NetworkPool[];
   readonly options: Readonly<Record<string, string>>;
@@ -78,7 +84,10 @@ export interface NetworkRecord extends RecordBase {
 
 /** What a join made, kept so that restart and leave need not ask the driver again. */
 export interface JoinRecord {
+  /** Empty when the driver gave no link. */
   readonly ifname: string;
+  /** Name and group that a link has on the host which was moved from there. */
+  readonly source?: { readonly name: string; readonly group: number };
   readonly gateway?: Address;
   readonly gateway6?: Address;
   readonly wayOut?: WayOut;

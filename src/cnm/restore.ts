@@ -4,6 +4,7 @@ import type { RestoreNetwork, RestoreReport } from '../driver/index.ts';
 import { type Netns, openNetns, pinNetns, removeNetnsPin } from '../kernel/index.ts';
 import { electAmong } from './attachment.ts';
 import { type Cnm, driverEndpoint, driverNetwork } from './context.ts';
+import { restoreMoved } from './moved.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
 import { restoreFiles } from './steps/files.ts';
 import { restoreRoutes } from './steps/gateway.ts';
@@ -67,6 +68,12 @@ export async function restoreSandboxes(cnm: Cnm, alive: Living): Promise<void> {
       ...(sandbox.mode === 'own'
         ? ([
             ['redirect', () => restoreRedirect(cnm, sandbox, netns)],
+            [
+              'links',
+              async () => {
+                for (const ep of endpoints) await restoreMoved(netns, ep);
+              },
+            ],
             ['routes', () => restoreRoutes(cnm, netns, endpoints)],
           ] as const)
         : []),

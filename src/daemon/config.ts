@@ -18,6 +18,10 @@ export interface DaemonConfig {
   readonly stateDir: string;
   readonly runDir: string;
   readonly pluginDir: string;
+  /** Folders where plugins of others are looked for. */
+  readonly pluginPath: readonly string[];
+  /** Time for an answer of such a plugin, milliseconds. */
+  readonly pluginTimeoutMs: number;
   /** Paths of the API sockets of engines that use the plugins; empty: none is asked what it has. */
   readonly engines: readonly string[];
   readonly firewall: 'iptables' | 'nftables';
@@ -39,6 +43,8 @@ const fileSchema = z.strictObject({
   'state-dir': z.string().optional(),
   'run-dir': z.string().optional(),
   'plugin-dir': z.string().optional(),
+  'plugin-path': z.union([z.string(), z.array(z.string())]).optional(),
+  'plugin-timeout': z.string().optional(),
   engine: z.union([z.string(), z.array(z.string())]).optional(),
   firewall: z.string().optional(),
   'default-address-pool': z.array(z.string()).optional(),
@@ -49,11 +55,17 @@ const fileSchema = z.strictObject({
 });
 type Values = z.infer<typeof fileSchema>;
 
+/** Where engines look for plugins. */
+const PLUGIN_PATH = ['/run/docker/plugins', '/etc/docker/plugins', '/usr/lib/docker/plugins'] as const;
+/** Bounds of a plugin's time for an answer, seconds. */
+const PLUGIN_SECONDS = { least: 1, most: 600 };
+
 const DEFAULTS = {
   host: 'unix:///run/patchbay/patchbay.sock',
   'state-dir': '/var/lib/patchbay',
   'run-dir': '/run/patchbay',
   'plugin-dir': '/run/docker/plugins',
+  'plugin-timeout': '20',
   engine: 'unix:///run/docker.sock',
   firewall: 'iptables',
   'log-level': 'info',
@@ -85,6 +97,15 @@ function command(): Command {
     .addOption(new Option('--state-dir <dir>', `what survives a reboot (default ${DEFAULTS['state-dir']})`))
     .addOption(new Option('--run-dir <dir>', `what lives until a reboot (default ${DEFAULTS['run-dir']})`))
     .addOption(new Option('--plugin-dir <dir>', `sockets of engine plugins (default ${DEFAULTS['plugin-dir']})`))
+    .addOption(
+      new Option(
+        '--plugin-path <dir>',
+        'where plugins of others are looked for, or none; may repeat (default those of an engine)',
+      ).argParser(collect),
+    )
+    .addOption(
+      new Option('--plugin-timeout <seconds>', `time for an answer of such a plugin (default ${DEFAULTS['plugin-timeout']})`),
+    )
     .addOption(
       new Option(
         '--engine <url>',
@@ -189,6 +210,13 @@ function checked(values: Settled): DaemonConfig {
     if (path === undefined && url !== 'none') problems.push(`--engine ${shown(url)}: use unix:///PATH, or none`);
     return path ?? [];
   });
+  const pluginPath = [values['plugin-path'] ?? [...PLUGIN_PATH]].flat().filter((path) => path !== 'none');
+  for (const path of pluginPath)
+    if (!isAbsolute(path)) problems.push(`--plugin-path ${shown(path)}: use an absolute path, or none`);
+  const seconds = Number(values['plugin-timeout']);
+  if (!(seconds >= PLUGIN_SECONDS.least && seconds <= PLUGIN_SECONDS.most)) {
+    problems.push(`--plugin-timeout ${values['plugin-timeout']}: use ${PLUGIN_SECONDS.least} to ${PLUGIN_SECONDS.most} seconds`);
+  }
   const folders = { stateDir: folder('state-dir'), runDir: folder('run-dir'), pluginDir: folder('plugin-dir') };
   if (problems.length > 0 || firewall === undefined || logLevel === undefined) {
     throw new CnmError('bad_config', problems.join('; '));
@@ -197,6 +225,8 @@ function checked(values: Settled): DaemonConfig {
     socket,
     ...(tcp && { tcp }),
     ...folders,
+    pluginPath,
+    pluginTimeoutMs: seconds * 1000,
     engines,
     firewall,
     pools: values['default-address-pool'] ?? [],

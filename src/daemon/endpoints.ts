@@ -1,7 +1,7 @@
 /** `/endpoints…`: endpoints as things of their own, joined or not. */
 
 import { endpointCreateSchema, endpointJoinSchema } from '../base/api.ts';
-import { parseWith } from '../base/index.ts';
+import { messageOf, parseWith } from '../base/index.ts';
 import { ENDPOINT_FILTERS, endpointMatches, parseFilters } from './filters.ts';
 import { foldCase } from './fold.ts';
 import { endpointDetail } from './inspect.ts';
@@ -46,7 +46,7 @@ export function endpointRoutes(parts: DaemonParts): Route[] {
     {
       method: 'GET',
       path: '/endpoints/:term',
-      handle: ({ term }) => ({ status: 200, json: endpointDetail(controller, controller.endpoint(term).record) }),
+      handle: (request) => inspect(parts, request),
     },
     {
       method: 'DELETE',
@@ -57,6 +57,18 @@ export function endpointRoutes(parts: DaemonParts): Route[] {
       },
     },
   ];
+}
+
+/** A plugin that does not tell what it knows is no reason to show nothing. */
+async function inspect({ controller }: DaemonParts, { term, signal }: Request): Promise<Answer> {
+  const { id, record } = controller.endpoint(term);
+  const detail = endpointDetail(controller, record);
+  try {
+    const info = await controller.driverInfo(id, signal);
+    return { status: 200, json: { ...detail, ...(info && { DriverInfo: info }) } };
+  } catch (error) {
+    return { status: 200, json: { ...detail, Degraded: [detail.Degraded ?? [], messageOf(error)].flat().join('; ') } };
+  }
 }
 
 function list({ controller }: DaemonParts, { query }: Request): Answer {

@@ -28,6 +28,8 @@ export interface Ctx {
 
 export interface DriverPool {
   readonly prefix: Prefix;
+  /** Address space of the IPAM driver that the subnet is of. */
+  readonly space?: string;
   readonly gateway?: Address;
   readonly aux: Readonly<Record<string, Address>>;
 }
@@ -50,6 +52,20 @@ export interface IfaceAddresses {
   readonly mac?: Mac;
   readonly v4?: Prefix;
   readonly v6?: Prefix;
+}
+
+/** A published port as asked for. Has the shape of portmap's WantedPort. */
+export interface PortMapping {
+  readonly protocol: 'tcp' | 'udp';
+  readonly port: number;
+  readonly hostAddress?: Address;
+  readonly hostPorts?: { readonly from: number; readonly to: number };
+}
+
+/** What a sandbox publishes, and what it declares only (as `80/tcp`). */
+export interface SandboxPorts {
+  readonly publish: readonly PortMapping[];
+  readonly exposed: readonly string[];
 }
 
 export interface EndpointRequest {
@@ -86,7 +102,10 @@ export interface TableEntry {
 }
 
 export interface JoinResult {
-  /** `sandbox`: made there under its final name. `host`: the controller moves it (remote drivers). */
+  /**
+   * `sandbox`: made there under its final name. `host`: the controller moves it, calls it `prefix` and a number, gives it MAC and
+   * addresses, and brings it up; on leave it goes back (remote drivers). Absent: the sandbox gets no link.
+   */
   readonly link?: { readonly name: string; readonly at: 'sandbox' | 'host'; readonly prefix?: string };
   readonly gateway?: Address;
   readonly gateway6?: Address;
@@ -107,6 +126,7 @@ export interface JoinPlace {
   readonly ifname: string;
   /** The link is left down and without addresses: whoever owns the sandbox moves it there and does the rest. */
   readonly isBare?: boolean;
+  readonly ports?: SandboxPorts;
 }
 
 /** Which default-route role an endpoint has in its sandbox, per family. */
@@ -144,6 +164,14 @@ export interface ExternalFacet {
     roles: GatewayRoles,
     ports: readonly HeldPort[],
   ): Promise<{ readonly bindings: readonly PortBinding[]; readonly state: Json }>;
+}
+
+/** For a driver that publishes by itself: it is told what is wished, and takes host ports itself. Repeatable. */
+export interface PublisherFacet {
+  /** The endpoint has these roles from now on. Throws; nothing is published then that was not before. */
+  program(ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint, roles: GatewayRoles, ports: SandboxPorts): Promise<void>;
+  /** It has none any more. */
+  revoke(ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint): Promise<void>;
 }
 
 export interface RestoreNetwork {
@@ -191,9 +219,17 @@ export interface DriverCapabilities {
   readonly ownMac?: boolean;
 }
 
+/** Of a network that is to be: what decides whether it needs a gateway address. */
+export interface GatewayQuestion {
+  readonly options: DriverOptions;
+  readonly internal: boolean;
+  readonly enableIPv4?: boolean;
+  readonly enableIPv6: boolean;
+}
+
 /**
- * A method that throws has left nothing behind. Calls for one endpoint never overlap; first join and last leave of one
- * network never overlap. Deletes accept what is already gone.
+ * A method that throws has left nothing behind; after a join that failed the endpoint leaves all the same. Calls for one endpoint
+ * never overlap; first join and last leave of one network never overlap. Deletes accept what is already gone.
  */
 export interface Driver {
   readonly name: string;
@@ -201,7 +237,7 @@ export interface Driver {
   /** Checks options and subnets before anything is leased or made. Throws bad_option and friends. */
   validateNetwork?(net: DriverNetwork): void;
   /** Asked before any address is leased: true leaves the family's gateway unallocated. */
-  skipGwAlloc?(options: DriverOptions, internal: boolean): { readonly v4: boolean; readonly v6: boolean };
+  skipGwAlloc?(ctx: Ctx, asked: GatewayQuestion): Promise<{ readonly v4: boolean; readonly v6: boolean }>;
   /** Keys of auxiliary addresses that each subnet must have: leased where they are not given. */
   auxAddresses?(options: DriverOptions): readonly string[];
   /**
@@ -215,10 +251,15 @@ export interface Driver {
     ctx: Ctx,
     net: DriverNetwork,
     ep: EndpointRequest,
+    ports?: SandboxPorts,
   ): Promise<{ readonly iface: IfaceAddresses; readonly state: Json }>;
   deleteEndpoint(ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint): Promise<void>;
   join(ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint, at: JoinPlace): Promise<JoinResult>;
   leave(ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint, at?: JoinPlace): Promise<{ readonly netState?: Json }>;
+  /** What the driver has to tell of an endpoint, for inspect. */
+  operInfo?(ctx: Ctx, net: DriverNetwork, ep: DriverEndpoint): Promise<Readonly<Record<string, Json>>>;
+  /** Publishes on host ports that the model holds. A driver has this or `publisher`. */
   readonly external?: ExternalFacet;
+  readonly publisher?: PublisherFacet;
   readonly restorer?: RestoreFacet;
 }

@@ -1,5 +1,6 @@
 export { bareLinkName } from './bare.ts';
 export type * from './contract.ts';
-export { Registry, type DriverRegistry, type IpamRegistry } from './registry.ts';
+export { Registry, type DriverRegistry, type ForeignDrivers, type IpamRegistry } from './registry.ts';
 export { labels } from './labels.ts';
 export * as wire from './wire.ts';
+export * as asking from './asking.ts';

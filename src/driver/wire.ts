@@ -18,7 +18,7 @@ import {
   parseWith,
   prefixAddress,
 } from '../base/index.ts';
-import type { DriverOptions, DriverPool, StaticRoute } from './contract.ts';
+import type { DriverOptions, DriverPool, PortMapping, StaticRoute } from './contract.ts';
 import { labels } from './labels.ts';
 
 /** Keys of the protocol's own in option maps. */
@@ -27,6 +27,8 @@ export const keys = {
   /** Holds a network's own `-o` options. */
   generic: 'com.docker.network.generic',
   portMap: 'com.docker.network.portmap',
+  exposedPorts: 'com.docker.network.endpoint.exposedports',
+  macAddress: 'com.docker.network.endpoint.macaddress',
   /** Another endpoint of the sandbox is its IPv6 gateway. */
   no6to4Proxy: 'com.docker.network.driver.private.no_proxy_6to4',
   endpointName: 'com.docker.network.endpoint.name',
@@ -143,14 +145,6 @@ const portMapping = z.object({
 
 /** Protocol numbers as the engine sends them (IANA). */
 const PROTOCOLS: Readonly<Record<number, 'tcp' | 'udp'>> = { 6: 'tcp', 17: 'udp' };
-
-/** A published port. Has the shape of portmap's WantedPort. */
-export interface PortMapping {
-  readonly protocol: 'tcp' | 'udp';
-  readonly port: number;
-  readonly hostAddress?: Address;
-  readonly hostPorts?: { readonly from: number; readonly to: number };
-}
 
 /** Published ports in the options of an endpoint or a sandbox; undefined when they say nothing of them. Throws bad_port. */
 export function portsOf(all: Readonly<Record<string, unknown>> | null | undefined, method: string): PortMapping[] | undefined {

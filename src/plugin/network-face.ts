@@ -30,9 +30,9 @@ export function networkFace(guests: Guests, driver: Driver): Readonly<Record<str
       return { Scope: scope, ConnectivityScope: connectivity, GwAllocChecker: driver.skipGwAlloc !== undefined };
     },
 
-    async GwAllocCheck(body) {
-      const { options, internal } = wire.networkOptions(asked(requests.gwAllocCheck, body, 'GwAllocCheck').Options);
-      const skip = driver.skipGwAlloc?.(options, internal) ?? { v4: false, v6: false };
+    async GwAllocCheck(body, signal) {
+      const question = wire.networkOptions(asked(requests.gwAllocCheck, body, 'GwAllocCheck').Options);
+      const skip = (await driver.skipGwAlloc?.({ signal }, question)) ?? { v4: false, v6: false };
       return { SkipIPv4: skip.v4, SkipIPv6: skip.v6 };
     },
 

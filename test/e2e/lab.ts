@@ -113,6 +113,8 @@ export class Lab {
       this.runDir,
       '--plugin-dir',
       join(this.folder, 'plugins'),
+      '--plugin-path',
+      join(this.folder, 'foreign'),
       '--engine',
       'none',
     ];

@@ -126,7 +126,7 @@ test.each(REMOVALS)(
 );
 
 /** Steps of a start, which logs what fails; see cnm-crash. */
-const AT_START = ['files', 'redirect', 'routes'];
+const AT_START = ['files', 'redirect', 'links', 'routes'];
 
 /** Labels in the sources, as patterns: what stands in a template may be anything. */
 function labels(pattern: RegExp): string[] {

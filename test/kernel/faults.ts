@@ -1,6 +1,6 @@
 /** Makes one call fail, or never return, so that what a use case leaves behind can be looked at. */
 
-import { type DriverRegistry, type IpamRegistry, Registry } from '../../src/driver/index.ts';
+import { type DriverRegistry, type ForeignDrivers, type IpamRegistry, Registry } from '../../src/driver/index.ts';
 import type { Rtnl } from '../../src/kernel/index.ts';
 
 /** `before`: the call does nothing. `after`: it does all of its work first. */
@@ -52,23 +52,39 @@ export class Faults {
     });
   }
 
-  /** An rtnetlink façade whose batches are counted. */
+  /** An rtnetlink façade whose batches and moves are counted. */
   rtnl(target: Rtnl, name = 'rtnl'): Rtnl {
-    return this.wrap(name, target, ['batch', 'batchOffThread'], ['before', 'after']);
+    const link = this.wrap(`${name}.link`, target.link, ['move'], ['before', 'after']);
+    const withMoves = new Proxy(target, {
+      get: (object, key) => {
+        if (key === 'link') return link;
+        const value: unknown = Reflect.get(object, key, object);
+        return typeof value === 'function' ? (value.bind(object) as unknown) : value;
+      },
+    });
+    return this.wrap(name, withMoves, ['batch', 'batchOffThread'], ['before', 'after']);
   }
 
   /** IPAM drivers whose leases are counted. */
   registry(target: IpamRegistry): IpamRegistry {
-    const wrapped = target
-      .all()
-      .map((ipam) => this.wrap('ipam', ipam, ['requestPool', 'requestAddress', 'releasePool', 'releaseAddress'], ['before']));
-    return new Registry('IPAM driver', wrapped);
+    const wrap = (ipam: ReturnType<IpamRegistry['get']>): typeof ipam =>
+      this.wrap('ipam', ipam, ['requestPool', 'requestAddress', 'releasePool', 'releaseAddress'], ['before']);
+    return new Registry('IPAM driver', target.all().map(wrap), foreign(target.foreign, wrap));
   }
 
   /** Drivers whose deletes are counted; what they do on the way in is counted call by call. */
   drivers(target: DriverRegistry): DriverRegistry {
-    const wrapped = target.all().map((driver) => this.wrap('driver', driver, ['deleteEndpoint', 'deleteNetwork'], ['before']));
-    return new Registry('driver', wrapped);
+    const wrap = (driver: ReturnType<DriverRegistry['get']>): typeof driver =>
+      this.wrap('driver', driver, ['deleteEndpoint', 'deleteNetwork'], ['before']);
+    // What a foreign driver does is done by another process: it is counted call by call of the contract.
+    const wrapForeign = (driver: ReturnType<DriverRegistry['get']>): typeof driver =>
+      this.wrap(
+        'foreign driver',
+        driver,
+        ['createNetwork', 'createEndpoint', 'join', 'deleteEndpoint', 'deleteNetwork'],
+        ['before'],
+      );
+    return new Registry('driver', target.all().map(wrap), foreign(target.foreign, wrapForeign));
   }
 
   /**
@@ -100,5 +116,16 @@ export class Faults {
     return never();
   }
 }
+
+const foreign = <T>(target: ForeignDrivers<T> | undefined, wrap: (driver: T) => T): ForeignDrivers<T> => ({
+  recorded(name) {
+    const driver = target?.recorded(name);
+    return driver && wrap(driver);
+  },
+  async resolve(name, signal) {
+    const driver = await target?.resolve(name, signal);
+    return driver && wrap(driver);
+  },
+});
 
 const never = (): Promise<never> => new Promise(() => {});

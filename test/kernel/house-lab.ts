@@ -11,6 +11,7 @@ import { createHostDriver } from '../../drivers/host/driver.ts';
 import { createIpvlanDriver } from '../../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../../drivers/null/driver.ts';
+import { openPlugins } from '../../drivers/remote/plugins.ts';
 import { ParentUsers } from '../../drivers/shared/parent.ts';
 import { type Address, silentLogger } from '../../src/base/index.ts';
 import { type ControllerParts, NetworkController, type SandboxSpec } from '../../src/cnm/index.ts';
@@ -26,6 +27,9 @@ import { type TestHost, hostAt, testFolder, testHosts } from './support.ts';
 
 /** Addresses on the wire between host and outside (RFC 5737, RFC 3849). */
 export const WIRE = { host: '198.51.100.1', outside: '198.51.100.2', host6: '2001:db8:100::1', outside6: '2001:db8:100::2' };
+
+/** Time for an answer of a foreign plugin, milliseconds. */
+const PLUGIN_MS = 1500;
 
 /** The low parts, from which drivers and the controller are built at every start. */
 type Foundation = DriverParts & { readonly keeper: KeeperLink };
@@ -55,6 +59,8 @@ export class House {
   readonly runDir: string;
   readonly store = new MemoryStore();
   readonly #foundation: Foundation;
+  /** Where foreign plugins have their sockets. */
+  readonly plugins = testFolder();
   controller!: NetworkController;
 
   private constructor(host: TestHost, outside: TestHost, runDir: string, foundation: Foundation) {
@@ -86,18 +92,26 @@ export class House {
   /** Opens a controller on what is in store and kernel: drivers, leases and state begin anew, as in a new process. */
   async start(options: HouseOptions = {}): Promise<void> {
     const base = options.foundation?.(this.#foundation) ?? this.#foundation;
+    const { host, mark, env } = base;
+    const foreign = { host, mark, env, store: this.store, folders: [this.plugins], replyMs: PLUGIN_MS };
+    const plugins = await openPlugins(foreign);
+    afterTest(() => plugins.close());
     const parents = new ParentUsers();
     const parts: ControllerParts = {
       ...base,
       store: this.store,
-      drivers: new Registry('driver', [
-        createBridgeDriver(base),
-        createMacvlanDriver(base, parents),
-        createIpvlanDriver(base, parents),
-        createHostDriver(),
-        createNullDriver(),
-      ]),
-      ipams: new Registry('IPAM driver', [createDefaultIpam({ hostId: 'house' }), createNullIpam()]),
+      drivers: new Registry(
+        'driver',
+        [
+          createBridgeDriver(base),
+          createMacvlanDriver(base, parents),
+          createIpvlanDriver(base, parents),
+          createHostDriver(),
+          createNullDriver(),
+        ],
+        plugins.drivers,
+      ),
+      ipams: new Registry('IPAM driver', [createDefaultIpam({ hostId: 'house' }), createNullIpam()], plugins.ipams),
       hostPorts: { ephemeral: { from: 40_000, to: 40_999 }, reserved: new Set() },
       runDir: this.runDir,
       mendEveryMs: 0,

@@ -1,5 +1,6 @@
 /** What the controller is asked to do where some call of it fails, on which parts. */
 
+import { foreignCreations, foreignRemovals } from './foreign-cases.ts';
 import type { Faults } from './faults.ts';
 import type { House, HouseOptions } from './house-lab.ts';
 import { guestCreations, guestRemovals } from './guest-cases.ts';
@@ -153,6 +154,7 @@ export const creations: readonly UseCase[] = [
   ...endpointCases,
   ...guestCreations,
   ...parentCreations,
+  ...foreignCreations,
 ];
 
 const named = (title: string): UseCase => {
@@ -206,4 +208,5 @@ export const removals: readonly UseCase[] = [
     revert: boxed,
   },
   ...guestRemovals,
+  ...foreignRemovals,
 ];

@@ -35,6 +35,8 @@ const defaults: DaemonConfig = {
   stateDir: '/var/lib/patchbay',
   runDir: '/run/patchbay',
   pluginDir: '/run/docker/plugins',
+  pluginPath: ['/run/docker/plugins', '/etc/docker/plugins', '/usr/lib/docker/plugins'],
+  pluginTimeoutMs: 20_000,
   engines: ['/run/docker.sock'],
   firewall: 'iptables',
   pools: [],
@@ -53,6 +55,9 @@ describe('values', () => {
     ['state-dir', ['/a/b'], { stateDir: '/a/b' }],
     ['run-dir', ['/a/b'], { runDir: '/a/b' }],
     ['plugin-dir', ['/a/b'], { pluginDir: '/a/b' }],
+    ['plugin-path', ['/a', '/b'], { pluginPath: ['/a', '/b'] }],
+    ['plugin-path', ['none'], { pluginPath: [] }],
+    ['plugin-timeout', ['2.5'], { pluginTimeoutMs: 2500 }],
     ['engine', ['unix:///a.sock', 'unix:///b.sock'], { engines: ['/a.sock', '/b.sock'] }],
     ['engine', ['none'], { engines: [] }],
     ['firewall', ['iptables'], { firewall: 'iptables' }],
@@ -69,7 +74,7 @@ describe('values', () => {
       { pools: ['base=10.0.0.0/8,size=24', 'base=fd00::/48,size=64'] },
     ],
   ];
-  const lists = new Set(['dns', 'default-address-pool', 'engine']);
+  const lists = new Set(['dns', 'default-address-pool', 'engine', 'plugin-path']);
   const asKey = (key: string, values: readonly string[]) => ({ [key]: lists.has(key) ? values : values[0] });
 
   test.each(good)('--%s %j is taken, as a flag, as a key and as both', (key, values, expected) => {
@@ -92,6 +97,9 @@ describe('values', () => {
     ['state-dir', '', 'it must be an absolute path'],
     ['run-dir', './x', '--run-dir ./x: it must be an absolute path'],
     ['plugin-dir', 'x', '--plugin-dir x: it must be an absolute path'],
+    ['plugin-path', 'x', '--plugin-path x: use an absolute path, or none'],
+    ['plugin-timeout', '0', '--plugin-timeout 0: use 1 to 600 seconds'],
+    ['plugin-timeout', 'long', '--plugin-timeout long: use 1 to 600 seconds'],
     ['engine', 'tcp://127.0.0.1:2375', 'use unix:///PATH, or none'],
     ['firewall', 'pf', '--firewall pf: use iptables'],
     ['firewall', 'IPTABLES', '--firewall IPTABLES'],
@@ -149,6 +157,8 @@ describe('flags', () => {
     'state-dir',
     'run-dir',
     'plugin-dir',
+    'plugin-path',
+    'plugin-timeout',
     'engine',
     'firewall',
     'default-address-pool',

@@ -103,8 +103,9 @@ describe('modes', () => {
     expect(refused(driver, options as unknown as Record<string, string>)).toContain(words),
   );
 
-  test('gateways are leased only when they are given, and the host has an address of each subnet when it is to have one', () => {
-    expect(macvlan.skipGwAlloc?.({}, false)).toEqual({ v4: true, v6: true });
+  test('gateways are leased only when they are given, and the host has an address of each subnet when it is to have one', async () => {
+    const asked = { options: {}, internal: false, enableIPv6: false };
+    expect(await macvlan.skipGwAlloc?.({ signal: new AbortController().signal }, asked)).toEqual({ v4: true, v6: true });
     expect(macvlan.auxAddresses?.({})).toEqual([]);
     expect(macvlan.auxAddresses?.({ host_access: 'true' })).toEqual(['host']);
   });

@@ -11,6 +11,7 @@ import {
   shortId,
 } from '../../base/index.ts';
 import type { Undo } from '../../base/index.ts';
+import { wire } from '../../driver/index.ts';
 import { GATEWAY_REQUEST, type IpamDriver, REQUEST_ADDRESS_TYPE } from '../../ipam/index.ts';
 import type { Cnm } from '../context.ts';
 import { hostExclusions } from '../exclusions.ts';
@@ -79,10 +80,12 @@ async function requestPool(
       });
     }
   };
-  const given = config.gateway ?? pool.gateway;
   const skipGateway = family === 4 ? asked.skip.v4 : asked.skip.v6;
+  // One that the IPAM driver prescribes is reserved by it.
   const gateway =
-    given === undefined && skipGateway ? undefined : await lease('gateway', given, { [REQUEST_ADDRESS_TYPE]: GATEWAY_REQUEST });
+    config.gateway === undefined && (pool.gateway !== undefined || skipGateway)
+      ? pool.gateway
+      : await lease('gateway', config.gateway, { [REQUEST_ADDRESS_TYPE]: GATEWAY_REQUEST });
   const aux: Record<string, Address> = {};
   for (const [key, address] of Object.entries(config.aux)) {
     aux[key] = address === gateway ? address : await lease(`auxiliary address ${key}`, address, {});
@@ -91,6 +94,7 @@ async function requestPool(
   return {
     family,
     pool: pool.id,
+    space: local,
     prefix: pool.prefix,
     ...(config.range && { range: config.range }),
     ...(gateway && { gateway }),
@@ -175,15 +179,17 @@ async function requestFrom(
   if (asked !== undefined && fitting.length === 0) {
     throw outOfRange(net, asked);
   }
-  for (const { pool } of fitting) {
+  for (const { pool, prefix: subnet } of fitting) {
     try {
       const prefix = await ipam.requestAddress(pool, {
         owner: ep.id,
         ...(asked && { address: asked }),
-        ...(ipam.capabilities.requiresMac && ep.mac && { mac: ep.mac }),
-        options: net.ipam.options,
+        ...(net.ipam.needsMac && ep.mac && { mac: ep.mac }),
+        options: { ...net.ipam.options, [wire.keys.endpointName]: ep.name },
       });
-      return { prefix, pool };
+      if (prefixContains(subnet, prefixAddress(prefix))) return { prefix, pool };
+      await ipam.releaseAddress(pool, prefixAddress(prefix), ep.id);
+      throw new CnmError('plugin_failed', `IPAM driver ${ipam.name} gave ${prefix}, which is not inside ${subnet}`);
     } catch (error) {
       if (codeOf(error) !== 'no_free_address') throw error;
     }

@@ -62,6 +62,7 @@ export async function restoreRoutes(cnm: Cnm, netns: Netns, endpoints: readonly 
     const spec = await defaultRoute(netns, endpoints, family === 4 ? winner.v4 : winner.v6, family);
     if (spec !== undefined) defaults.push({ op: 'route.add', spec });
   }
-  const others = endpoints.flatMap((ep) => routeOps('route.add', ep.join?.routes ?? []));
+  const others: RtnlOp[] = [];
+  for (const { join } of endpoints) if (join !== undefined) others.push(...(await routeOps(netns, 'route.add', join)));
   for (const op of [...others, ...defaults]) await ignoring(['EEXIST'], () => netns.rtnl().batch([op]));
 }

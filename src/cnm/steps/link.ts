@@ -2,49 +2,58 @@
 
 import type { Netns, RtnlOp } from '../../kernel/index.ts';
 import { CnmError, familyOf } from '../../base/index.ts';
-import { type StaticRoute, labels } from '../../driver/index.ts';
-import { type Attachment, type JoinStep, others, placeOf } from '../attachment.ts';
+import { labels } from '../../driver/index.ts';
+import { type Attachment, type JoinStep, others, placeOf, portsOf } from '../attachment.ts';
 import { driverEndpoint, driverNetwork } from '../context.ts';
-import type { EndpointRecord } from '../records.ts';
+import { giveBack, takeLink } from '../moved.ts';
+import type { EndpointRecord, JoinRecord } from '../records.ts';
 
 export const linkStep: JoinStep = {
   label: 'link',
 
   async do(a) {
     if (a.netns === undefined || a.driver.capabilities.sandbox !== 'own') return;
-    const ifname = a.ep.join?.ifname ?? '';
-    const at = { sandbox: a.sandbox.id, netns: a.netns, ifname };
+    const intended = a.ep.join?.ifname ?? '';
+    const at = { sandbox: a.sandbox.id, netns: a.netns, ifname: intended, ports: portsOf(a.net, a.sandbox) };
     const result = await a.driver.join(a.ctx, driverNetwork(a.net), driverEndpoint(a.ep), at);
-    a.ep = {
-      ...a.ep,
-      driverState: result.state,
-      join: {
-        ifname,
-        ...(result.gateway && { gateway: result.gateway }),
-        ...(result.gateway6 && { gateway6: result.gateway6 }),
-        ...(result.wayOut && { wayOut: result.wayOut }),
-        routes: result.routes,
-        suppressDefaultGateway: result.suppressDefaultGateway,
-      },
+    const { link } = result;
+    const isMoved = link?.at === 'host';
+    const join: JoinRecord = {
+      ifname: isMoved ? await freeIfname(a, a.netns, link.prefix) : link === undefined ? '' : intended,
+      ...(result.gateway && { gateway: result.gateway }),
+      ...(result.gateway6 && { gateway6: result.gateway6 }),
+      ...(result.wayOut && { wayOut: result.wayOut }),
+      routes: result.routes,
+      suppressDefaultGateway: result.suppressDefaultGateway,
     };
-    const routes = routeOps('route.replace', result.routes);
+    a.ep = { ...a.ep, driverState: result.state, join };
+    if (isMoved) await takeLink(a, a.netns, link.name, join);
+    const routes = await routeOps(a.netns, 'route.replace', join);
     if (routes.length > 0) await a.netns.rtnl().batch(routes);
   },
 
   async undo(a) {
     if (a.driver.capabilities.sandbox !== 'own' || a.ep.join === undefined) return;
-    await a.driver.leave(a.ctx, driverNetwork(a.net), driverEndpoint(a.ep), placeOf(a, a.ep.join.ifname));
+    try {
+      await a.driver.leave(a.ctx, driverNetwork(a.net), driverEndpoint(a.ep), placeOf(a, a.ep.join.ifname));
+    } finally {
+      await giveBack(a);
+    }
     const { join: _gone, ...rest } = a.ep;
     a.ep = rest;
   },
 };
 
-/** Static routes of an endpoint as operations inside its sandbox. */
-export const routeOps = (op: 'route.add' | 'route.replace', routes: readonly StaticRoute[]): RtnlOp[] =>
-  routes.map(({ destination, nextHop }) => ({
+/** Static routes of an endpoint as operations inside its sandbox; those that need no next hop come first, since others may need them. */
+export async function routeOps(netns: Netns, op: 'route.add' | 'route.replace', join: JoinRecord): Promise<RtnlOp[]> {
+  const near = join.routes.filter(({ nextHop }) => nextHop === undefined);
+  const far = join.routes.filter(({ nextHop }) => nextHop !== undefined);
+  const link = near.length === 0 ? undefined : (await netns.rtnl().link.get({ name: join.ifname })).index;
+  return [...near, ...far].map(({ destination, nextHop }) => ({
     op,
-    spec: { family: familyOf(destination), destination, ...(nextHop && { gateway: nextHop }) },
+    spec: { family: familyOf(destination), destination, ...(nextHop ? { gateway: nextHop } : link !== undefined && { link }) },
   }));
+}
 
 /** What is recorded before the first effect: a failed join is left under the same name, also by the next start. */
 export async function intendedJoin(a: Attachment): Promise<NonNullable<EndpointRecord['join']>> {
@@ -52,10 +61,10 @@ export async function intendedJoin(a: Attachment): Promise<NonNullable<EndpointR
   return { ifname: isInside ? await freeIfname(a, a.netns) : '', routes: [], suppressDefaultGateway: false };
 }
 
-/** The asked-for name, else prefix and the lowest number that is free in the sandbox (spec 01 I1). */
-async function freeIfname(a: Attachment, netns: Netns): Promise<string> {
+/** The asked-for name, else the network's or the driver's prefix and the lowest number that is free in the sandbox (spec 01 I1). */
+async function freeIfname(a: Attachment, netns: Netns, driversPrefix = 'eth'): Promise<string> {
   const asked = a.ep.options[labels.endpointIfname];
-  const prefix = a.net.options[labels.ifacePrefix] || 'eth';
+  const prefix = a.net.options[labels.ifacePrefix] || driversPrefix;
   const taken = new Set(['lo', ...others(a).map((ep) => ep.join?.ifname)]);
   // A namespace that was given to us may have links of its own.
   if (a.sandbox.adopted !== undefined) for (const link of await netns.rtnl().link.list()) taken.add(link.name);
