@@ -1,11 +1,12 @@
 /** The ipvlan driver: an endpoint is a link with addresses of its own behind its parent's MAC (spec 06). */
 
 import { CnmError } from '../../src/base/index.ts';
-import { type Driver, type DriverOptions, type DriverParts, labels } from '../../src/driver/index.ts';
+import { type Driver, type DriverOptions, labels } from '../../src/driver/index.ts';
 import { badOption } from '../shared/options.ts';
 import { ParentUsers } from '../shared/parent.ts';
 import type { ParentedKind, ParentedMode } from '../shared/parented-options.ts';
 import { createParentedDriver } from '../shared/parented.ts';
+import type { LinkParts } from '../shared/parts.ts';
 
 const MODES = ['l2', 'l3', 'l3s'] as const;
 const FLAGS = ['bridge', 'private', 'vepa'] as const;
@@ -48,5 +49,5 @@ const ipvlan: ParentedKind = {
 };
 
 /** `users`: of all drivers of this host whose networks hang on parents. */
-export const createIpvlanDriver = (parts: DriverParts, users: ParentUsers = new ParentUsers()): Driver =>
+export const createIpvlanDriver = (parts: LinkParts, users: ParentUsers = new ParentUsers()): Driver =>
   createParentedDriver(ipvlan, parts, users);

@@ -1,11 +1,12 @@
 /** The macvlan driver: an endpoint is a link with a MAC of its own on a link of the host (spec 06). */
 
 import { randomMac } from '../../src/base/index.ts';
-import { type Driver, type DriverOptions, type DriverParts, labels } from '../../src/driver/index.ts';
+import { type Driver, type DriverOptions, labels } from '../../src/driver/index.ts';
 import { badOption } from '../shared/options.ts';
 import { ParentUsers } from '../shared/parent.ts';
 import type { ParentedKind, ParentedMode } from '../shared/parented-options.ts';
 import { createParentedDriver } from '../shared/parented.ts';
+import type { LinkParts } from '../shared/parts.ts';
 
 const MODES = ['bridge', 'private', 'vepa', 'passthru'] as const;
 
@@ -39,5 +40,5 @@ const macvlan: ParentedKind = {
 };
 
 /** `users`: of all drivers of this host whose networks hang on parents. */
-export const createMacvlanDriver = (parts: DriverParts, users: ParentUsers = new ParentUsers()): Driver =>
+export const createMacvlanDriver = (parts: LinkParts, users: ParentUsers = new ParentUsers()): Driver =>
   createParentedDriver(macvlan, parts, users);

@@ -1,15 +1,16 @@
 /** Repeats the announcement of an endpoint's address in the background (spec 01 I4). */
 
 import { type EndpointId, prefixAddress } from '../../src/base/index.ts';
-import type { DriverEndpoint, DriverParts, JoinPlace } from '../../src/driver/index.ts';
+import type { DriverEndpoint, JoinPlace } from '../../src/driver/index.ts';
 import { announce, openNetns } from '../../src/kernel/index.ts';
 import type { Advertise } from './options.ts';
+import type { LinkParts } from './parts.ts';
 
 export class Announcer {
-  readonly #parts: DriverParts;
+  readonly #parts: LinkParts;
   readonly #timers = new Map<EndpointId, NodeJS.Timeout>();
 
-  constructor(parts: DriverParts) {
+  constructor(parts: LinkParts) {
     this.#parts = parts;
   }
 
@@ -41,7 +42,7 @@ export class Announcer {
 }
 
 /** Tells neighbours whose address this is now: gratuitous ARP and unsolicited neighbour advertisement. Errors never fail a join. */
-async function advertise(parts: DriverParts, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
+async function advertise(parts: LinkParts, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
   try {
     const link = await at.netns.rtnl().link.find({ name: at.ifname });
     // Where none is recorded the link has its parent's.

@@ -1,13 +1,13 @@
 /** Links of ours on the host that go with their network. */
 
 import { ignoring } from '../../src/base/index.ts';
-import type { DriverParts } from '../../src/driver/index.ts';
+import type { LinkParts } from './parts.ts';
 
 /**
  * Takes a link out of service, for the reaper to delete. One that is gone is fine, and one without our mark stays: somebody
  * may have put another link under the name.
  */
-export async function retireHostLink(parts: DriverParts, name: string): Promise<void> {
+export async function retireHostLink(parts: LinkParts, name: string): Promise<void> {
   const rtnl = parts.host.rtnl();
   const link = await rtnl.link.find({ name });
   if (link === undefined || link.group !== parts.mark.liveGroup) return;

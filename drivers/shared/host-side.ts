@@ -15,10 +15,11 @@ import {
   parseMac,
   prefixAddress,
 } from '../../src/base/index.ts';
-import { type DriverEndpoint, type DriverNetwork, type DriverParts, labels } from '../../src/driver/index.ts';
+import { type DriverEndpoint, type DriverNetwork, labels } from '../../src/driver/index.ts';
 import { type Link, type RtnlOp, writeSysctl } from '../../src/kernel/index.ts';
 import { ownLinkName } from './parent-name.ts';
 import { type SublinkMode, addSublink, findSublink, isOn, removeSublink } from './sublink.ts';
+import type { LinkParts } from './parts.ts';
 
 const single = (address: Prefix): Prefix => {
   const bare = prefixAddress(address);
@@ -57,7 +58,7 @@ const routeTo = (
 
 /** Makes the host's link with its addresses and the routes to `endpoints`, and takes away routes to others. Repeatable. */
 export async function ensureHostSide(
-  parts: DriverParts,
+  parts: LinkParts,
   net: DriverNetwork,
   parent: Link,
   mode: SublinkMode,
@@ -87,7 +88,7 @@ export async function ensureHostSide(
 }
 
 /** Leaves alone what somebody else has laid there. */
-async function ensureRoutes(parts: DriverParts, index: number, wanted: readonly Prefix[], own: readonly Prefix[]): Promise<void> {
+async function ensureRoutes(parts: LinkParts, index: number, wanted: readonly Prefix[], own: readonly Prefix[]): Promise<void> {
   const rtnl = parts.host.rtnl();
   const present = (await rtnl.route.list({ link: index, table: MAIN_TABLE })).filter(
     ({ protocol }) => protocol === PROTOCOL_STATIC,
@@ -104,7 +105,7 @@ const MAIN_TABLE = 254;
 /** RTPROT_STATIC, as all routes of ours. */
 const PROTOCOL_STATIC = 4;
 
-async function addRoute(parts: DriverParts, destination: Prefix, link: number): Promise<void> {
+async function addRoute(parts: LinkParts, destination: Prefix, link: number): Promise<void> {
   const rtnl = parts.host.rtnl();
   try {
     await rtnl.batch([{ op: 'route.add', spec: routeTo(destination, link) }]);
@@ -118,19 +119,14 @@ async function addRoute(parts: DriverParts, destination: Prefix, link: number): 
 }
 
 /** The routes to one endpoint. */
-export async function addHostRoutes(
-  parts: DriverParts,
-  net: DriverNetwork,
-  mode: SublinkMode,
-  ep: DriverEndpoint,
-): Promise<void> {
+export async function addHostRoutes(parts: LinkParts, net: DriverNetwork, mode: SublinkMode, ep: DriverEndpoint): Promise<void> {
   const { index } = await parts.host.rtnl().link.get({ name: nameOf(net, mode) });
   for (const destination of destinationsOf(ep)) await addRoute(parts, destination, index);
 }
 
 /** What is gone already is fine. */
 export async function removeHostRoutes(
-  parts: DriverParts,
+  parts: LinkParts,
   net: DriverNetwork,
   mode: SublinkMode,
   ep: DriverEndpoint,
@@ -145,7 +141,7 @@ export async function removeHostRoutes(
 }
 
 /** Deletes the host's link, and with it addresses and routes. */
-export async function removeHostSide(parts: DriverParts, net: DriverNetwork, mode: SublinkMode): Promise<void> {
+export async function removeHostSide(parts: LinkParts, net: DriverNetwork, mode: SublinkMode): Promise<void> {
   const link = await findSublink(parts, mode.kind, parts.host, nameOf(net, mode));
   if (link !== undefined) await removeSublink(parts.host, link);
 }

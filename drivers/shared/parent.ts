@@ -1,10 +1,10 @@
 /** The parent link of networks of macvlan and ipvlan: the user's, or a VLAN or a dummy that goes with the last network on it. */
 
 import { type NetworkId, CnmError, KeyedLock, errnoOf, undoable } from '../../src/base/index.ts';
-import type { DriverParts } from '../../src/driver/index.ts';
 import { type Link, type LinkSpec, kernelLacks } from '../../src/kernel/index.ts';
 import { retireHostLink } from './host-link.ts';
 import { type ParentName, type SublinkKind, parseVlan } from './parent-name.ts';
+import type { LinkParts } from './parts.ts';
 
 /** A network and its claim to a parent. */
 export interface ParentUser {
@@ -59,7 +59,7 @@ export class ParentUsers {
 const FULL_MASTERS = ['bridge', 'bond', 'team', 'openvswitch'];
 
 /** The parent's link; a VLAN or a dummy is made when it is not there. Throws bad_option, parent_in_use, kernel_lacks. */
-export async function ensureParent(parts: DriverParts, users: ParentUsers, parent: ParentName): Promise<Link> {
+export async function ensureParent(parts: LinkParts, users: ParentUsers, parent: ParentName): Promise<Link> {
   return users.locks.run(parent.name, async () => {
     const rtnl = parts.host.rtnl();
     const found = await rtnl.link.find({ name: parent.name });
@@ -78,7 +78,7 @@ export async function ensureParent(parts: DriverParts, users: ParentUsers, paren
   });
 }
 
-async function makeParent(parts: DriverParts, parent: ParentName): Promise<Link> {
+async function makeParent(parts: LinkParts, parent: ParentName): Promise<Link> {
   const rtnl = parts.host.rtnl();
   const common = { name: parent.name, group: parts.mark.liveGroup };
   const spec: LinkSpec = parent.isDummy ? { kind: 'dummy', ...common } : await vlanSpec(parts, common);
@@ -94,7 +94,7 @@ async function makeParent(parts: DriverParts, parent: ParentName): Promise<Link>
   });
 }
 
-async function vlanSpec(parts: DriverParts, common: { readonly name: string; readonly group: number }): Promise<LinkSpec> {
+async function vlanSpec(parts: LinkParts, common: { readonly name: string; readonly group: number }): Promise<LinkSpec> {
   const links = (await parts.host.rtnl().link.list()).filter((link) => link.name !== 'lo' && link.group !== parts.mark.deadGroup);
   const vlan = parseVlan(
     common.name,
@@ -121,7 +121,7 @@ function unmade(name: string, { kind }: LinkSpec, error: unknown): unknown {
 }
 
 /** Deletes a parent of our own making when nobody else uses it. */
-export async function releaseParent(parts: DriverParts, users: ParentUsers, user: ParentUser): Promise<void> {
+export async function releaseParent(parts: LinkParts, users: ParentUsers, user: ParentUser): Promise<void> {
   await users.locks.run(user.parent, async () => {
     if (!users.isSharedBy(user)) await retireHostLink(parts, user.parent);
   });

@@ -1,18 +1,19 @@
 /** Start, and later when somebody disturbed us: parents that are gone, parents that are back, links that sandboxes have lost. */
 
 import { CnmError, type NetworkId, messageOf } from '../../src/base/index.ts';
-import type { DriverParts, JoinPlace, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
+import type { JoinPlace, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
 import type { Link } from '../../src/kernel/index.ts';
 import { type HostView, ensureHostSide, hasHostSide } from './host-side.ts';
 import { restoreInside } from './inside.ts';
 import { type ParentUsers, ensureParent } from './parent.ts';
 import { type ParentedKind, type ParentedOptions, parseParented } from './parented-options.ts';
 import { type SublinkMode, attach, detach, findSublink, isOn } from './sublink.ts';
+import type { LinkParts } from './parts.ts';
 
 type Wished = RestoreNetwork['endpoints'][number];
 
 export async function restoreParented(
-  parts: DriverParts,
+  parts: LinkParts,
   users: ParentUsers,
   { net, endpoints }: RestoreNetwork,
   options: ParentedOptions,
@@ -47,7 +48,7 @@ function gone(name: string, error: unknown): unknown {
 
 /** Makes the link anew where it is gone, with the MAC and the addresses that it had; answers what could not be mended. */
 async function restoreEndpoint(
-  parts: DriverParts,
+  parts: LinkParts,
   parent: Link,
   mode: SublinkMode,
   { ep, place }: Wished,
@@ -75,7 +76,7 @@ async function refuseForeign({ netns, ifname }: JoinPlace, own: Link | undefined
 
 /** Networks whose parent or host side is not as wished. What sandboxes have lost is seen by looks into them. */
 export async function observeParented(
-  parts: DriverParts,
+  parts: LinkParts,
   kind: ParentedKind,
   desired: readonly RestoreNetwork[],
 ): Promise<NetworkId[]> {
@@ -101,7 +102,7 @@ export async function observeParented(
   return desired.filter((wish) => !isRight(wish)).map(({ net }) => net.id);
 }
 
-async function lookAt(parts: DriverParts, isWhole: boolean): Promise<HostView> {
+async function lookAt(parts: LinkParts, isWhole: boolean): Promise<HostView> {
   const rtnl = parts.host.rtnl();
   const links = new Map((await rtnl.link.list()).map((link) => [link.name, link]));
   if (!isWhole) return { links, addresses: new Set(), routes: new Set() };

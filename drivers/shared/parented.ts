@@ -8,7 +8,6 @@ import {
   type Driver,
   type DriverEndpoint,
   type DriverNetwork,
-  type DriverParts,
   type JoinPlace,
   type JoinResult,
   type RestoreNetwork,
@@ -26,8 +25,9 @@ import { type ParentedKind, type ParentedMode, type ParentedOptions, parseParent
 import { observeParented, restoreParented } from './parented-restore.ts';
 import { addSublink, attach, detach, findSublink, refused, removeSublink } from './sublink.ts';
 import { checkPools, waysOf } from './ways.ts';
+import type { LinkParts } from './parts.ts';
 
-export function createParentedDriver(kind: ParentedKind, parts: DriverParts, users: ParentUsers): Driver {
+export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users: ParentUsers): Driver {
   const announcer = new Announcer(parts);
   const { host } = parts;
 

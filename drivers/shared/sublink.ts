@@ -1,10 +1,11 @@
 /** The link of an endpoint on its parent: made in the sandbox under its final name, deleted on leave. */
 
 import { CnmError, errnoOf, ignoring, messageOf, undoable } from '../../src/base/index.ts';
-import type { DriverEndpoint, DriverParts, JoinPlace } from '../../src/driver/index.ts';
+import type { DriverEndpoint, JoinPlace } from '../../src/driver/index.ts';
 import { type Link, type LinkSpec, type Netns, kernelLacks } from '../../src/kernel/index.ts';
 import { dress } from './inside.ts';
 import type { SublinkKind } from './parent-name.ts';
+import type { LinkParts } from './parts.ts';
 
 /** Kind and mode of the links of a network. */
 export interface SublinkMode extends Pick<LinkSpec, 'macvlan' | 'ipvlan'> {
@@ -15,7 +16,7 @@ export interface SublinkMode extends Pick<LinkSpec, 'macvlan' | 'ipvlan'> {
 
 /** Makes the link and makes it the endpoint's. A failure leaves nothing. */
 export async function attach(
-  parts: DriverParts,
+  parts: LinkParts,
   parent: Link,
   mode: SublinkMode,
   ep: DriverEndpoint,
@@ -38,7 +39,7 @@ export async function attach(
 
 /** Throws KernelError as the kernel answers. */
 export async function addSublink(
-  parts: DriverParts,
+  parts: LinkParts,
   parent: Link,
   { kind, macvlan, ipvlan }: SublinkMode,
   link: Pick<LinkSpec, 'name' | 'netns' | 'mac'>,
@@ -83,11 +84,11 @@ export function refused(error: unknown, parent: Link, { kind, isPassthru }: Subl
 }
 
 /** Whether a link carries our mark and is of the kind. Its name alone may be somebody else's. */
-const isOurs = (parts: DriverParts, kind: SublinkKind, link: Link | undefined): link is Link =>
+const isOurs = (parts: LinkParts, kind: SublinkKind, link: Link | undefined): link is Link =>
   link !== undefined && link.kind === kind && link.group === parts.mark.liveGroup;
 
 /** Our link of the name in a namespace. */
-export async function findSublink(parts: DriverParts, kind: SublinkKind, netns: Netns, name: string): Promise<Link | undefined> {
+export async function findSublink(parts: LinkParts, kind: SublinkKind, netns: Netns, name: string): Promise<Link | undefined> {
   const link = await netns.rtnl().link.find({ name });
   return isOurs(parts, kind, link) ? link : undefined;
 }
@@ -97,7 +98,7 @@ export const isOn = (parent: Link, { kind, parent: below }: Link): boolean =>
   below === (parent.kind === kind ? (parent.parent ?? parent.index) : parent.index);
 
 /** Deletes the link. One that is gone is fine; somebody inside may have given it another name. */
-export async function detach(parts: DriverParts, kind: SublinkKind, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
+export async function detach(parts: LinkParts, kind: SublinkKind, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
   const rtnl = at.netns.rtnl();
   const { mac } = ep.iface;
   const named = await findSublink(parts, kind, at.netns, at.ifname);

@@ -12,6 +12,7 @@ import { type Figure, print, printPeers } from './figures.ts';
 import { flood } from './flood.ts';
 import { processFloor } from './floors.ts';
 import { lagEnv } from './lag.ts';
+import { macvlan } from './macvlan.ts';
 import { names } from './names.ts';
 import { peers } from './peers.ts';
 import { pluginFigures } from './plugin.ts';
@@ -29,6 +30,7 @@ async function ours(): Promise<Figure[]> {
       return [
         ...(await networks(lab, client, rounds)),
         ...(await attach(lab, client, rounds)),
+        ...(await macvlan(lab, client, rounds)),
         ...(await publish(lab, client, rounds)),
         ...(await names(lab, client)),
         ...(await flood(lab)),

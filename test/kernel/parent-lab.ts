@@ -15,22 +15,27 @@ export const LAN = {
 } as const;
 
 /** Makes the parent anew, as a cable that is plugged in again: its other end is a port of the switch. */
-export async function plugIn(house: House, name = 'lan0'): Promise<void> {
-  await house.host.exec('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', `s${name}`, 'netns', house.outside.path]);
-  await house.host.exec('ip', ['link', 'set', name, 'up']);
-  await house.outside.exec('ip', ['link', 'set', `s${name}`, 'master', 'switch0', 'up']);
+export async function plugIn({ host, outside }: Pick<House, 'host' | 'outside'>, name = 'lan0'): Promise<void> {
+  await host.exec('ip', ['link', 'add', name, 'type', 'veth', 'peer', 'name', `s${name}`, 'netns', outside.path]);
+  await host.exec('ip', ['link', 'set', name, 'up']);
+  await outside.exec('ip', ['link', 'set', `s${name}`, 'master', 'switch0', 'up']);
 }
 
-/** A house with `lan0`, whose other side is a switch outside with a router on it. */
-export async function lanHouse(): Promise<House> {
-  const house = await House.open();
-  await house.outside.exec('sh', [
+/** Gives a host `lan0`, whose other side is a switch outside with a router on it. */
+export async function plugLan(host: TestHost, outside: TestHost): Promise<void> {
+  await outside.exec('sh', [
     '-ec',
     `ip link add switch0 type bridge; ip link set switch0 up
      ip addr add ${LAN.router}/24 dev switch0; ip addr add ${LAN.router6}/64 dev switch0 nodad
      ip addr add ${LAN.far}/32 dev lo; ip addr add ${LAN.far6}/128 dev lo`,
   ]);
-  await plugIn(house);
+  await plugIn({ host, outside });
+}
+
+/** A house with such a link. */
+export async function lanHouse(): Promise<House> {
+  const house = await House.open();
+  await plugLan(house.host, house.outside);
   return house;
 }
 
