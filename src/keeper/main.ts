@@ -3,7 +3,7 @@
  * service of a manager (NOTIFY_SOCKET), which brings it back and keeps its sockets meanwhile.
  */
 
-import { openSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { openSync, realpathSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../base/index.ts';
@@ -14,6 +14,7 @@ import { Holds, restoreHolds } from './holds.ts';
 import { KeptSockets } from './kept.ts';
 import { keeperLog as log } from './log.ts';
 import { Sandboxes } from './sandboxes.ts';
+import { noteManaged } from './managed.ts';
 import { KeeperServer } from './server.ts';
 import { KeeperState } from './state.ts';
 import { EXIT_USAGE, KEPT, SUPERVISED, Supervision } from './supervise.ts';
@@ -91,7 +92,7 @@ async function succeed(paths: KeeperPaths): Promise<void> {
     const { isManaged, pid } = await connection.hello();
     if (isManaged) throw new Error(`keeper ${pid} of another service serves ${paths.folder}`);
     // Else its daemon, which notices its end at once, would start another.
-    writeFileSync(paths.managed, '');
+    noteManaged(paths);
     // It may be gone before it has answered.
     void connection.retire().catch(() => {});
     await Promise.race([connection.closed, sleep(LOCK_MS)]);
@@ -105,9 +106,11 @@ async function main(): Promise<void> {
   const paths = keeperPaths(runDir);
   const manager = isSupervised ? undefined : process.env['NOTIFY_SOCKET'];
   const isManaged = manager !== undefined && manager !== '';
+  makeFolders(paths);
+  // First of all, and before the process starts once more: a daemon sees that one is on its way, however slow.
+  if (isManaged) noteManaged(paths);
   // Before anything is opened or locked: the process starts once more.
   shedPrivileges();
-  makeFolders(paths);
   const lock = openSync(paths.lock, 'a', 0o600);
   let isOurs = await tryLock(lock);
   if (!isOurs && isManaged) {
@@ -117,7 +120,7 @@ async function main(): Promise<void> {
   }
   // Another keeper serves this directory; its supervisor looks after it.
   if (!isOurs) return;
-  if (isManaged) writeFileSync(paths.managed, '');
+  if (isManaged) noteManaged(paths);
   else rmSync(paths.managed, { force: true });
   await serve(paths, runDir, isSupervised, isManaged ? manager : undefined);
 }
