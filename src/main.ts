@@ -1,7 +1,7 @@
 /** Daemon entry: gives up the rights that the daemon does not need before anything else is loaded. */
 
 import { messageOf } from './base/index.ts';
-import { type Capability, restartWithOnly } from './kernel/index.ts';
+import { type Capability, inheritedDescriptors, restartWithOnly } from './kernel/index.ts';
 
 /** docs/decisions/0015-capabilities.md says what each is for. */
 const KEPT: readonly Capability[] = [
@@ -18,7 +18,11 @@ const KEPT: readonly Capability[] = [
 /** What could not be given up, in words. A container may not let us; serving with more rights is better than not serving. */
 function shedPrivileges(): string | undefined {
   try {
-    restartWithOnly(KEPT);
+    // With the sockets that a service manager listens on.
+    restartWithOnly(
+      KEPT,
+      inheritedDescriptors(process.env).map(({ fd }) => fd),
+    );
     return undefined;
   } catch (error) {
     return `capabilities that are not needed are kept: ${messageOf(error)}`;

@@ -14,8 +14,8 @@ import {
   listen,
   readConfig,
 } from './daemon/index.ts';
-import { type PluginServer, checkPluginsFree, servePlugins } from './plugin/index.ts';
-import { notifyServiceManager, requireCapabilities } from './kernel/index.ts';
+import { type PluginServer, checkPluginsFree, pluginPaths, servePlugins } from './plugin/index.ts';
+import { notifyServiceManager, requireCapabilities, takeListeners } from './kernel/index.ts';
 
 const UMASK = 0o022;
 /** Exit code for a wrong flag or file, as for wrong usage of the CLI. */
@@ -56,10 +56,14 @@ function configOrExit(): DaemonConfig {
 
 async function serve(config: DaemonConfig, log: Logger): Promise<void> {
   requireCapabilities();
+  const { byPath: inherited, refused } = takeListeners(process.env, [config.socket, ...pluginPaths(config.pluginDir)]);
+  if (refused.length > 0)
+    log.warn({ refused }, 'the service manager hands over what nobody is served at: see --host, --plugin-dir');
   const server = {
     path: config.socket,
     ...(config.group !== undefined && { group: config.group }),
     ...(config.tcp && { tcp: config.tcp }),
+    ...(inherited.has(config.socket) && { inherited: inherited.get(config.socket) }),
   };
   // A wrong flag must not leave a bridge and rules behind.
   checkServer(server);
@@ -75,13 +79,14 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
     plugins: { folders: config.pluginPath, own: config.pluginDir, replyMs: config.pluginTimeoutMs },
     check: async () => {
       await checkFree(server);
-      await checkPluginsFree(config.pluginDir);
+      await checkPluginsFree(config.pluginDir, inherited);
     },
   });
   const app = createApp({ controller: house.controller, log, now: Date.now });
   const plugins = await servePlugins(
     { guests: house.controller.guests, log, now: Date.now, engines: config.engines },
     config.pluginDir,
+    inherited,
   );
   await listen(app, server);
   stopOnSignals(house, [plugins, app], log);

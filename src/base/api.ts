@@ -181,6 +181,39 @@ export interface EndpointJson extends EndpointAnswer {
   Degraded?: string;
 }
 
+/** GET /guests/{id}: a network that a foreign engine has here, with what is in it. */
+export interface GuestJson {
+  Id: string;
+  Driver: string;
+  State: 'creating' | 'ready' | 'deleting';
+  /** Id and folder of the engine that was seen to have it; empty: none was. */
+  Engine: string;
+  Internal: boolean;
+  EnableIPv4: boolean;
+  EnableIPv6: boolean;
+  /** `Gateway` is empty where there is none. */
+  Pools: readonly { Subnet: string; Gateway: string }[];
+  Options: Readonly<Record<string, string>>;
+  /** By id. */
+  Endpoints: Readonly<Record<string, GuestEndpointJson>>;
+  Created: string;
+  /** What does not work as wished, absent when all does. */
+  Degraded?: string;
+}
+
+interface GuestEndpointJson {
+  State: 'creating' | 'ready' | 'joining' | 'joined' | 'leaving' | 'deleting';
+  /** With their lengths; empty: none. */
+  IPv4Address: string;
+  IPv6Address: string;
+  MacAddress: string;
+  /** Namespace as the engine names it; empty while it is joined to nothing. */
+  SandboxKey: string;
+  /** Name inside, where the link was made there; empty: the engine moved and named it. */
+  Interface: string;
+  Ports: PortsAnswer;
+}
+
 /** One published port. */
 export interface HostPortJson {
   HostIp: string;

@@ -1,6 +1,6 @@
-/** Whether somebody serves a unix socket: a file of that name may be what a dead process left. */
+/** Unix sockets: whether somebody serves one, since its file may be what a dead process left, and one that is listening already. */
 
-import { connect } from 'node:net';
+import { type Server, connect } from 'node:net';
 import { errnoOf } from './errors.ts';
 
 /** A process that accepts nothing within a second serves nobody. */
@@ -14,5 +14,16 @@ export function isServed(path: string): Promise<boolean> {
     });
     // EAGAIN: its queue is full, hence somebody listens.
     socket.once('error', (error) => resolve(errnoOf(error) === 'EAGAIN'));
+  });
+}
+
+/** Serves on a socket that somebody made and listens on; it is the server's then. */
+export function listenOnDescriptor(server: Server, fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ fd }, () => {
+      server.off('error', reject);
+      resolve();
+    });
   });
 }

@@ -4,6 +4,7 @@ import { Command } from 'commander';
 import { addEndpointCommands } from './commands/endpoint.ts';
 import { addCompletionCommand } from './commands/completion.ts';
 import { addEventCommands } from './commands/events.ts';
+import { addGuestCommands } from './commands/guest.ts';
 import { addNetworkCommands } from './commands/network.ts';
 import { addRunCommands } from './commands/run.ts';
 import { addSandboxCommands } from './commands/sandbox.ts';
@@ -53,6 +54,7 @@ export function createProgram(context: Omit<CliContext, 'client'>, environment: 
   addNetworkCommands(program, full);
   addSandboxCommands(program, full);
   addEndpointCommands(program, full);
+  addGuestCommands(program, full);
   addRunCommands(program, full);
   addEventCommands(program, full);
   addSystemCommands(program, full);

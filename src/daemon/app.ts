@@ -7,6 +7,7 @@ import { parseBody } from './body.ts';
 import { callerOf } from './caller.ts';
 import { containerRoutes } from './containers.ts';
 import { endpointRoutes } from './endpoints.ts';
+import { guestRoutes } from './guests.ts';
 import { errorAnswer } from './errors.ts';
 import { BODY_LIMIT, MAX_CONNECTIONS, MAX_REQUESTS, SERVER_LIMITS } from './limits.ts';
 import { eventRoutes } from './events.ts';
@@ -25,6 +26,7 @@ export function createApp(parts: DaemonParts): FastifyInstance {
     ...networkRoutes(parts),
     ...sandboxRoutes(parts),
     ...endpointRoutes(parts),
+    ...guestRoutes(parts),
     ...eventRoutes(parts),
     ...containerRoutes(parts),
   ].map(compiled);

@@ -3,7 +3,7 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { CnmError, isServed } from '../base/index.ts';
+import { CnmError, isServed, listenOnDescriptor } from '../base/index.ts';
 import { type TcpHost, type TlsFiles, createTcpServers, readTls, refuseTaken } from './tcp.ts';
 
 export interface ServerOptions {
@@ -12,6 +12,8 @@ export interface ServerOptions {
   /** Group that may connect; absent: `patchbay` where it exists, else root only. */
   readonly group?: string;
   readonly tcp?: TcpOptions;
+  /** Descriptor of the socket when a service manager listens already: mode, group and file are the manager's then. */
+  readonly inherited?: number | undefined;
 }
 
 export interface TcpOptions {
@@ -31,15 +33,20 @@ export function checkServer({ path, group, tcp }: ServerOptions): void {
 }
 
 /** Whether nobody else serves there, before anything is made in the kernel. Throws daemon_running or bad_config. */
-export async function checkFree({ path, tcp }: ServerOptions): Promise<void> {
-  await refuseServed(path);
+export async function checkFree({ path, tcp, inherited }: ServerOptions): Promise<void> {
+  if (inherited === undefined) await refuseServed(path);
   await refuseTaken(tcp?.hosts ?? []);
 }
 
 /** Listens; resolves when requests are served. Throws bad_config or daemon_running. */
-export async function listen(app: FastifyInstance, { path, group, tcp }: ServerOptions): Promise<void> {
+export async function listen(app: FastifyInstance, { path, group, tcp, inherited }: ServerOptions): Promise<void> {
   const gid = groupId(group);
   const further = tcp === undefined ? undefined : createTcpServers(app, tcp.hosts, tcp.tls);
+  if (inherited !== undefined) {
+    await app.ready();
+    await listenOnDescriptor(app.server, inherited);
+    return further?.open();
+  }
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   await refuseServed(path);
   rmSync(path, { force: true });

@@ -1,6 +1,7 @@
 /** The kernel room's door: namespaces, rtnetlink, sockets made inside, and the few other things only a system call does. */
 
 export type * from './contract.ts';
+export { takeListeners, type Listeners } from './activation.ts';
 export { announce, announcementFrame } from './announce.ts';
 export { missingCapabilities, requireCapabilities } from './capability.ts';
 export { deleteFlows } from './conntrack.ts';

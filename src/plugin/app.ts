@@ -60,6 +60,7 @@ export function createPlugin(guests: Guests, log: Logger, driver: string): Fasti
   const underWay = new Set<Promise<unknown>>();
   app.addHook('preClose', async () => {
     await Promise.race([Promise.allSettled(underWay), sleep(DRAIN_MS, undefined, { ref: false })]);
+    app.server.closeAllConnections();
   });
   app.post('/:method', (request, reply) => {
     const work = answer(methods, log, request, reply).finally(() => underWay.delete(work));

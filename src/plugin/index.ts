@@ -1,1 +1,1 @@
-export { type PluginServer, checkPluginsFree, servePlugins } from './server.ts';
+export { type PluginServer, checkPluginsFree, pluginPaths, servePlugins } from './server.ts';

@@ -3,7 +3,7 @@
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { CnmError, type Logger, isServed } from '../base/index.ts';
+import { CnmError, type Logger, isServed, listenOnDescriptor } from '../base/index.ts';
 import type { Guests } from '../cnm/index.ts';
 import { createPlugin } from './app.ts';
 import { Orphans } from './orphans.ts';
@@ -23,20 +23,26 @@ export interface PluginParts {
   readonly engines: readonly string[];
 }
 
+/** Sockets that a service manager listens on for us, by their paths. It keeps them when we stop. */
+type Inherited = ReadonlyMap<string, number>;
+
 export interface PluginServer {
   /** Answers what is under way, then takes the sockets away: a stale one holds an engine up for seconds. */
   close(): Promise<void>;
 }
 
 /** Whether nobody else serves the plugins, before anything is made in the kernel. Throws daemon_running. */
-export async function checkPluginsFree(folder: string): Promise<void> {
-  for (const plugin of Object.keys(PLUGINS)) await refuseServed(socketOf(folder, plugin));
+export async function checkPluginsFree(folder: string, inherited: Inherited): Promise<void> {
+  for (const path of pluginPaths(folder)) if (!inherited.has(path)) await refuseServed(path);
 }
+
+/** Paths of all plugins' sockets. */
+export const pluginPaths = (folder: string): string[] => Object.keys(PLUGINS).map((plugin) => socketOf(folder, plugin));
 
 const socketOf = (folder: string, plugin: string): string => join(folder, `${plugin}.sock`);
 
 /** Serves every plugin under `folder`. Throws daemon_running when another process serves one of them. */
-export async function servePlugins(parts: PluginParts, folder: string): Promise<PluginServer> {
+export async function servePlugins(parts: PluginParts, folder: string, inherited: Inherited): Promise<PluginServer> {
   mkdirSync(folder, { recursive: true, mode: 0o755 });
   const served: { readonly app: FastifyInstance; readonly path: string }[] = [];
   const orphans = new Orphans({ ...parts, sockets: parts.engines });
@@ -44,14 +50,16 @@ export async function servePlugins(parts: PluginParts, folder: string): Promise<
     await orphans.stop();
     for (const { app, path } of served.splice(0)) {
       await app.close();
-      rmSync(path, { force: true });
+      if (!inherited.has(path)) rmSync(path, { force: true });
     }
   };
   try {
     for (const [plugin, driver] of Object.entries(PLUGINS)) {
       const path = socketOf(folder, plugin);
       const app = createPlugin(parts.guests, parts.log, driver);
-      await listen(app, path);
+      const fd = inherited.get(path);
+      if (fd === undefined) await listen(app, path);
+      else await app.ready().then(() => listenOnDescriptor(app.server, fd));
       served.push({ app, path });
     }
   } catch (error) {

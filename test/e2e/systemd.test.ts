@@ -73,6 +73,33 @@ describe.each(UNITS)('$name.service', ({ name, program, built, kept, exposure })
   });
 });
 
+describe.each(['patchbayd.socket', 'patchbayd-plugin@.socket'])('%s', (name) => {
+  const unit = read(`docs/systemd/${name}`);
+
+  test('systemd has nothing to say about it, beside the service that it starts', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'pbt-unit-'));
+    try {
+      const service = read('docs/systemd/patchbayd.service').replace('/usr/local/bin/patchbayd', join(DIST, 'patchbayd.js'));
+      writeFileSync(join(folder, 'patchbayd.service'), service);
+      const file = join(folder, name.replace('@', '@patchbay-bridge'));
+      writeFileSync(join(folder, name), unit);
+      if (name.includes('@')) writeFileSync(file, unit);
+      const { exitCode, all } = await analyze('verify', '--man=no', '--recursive-errors=no', file);
+      expect([exitCode, (all ?? '').split('\n').filter((line) => line.includes('patchbayd'))]).toEqual([0, []]);
+      writeFileSync(file, unit.replace('ListenStream', 'ListenSteam'));
+      expect((await analyze('verify', '--man=no', '--recursive-errors=no', file)).all).toMatch(/ListenSteam/);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+
+  test('it listens where the daemon serves by itself', () => {
+    const [, path = ''] = /^ListenStream=(.+)$/m.exec(unit) ?? [];
+    const help = read('README.md');
+    expect(help).toContain(path.includes('%i') ? '`/run/docker/plugins`' : `unix://${path}`);
+  });
+});
+
 test('a keeper without a unit outlives a stop of the daemon; one with a unit serves before the daemon starts', () => {
   expect(read('docs/systemd/patchbayd.service')).toMatch(/^KillMode=process$/m);
   expect(read('docs/systemd/patchbayd.service')).toMatch(/^After=.*\bpatchbay-keeper\.service\b/m);
