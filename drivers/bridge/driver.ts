@@ -140,6 +140,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
         program(parts, flows, net, ep, parseBridgeOptions(net), roles, ports),
     },
     restorer: {
+      seesMoved: true,
       linksOf,
       observe: (desired) => observeNetworks(parts, desired),
       async restore(_ctx, desired) {

@@ -2,7 +2,8 @@
 
 import { type Json, type NetworkId, messageOf } from '../../src/base/index.ts';
 import type { FirewallChange } from '../../src/firewall/index.ts';
-import type { DriverParts, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
+import type { DriverEndpoint, DriverParts, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
+import type { Link, Rtnl } from '../../src/kernel/index.ts';
 import { restoreInside } from '../shared/inside.ts';
 import { hostLinkName, hostSide, plug, unplug } from './endpoint.ts';
 import { type BridgeState, bridgeAddresses, bridgeIntent, ensureBridge } from './network.ts';
@@ -53,8 +54,10 @@ export async function observeNetworks(parts: DriverParts, desired: readonly Rest
     const bridge = links.get(options.bridge);
     if (bridge?.kind !== 'bridge' || !bridge.up) return false;
     if (!bridgeAddresses(net, options).every((prefix) => addresses.has(`${bridge.index} ${prefix}`))) return false;
-    return endpoints.every(({ ep }) => {
+    return endpoints.every(({ ep, hasMoved }) => {
       const port = links.get(hostLinkName(ep));
+      // Gone with its sandbox, which only the engine knows of.
+      if (hasMoved === true) return port === undefined || (port.master === bridge.index && port.up);
       // Without carrier the other side is down.
       return port !== undefined && port.master === bridge.index && port.up && port.carrier;
     });
@@ -67,11 +70,12 @@ async function restoreEndpoint(
   parts: DriverParts,
   bridge: number,
   options: ReturnType<typeof parseBridgeOptions>,
-  { ep, place }: RestoreNetwork['endpoints'][number],
+  { ep, place, hasMoved }: RestoreNetwork['endpoints'][number],
 ): Promise<string | undefined> {
-  if (place === undefined) return undefined;
   const host = parts.host.rtnl();
   try {
+    if (hasMoved === true) await plugAgain(host, bridge, ep, options, await host.link.find({ name: hostLinkName(ep) }));
+    if (place === undefined) return undefined;
     const [outside, inside] = await Promise.all([
       host.link.find({ name: hostLinkName(ep) }),
       place.netns.rtnl().link.find({ name: place.ifname }),
@@ -82,15 +86,25 @@ async function restoreEndpoint(
       return undefined;
     }
     await restoreInside(place, ep, inside);
-    if (outside.master !== bridge || !outside.up) {
-      // A port's own settings go when it is taken off its bridge. Down first: see hostSide.
-      await host.batch([
-        { op: 'link.set', at: { index: outside.index }, change: { master: bridge, up: false } },
-        ...hostSide(bridge, ep, options),
-      ]);
-    }
+    await plugAgain(host, bridge, ep, options, outside);
     return undefined;
   } catch (error) {
     return `endpoint ${ep.name}: ${messageOf(error)}`;
   }
+}
+
+/** A host side that is there, on its bridge and up. */
+async function plugAgain(
+  host: Rtnl,
+  bridge: number,
+  ep: DriverEndpoint,
+  options: ReturnType<typeof parseBridgeOptions>,
+  outside: Link | undefined,
+): Promise<void> {
+  if (outside === undefined || (outside.master === bridge && outside.up)) return;
+  // A port's own settings go when it is taken off its bridge. Down first: see hostSide.
+  await host.batch([
+    { op: 'link.set', at: { index: outside.index }, change: { master: bridge, up: false } },
+    ...hostSide(bridge, ep, options),
+  ]);
 }

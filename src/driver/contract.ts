@@ -180,8 +180,10 @@ export interface RestoreNetwork {
     readonly ep: DriverEndpoint;
     readonly roles: GatewayRoles;
     readonly ports: readonly HeldPort[];
-    /** Absent: not joined. */
+    /** Absent: not joined, or not to be seen. */
     readonly place?: JoinPlace;
+    /** An engine has taken the sandbox's side, and does with it as it likes: only the host's side is ours. No `place` then. */
+    readonly hasMoved?: boolean;
   }[];
 }
 
@@ -196,6 +198,8 @@ export interface RestoreReport {
 
 /** Start, and later when something is not as wished. */
 export interface RestoreFacet {
+  /** Endpoints that have moved are looked at too. Default false. */
+  readonly seesMoved?: boolean;
   /** Makes the kernel match what is wished; one report a network. Never throws for a single network. */
   restore(ctx: Ctx, desired: readonly RestoreNetwork[]): Promise<readonly RestoreReport[]>;
   /** Networks of which the host's links or addresses are not as wished. Cheap: asked every few seconds; changes nothing. */

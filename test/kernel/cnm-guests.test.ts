@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import type { Address, EndpointId, NetworkId, Prefix } from '../../src/base/index.ts';
 import { House } from './house-lab.ts';
+import { hostAt, testHosts } from './support.ts';
 
 const NETWORK = 'a1'.repeat(32) as NetworkId;
 const ENDPOINT = 'b2'.repeat(32) as EndpointId;
@@ -31,4 +32,37 @@ test('a join that comes again begins anew: nothing of the first one is published
   expect((await house.world()).keeper).toMatchObject({ holds: [] });
   await guests.deleteNetwork(NETWORK);
   expect(guests.endpoints()).toEqual([]);
+});
+
+test('a deleted bridge is made again, and a link that an engine has moved is plugged in again', async () => {
+  const house = await House.open();
+  const { guests } = house.controller;
+  const v4 = [{ prefix: '10.41.0.0/24' as Prefix, gateway: '10.41.0.1' as Address, aux: {} }];
+  await guests.createNetwork('bridge', NETWORK, {
+    internal: false,
+    enableIPv4: true,
+    enableIPv6: false,
+    options: {},
+    v4,
+    v6: [],
+  });
+  await guests.createEndpoint(NETWORK, ENDPOINT, { v4: '10.41.0.2/24' as Prefix, options: {}, publish: [] });
+  const { link } = await guests.join(NETWORK, ENDPOINT, KEY);
+  const box = hostAt(await testHosts(1), 0);
+  await house.host.exec('ip', ['link', 'set', link?.name ?? '', 'netns', box.path, 'name', 'eth0']);
+  await box.exec('ip', ['addr', 'add', '10.41.0.2/24', 'dev', 'eth0']);
+  await box.exec('ip', ['link', 'set', 'eth0', 'up']);
+  const isReached = async (): Promise<boolean> =>
+    (await box.exec('ping', ['-c1', '-W2', '10.41.0.1'], { reject: false })).exitCode === 0;
+  expect(await isReached()).toBe(true);
+  await house.host.exec('ip', ['link', 'del', `br-${NETWORK.slice(0, 12)}`]);
+  expect(await isReached()).toBe(false);
+  await house.controller.mend();
+  expect(await isReached()).toBe(true);
+  // With its other side the engine's container takes the pair away: nothing is to be mended then.
+  await box.exec('ip', ['link', 'del', 'eth0']);
+  const before = await house.world();
+  await house.controller.mend();
+  expect(await house.world()).toEqual(before);
+  await guests.deleteNetwork(NETWORK);
 });

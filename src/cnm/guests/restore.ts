@@ -27,15 +27,23 @@ export function guestWish(hosting: Hosting, net: GuestNetwork, places?: GuestPla
     endpoints: joined(hosting, net).map((ep) => {
       const netns = places?.get(ep.id);
       const place: JoinPlace | undefined = netns && { sandbox: holderOf(ep.id), netns, ifname: ep.join?.ifname ?? '' };
-      return { ep: guestEndpointValue(ep), roles: ep.roles, ports: ep.held, ...(place && { place }) };
+      const hasMoved = ep.join?.isBare === true;
+      return {
+        ep: guestEndpointValue(ep),
+        roles: ep.roles,
+        ports: ep.held,
+        ...(place && { place }),
+        ...(hasMoved && { hasMoved }),
+      };
     }),
   };
 }
 
-/** Without endpoints whose link the engine moves, and takes up and down as it likes. */
+/** Without endpoints whose link the engine moved, where the driver knows no better. */
 function observed(hosting: Hosting, net: GuestNetwork): RestoreNetwork {
   const wish = guestWish(hosting, net);
-  return { ...wish, endpoints: wish.endpoints.filter(({ ep }) => hosting.state.endpoints.get(ep.id)?.join?.isBare === false) };
+  if (hosting.cnm.drivers.find(net.driver)?.restorer?.seesMoved === true) return wish;
+  return { ...wish, endpoints: wish.endpoints.filter(({ hasMoved }) => hasMoved !== true) };
 }
 
 export const guestNetworksOf = ({ state }: Hosting, driver: string): GuestNetwork[] =>
