@@ -65,6 +65,8 @@ export class PluginClient {
   readonly #parts: ClientParts;
   #activation: Promise<Manifest> | undefined;
   #troubleAt: number | undefined;
+  /** How often it was not there: a plugin that is reached by TCP shows in no other way that it was started anew. */
+  #losses = 0;
   /** Undefined until it is activated. */
   manifest: Manifest | undefined;
 
@@ -76,7 +78,8 @@ export class PluginClient {
   /** Changes when the plugin is started anew; undefined while it is not there. */
   async era(): Promise<string | undefined> {
     try {
-      return (await this.#parts.discovery.find(this.name))?.era;
+      const found = await this.#parts.discovery.find(this.name);
+      return found && `${found.era} ${this.#losses}`;
     } catch {
       return undefined;
     }
@@ -137,6 +140,11 @@ export class PluginClient {
    */
   async dismiss(method: string, body: Json): Promise<boolean> {
     const ctx: Ctx = { signal: AbortSignal.timeout(CONNECT_MS + BRIEF_MS) };
+    // It stands behind what is owed already, and the plugin has just not answered.
+    if (this.#isInTrouble() && this.#parts.debts.hasOf(this.name)) {
+      await this.#parts.debts.owe(this.name, method, body);
+      return false;
+    }
     try {
       await this.call(method, body, answers.nothing, ctx, this.#isInTrouble() ? 'probe' : 'brief');
       return true;
@@ -207,7 +215,10 @@ export class PluginClient {
     for (let wait = FIRST_WAIT_MS; ; wait *= 2) {
       const problem = await this.#try(method, body, ctx, replyMs);
       if (typeof problem !== 'string') return problem;
-      if (performance.now() + wait > until) throw this.#unreachable(method, problem, 'unsent');
+      if (performance.now() + wait > until) {
+        this.#losses++;
+        throw this.#unreachable(method, problem, 'unsent');
+      }
       await sleep(wait, undefined, { signal: ctx.signal }).catch(() => {});
       if (ctx.signal.aborted) throw this.#unreachable(method, problem, 'unsent');
     }
@@ -215,7 +226,9 @@ export class PluginClient {
 
   /** The answer, or why the plugin was not reached. */
   async #try(method: string, body: string, ctx: Ctx, replyMs: number): Promise<Reply | string> {
-    const found = await this.#parts.discovery.find(this.name);
+    const found = await this.#parts.discovery.find(this.name).catch((error: unknown) => {
+      throw this.#failed(method, messageOf(error), 'unsent');
+    });
     if (found === undefined) return `there is no socket or file of it in ${this.#parts.discovery.where}`;
     try {
       const limit = AbortSignal.any([ctx.signal, AbortSignal.timeout(replyMs)]);
@@ -223,7 +236,8 @@ export class PluginClient {
       this.#troubleAt = undefined;
       return reply;
     } catch (error) {
-      if (!(error instanceof NoReply)) throw error;
+      // Such as a key that does not fit its certificate.
+      if (!(error instanceof NoReply)) throw this.#failed(method, `${found.path}: ${messageOf(error)}`, 'unsent');
       if (error.isSent || ctx.signal.aborted) {
         throw this.#unreachable(method, `${error.message} (${found.path})`, error.isSent ? 'unknown' : 'unsent');
       }

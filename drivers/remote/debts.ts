@@ -71,9 +71,13 @@ export class Debts {
     this.#schedule();
   }
 
+  hasOf(name: string): boolean {
+    return this.#owed.some(({ plugin }) => plugin === name);
+  }
+
   /** Delivers what is owed to a plugin that is there. Never throws; callers at the same time share one try. */
   async settle(debtor: Debtor): Promise<void> {
-    if (!this.#owed.some(({ plugin }) => plugin === debtor.name)) return;
+    if (!this.hasOf(debtor.name)) return;
     const running = this.#settling.get(debtor.name);
     if (running !== undefined) return running;
     const work = this.#deliver(debtor)

@@ -38,9 +38,12 @@ export function placeOf(a: Attachment, ifname: string): JoinPlace | undefined {
   return a.netns === undefined ? undefined : { sandbox: a.sandbox.id, netns: a.netns, ifname };
 }
 
-/** What a driver that publishes by itself is told of the sandbox's ports; an internal network publishes none. */
-export const portsOf = (net: NetworkRecord, { publish, exposed }: SandboxRecord): SandboxPorts => ({
-  publish: net.internal ? [] : publish,
+/**
+ * What a driver that publishes by itself is told of the sandbox's ports. An internal network publishes none, and host ports that we
+ * hold for a network of ours stay with us: nobody else could have them.
+ */
+export const portsOf = (net: NetworkRecord, { publish, exposed, held }: SandboxRecord): SandboxPorts => ({
+  publish: net.internal || held.length > 0 ? [] : publish,
   exposed,
 });
 

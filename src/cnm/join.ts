@@ -18,8 +18,8 @@ export const joinSteps: readonly JoinStep[] = [
   resolverStep,
   linkStep,
   gatewayStep,
-  portsStep,
   externalStep,
+  portsStep,
   filesStep,
   namesStep,
 ];
