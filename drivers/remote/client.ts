@@ -146,7 +146,9 @@ export class PluginClient {
       return false;
     }
     try {
-      await this.call(method, body, answers.nothing, ctx, this.#isInTrouble() ? 'probe' : 'brief');
+      // Nor is one waited for that nobody has spoken to yet: that would hold up a start.
+      const patience = this.#isInTrouble() || this.manifest === undefined ? 'probe' : 'brief';
+      await this.call(method, body, answers.nothing, ctx, patience);
       return true;
     } catch (error) {
       const isRefused = error instanceof PluginError && error.fate === 'refused';
@@ -158,6 +160,11 @@ export class PluginClient {
       if (!isRefused) await this.#parts.debts.owe(this.name, method, body);
       return false;
     }
+  }
+
+  /** What is leased again must not be released by what is still owed. */
+  forgive(method: string, body: Json): Promise<void> {
+    return this.#parts.debts.forgive(this.name, method, body);
   }
 
   /** Delivers something owed; true when nothing more is to be done about it. */

@@ -3,6 +3,7 @@
  * plugin that nobody knows of.
  */
 
+import { isDeepStrictEqual } from 'node:util';
 import { type Env, type Json, messageOf } from '../../src/base/index.ts';
 import { Collection, type Store } from '../../src/store/index.ts';
 
@@ -91,6 +92,7 @@ export class Debts {
 
   async #deliver(debtor: Debtor): Promise<void> {
     for (const debt of this.#owed.filter(({ plugin }) => plugin === debtor.name)) {
+      if (!this.#owed.includes(debt)) continue;
       const isOld = this.#env.now() - debt.since > LIFE_MS;
       if (!isOld && ((await debtor.era()) === undefined || !(await debtor.deliver(debt.method, debt.body)))) return;
       const { plugin, method } = debt;
@@ -98,9 +100,21 @@ export class Debts {
         { plugin, method },
         isOld ? 'a removal was never told to its plugin' : 'a removal was told to its plugin',
       );
-      this.#owed.splice(this.#owed.indexOf(debt), 1);
-      await this.#store.commit({ remove: [this.#records.key(debt.id)] });
+      await this.#settled(debt);
     }
+  }
+
+  async #settled(debt: Debt): Promise<void> {
+    const at = this.#owed.indexOf(debt);
+    if (at >= 0) this.#owed.splice(at, 1);
+    await this.#store.commit({ remove: [this.#records.key(debt.id)] });
+  }
+
+  /** It is not to be delivered any more. */
+  async forgive(plugin: string, method: string, body: Json): Promise<void> {
+    const isMeant = (debt: Debt): boolean =>
+      debt.plugin === plugin && debt.method === method && isDeepStrictEqual(debt.body, body);
+    for (const debt of this.#owed.filter(isMeant)) await this.#settled(debt);
   }
 
   #schedule(): void {

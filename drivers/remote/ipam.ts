@@ -90,6 +90,7 @@ export class RemoteIpam implements IpamDriver {
       V6: request.family === 6,
     };
     const answer = await this.#client.call('IpamDriver.RequestPool', body, answers.requestPool, always());
+    await this.#client.forgive('IpamDriver.ReleasePool', { PoolID: answer.PoolID });
     try {
       const prefix = networkOf(parsePrefix(answer.Pool));
       if (familyOf(prefix) !== request.family) throw new CnmError('bad_subnet', `${prefix} is not of IPv${request.family}`);
@@ -117,6 +118,7 @@ export class RemoteIpam implements IpamDriver {
     if (!answer.Address) throw this.#fault('RequestAddress', new Error('no address returned'));
     try {
       const prefix = parsePrefix(answer.Address);
+      await this.#client.forgive('IpamDriver.ReleaseAddress', { PoolID: pool, Address: prefixAddress(prefix) });
       if (request.address === undefined || prefixAddress(prefix) === request.address) return prefix;
       await this.releaseAddress(pool, prefixAddress(prefix));
       throw new CnmError('bad_address', `${prefix} is not the address ${request.address} that was asked for`);

@@ -388,6 +388,25 @@ test('an IPAM driver that offers subnets of the host is asked again, and gets th
   expect([...plugin.pools]).toEqual(['ForeignLocal/10.90.0.0/24']);
 });
 
+test('an address that is leased again is not released by what was owed of before', async () => {
+  const { house, plugin } = await open();
+  await house.network('net', { ipam: { driver: 'foreign' } });
+  await house.controller.createSandbox({ name: 'one', networks: [['net', {}]] });
+  // It does what it is asked, and nobody hears of it.
+  plugin.instead = {
+    'IpamDriver.ReleaseAddress': (body) => {
+      plugin.addresses.delete(String(body['Address']));
+      return undefined;
+    },
+  };
+  await house.controller.deleteSandbox('one', true);
+  await house.controller.createSandbox({ name: 'two', networks: [['net', {}]] });
+  expect(house.address('two', 'net')).toBe('10.77.0.2');
+  plugin.instead = {};
+  await house.controller.createSandbox({ name: 'three', networks: [['net', {}]] });
+  expect([...plugin.addresses]).toEqual(['10.77.0.1', '10.77.0.2', '10.77.0.3']);
+});
+
 test('a gateway that the IPAM driver prescribes is taken as it is', async () => {
   const { house, plugin } = await open();
   plugin.instead = {
