@@ -9,7 +9,7 @@ import { CnmError, KeyedLock, messageOf, silentLogger, type EndpointId, type Log
 import { ConnectionLost, KeeperConnection } from './connection.ts';
 import type { HoldAnswer, HoldConflict, HoldRequest, KeeperLink, NameRecord, SandboxWish } from './contract.ts';
 import { keeperPaths, makeFolders, removeEntry, removeHalfWritten, writeEntry, type KeeperPaths } from './files.ts';
-import { managedKeeper } from './managed.ts';
+import { managedGrace } from './managed.ts';
 import {
   keyOf,
   PROTOCOL_VERSION,
@@ -37,10 +37,6 @@ const LAST_PAUSE_MS = 320;
  */
 const START_GRACE_MS = 3000;
 const LAST_GRACE_MS = 48_000;
-/** Time that a service manager has to bring its keeper back before we start one of our own, milliseconds. */
-const MANAGED_GRACE_MS = 15_000;
-/** The same where its process is there already, and not yet ready. */
-const LONGEST_MANAGED_MS = 120_000;
 
 /** Pause between two looks at whether the keeper still answers and what it says, and the silence after which it is ended, milliseconds. */
 const PING_EVERY_MS = 1000;
@@ -353,18 +349,12 @@ class KeeperClient implements KeeperLink {
     if (this.#isClosed || (now - this.#lastStart < this.#grace && this.#isStarting())) return;
     // Its supervisor may be on it, unless the keeper ended by its own wish and the supervisor with it.
     // One of ours would find its host ports taken by what the manager keeps.
-    if (this.#isAwaited(now - Math.max(this.#lostAt, this.#begunAt))) return;
+    if (now - Math.max(this.#lostAt, this.#begunAt) < managedGrace(this.#paths)) return;
     if (now - this.#lostAt < START_GRACE_MS && this.#supervisor !== undefined && isSupervisor(this.#supervisor)) return;
     if (this.#lastStart > 0) this.#grace = Math.min(this.#grace * 2, LAST_GRACE_MS);
     this.#lastStart = now;
     this.#options.log.info({ runDir: this.#options.runDir, reason }, 'keeper is started');
     this.#isStarting = startSupervised(this.#options, this.#paths);
-  }
-
-  /** Whether a service manager is to bring its keeper, after so many milliseconds without one. */
-  #isAwaited(without: number): boolean {
-    const managed = managedKeeper(this.#paths);
-    return managed !== undefined && without < (managed.isAlive ? LONGEST_MANAGED_MS : MANAGED_GRACE_MS);
   }
 }
 

@@ -14,7 +14,7 @@ import { Holds, restoreHolds } from './holds.ts';
 import { KeptSockets } from './kept.ts';
 import { keeperLog as log } from './log.ts';
 import { Sandboxes } from './sandboxes.ts';
-import { noteManaged } from './managed.ts';
+import { noteManaged, noteServing } from './managed.ts';
 import { KeeperServer } from './server.ts';
 import { KeeperState } from './state.ts';
 import { EXIT_USAGE, KEPT, SUPERVISED, Supervision } from './supervise.ts';
@@ -152,6 +152,7 @@ async function serve(paths: KeeperPaths, runDir: string, isSupervised: boolean, 
   kept.sweep();
   await server.listen(paths);
   watch(sandboxes);
+  if (manager !== undefined) noteServing(paths);
   notifyServiceManager(manager, ['READY=1']);
   log.info({ pid: process.pid, entries: Object.keys(state.revisions).length }, 'keeper: serves');
 
