@@ -13,6 +13,7 @@ import { flood } from './flood.ts';
 import { processFloor } from './floors.ts';
 import { lagEnv } from './lag.ts';
 import { macvlan } from './macvlan.ts';
+import { macvlanPeers } from './macvlan-peers.ts';
 import { names } from './names.ts';
 import { peers } from './peers.ts';
 import { pluginFigures } from './plugin.ts';
@@ -64,4 +65,6 @@ if (process.argv.includes('--peers')) {
   printPeers(figures, await peers(rounds));
   const { ours: plugin, own } = await pluginFigures(rounds);
   printPeers(plugin, own);
+  const lan = await macvlanPeers(rounds);
+  printPeers(lan.ours, lan.peers);
 }

@@ -8,7 +8,17 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 
 const FOLDER = '/var/cache/patchbay-test/peers';
-const PACKAGES = ['docker.io', 'docker-cli', 'containerd', 'tini-static', 'netavark', 'aardvark-dns', 'libc6', 'libgcc-s1'];
+const PACKAGES = [
+  'docker.io',
+  'docker-cli',
+  'containerd',
+  'tini-static',
+  'netavark',
+  'aardvark-dns',
+  'libc6',
+  'libgcc-s1',
+  'containernetworking-plugins',
+];
 const APT_LIMIT_MS = 300_000;
 
 export interface Peers {
@@ -23,10 +33,12 @@ export async function fetchPeers(): Promise<Peers> {
   const here = [
     ['/usr/sbin/runc', 'runc'],
     ['/usr/bin/busybox', 'busybox-static'],
+    ['/usr/bin/iperf3', 'iperf3'],
   ] as const;
   const missing = here.filter(([file]) => !existsSync(file) && !existsSync(file.replace('/usr', ''))).map(([, name]) => name);
   if (missing.length > 0) await apt(['install', '-y', '-qq', '--no-install-recommends', ...missing], process.cwd());
-  if (existsSync(join(peers.sbin, 'dockerd')) && existsSync(join(FOLDER, 'usr/lib/podman/netavark'))) return peers;
+  const wanted = ['usr/sbin/dockerd', 'usr/lib/podman/netavark', 'usr/lib/cni/macvlan'];
+  if (wanted.every((file) => existsSync(join(FOLDER, file)))) return peers;
   await unpack();
   return peers;
 }

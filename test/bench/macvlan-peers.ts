@@ -1,0 +1,156 @@
+/** Attaching to a macvlan beside netavark and the CNI plugin, and what passes over ours beside a hand-made one, in one run. */
+
+import { spawn } from 'node:child_process';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { execa } from 'execa';
+import { Lab } from '../e2e/lab.ts';
+import { Client } from './client.ts';
+import { type Figure, type PeerFigure, median, timed } from './figures.ts';
+import { type Peers, fetchPeers } from './peer-packages.ts';
+
+const MOST_ROUNDS = 50;
+const PASSES = 5;
+const PASS_S = 2;
+const SUBNET = '10.254.0.0/24';
+const ROUTER = '10.254.0.254';
+const ADDRESS = '10.254.0.77';
+const ATTACH = 'attach to macvlan';
+const DETACH = 'detach from macvlan';
+const PASS = 'what passes over macvlan';
+
+export async function macvlanPeers(rounds: number): Promise<{ readonly ours: Figure[]; readonly peers: PeerFigure[] }> {
+  const packages = await fetchPeers();
+  const lab = await Lab.open();
+  const client = new Client(lab.socket);
+  const peer = `${lab.prefix}-peer`;
+  try {
+    await execa('ip', ['netns', 'add', peer]);
+    await ready(lab, client, peer);
+    const taken = await attaches(lab, client, packages, peer, Math.min(rounds, MOST_ROUNDS));
+    const passed = await passes(lab, client, peer);
+    const ours = (key: keyof typeof taken): number => median(taken[key]);
+    return {
+      ours: [
+        { name: ATTACH, unit: 'ms', value: ours('connect'), goal: '≤ 4' },
+        { name: DETACH, unit: 'ms', value: ours('disconnect') },
+        { name: PASS, unit: 'Mbit/s', value: median(passed.ours), goal: '≥ 0.98 ×' },
+      ],
+      peers: [
+        { name: ATTACH, peer: 'netavark setup', value: ours('setup') },
+        { name: DETACH, peer: 'netavark teardown', value: ours('teardown') },
+        { name: ATTACH, peer: 'CNI macvlan ADD', value: ours('add') },
+        { name: DETACH, peer: 'CNI macvlan DEL', value: ours('del') },
+        { name: PASS, peer: 'macvlan made by hand', value: median(passed.byHand) },
+      ],
+    };
+  } finally {
+    client.close();
+    await execa('ip', ['netns', 'del', peer], { reject: false });
+    await lab.close();
+  }
+}
+
+/** A wire to the outside world, whose end there is the router. */
+async function ready(lab: Lab, client: Client, peer: string): Promise<void> {
+  const must = async (where: 'host' | 'outside', script: string): Promise<void> => {
+    const { exitCode, stderr } = await lab.in(where, 'sh', '-c', script);
+    if (exitCode !== 0) throw new Error(`${script}: ${stderr}`);
+  };
+  await must('host', `ip link add lan0 type veth peer name lan1 netns ${lab.outside} && ip link set lan0 up`);
+  await must('outside', `ip link set lan1 up && ip addr add ${ROUTER}/24 dev lan1`);
+  await execa('ip', ['-n', peer, 'link', 'set', 'lo', 'up']);
+  await client.call('POST', '/networks/create', { Name: 'beside' });
+  const IPAM = { Config: [{ Subnet: SUBNET, Gateway: ROUTER }] };
+  await client.call('POST', '/networks/create', { Name: 'lan', Driver: 'macvlan', Options: { parent: 'lan0' }, IPAM });
+  await client.call('POST', '/sandboxes/create', { Name: 'lanbox', Networks: { beside: {} } });
+}
+
+/** By turns, so that all have the same machine. */
+async function attaches(lab: Lab, client: Client, packages: Peers, peer: string, rounds: number) {
+  const taken = { connect: [], disconnect: [], setup: [], teardown: [], add: [], del: [] } as Record<
+    'connect' | 'disconnect' | 'setup' | 'teardown' | 'add' | 'del',
+    number[]
+  >;
+  const ours = (verb: string) => () => client.call('POST', `/networks/lan/${verb}`, { Container: 'lanbox' });
+  const netavark = netavarkOn(lab, packages, peer);
+  const cni = cniOn(lab, packages, peer);
+  for (let i = 0; i < rounds; i++) {
+    taken.connect.push(await timed(ours('connect')));
+    taken.disconnect.push(await timed(ours('disconnect')));
+    taken.setup.push(await timed(() => netavark('setup')));
+    taken.teardown.push(await timed(() => netavark('teardown')));
+    taken.add.push(await timed(() => cni('ADD')));
+    taken.del.push(await timed(() => cni('DEL')));
+  }
+  return taken;
+}
+
+function netavarkOn(lab: Lab, { folder }: Peers, peer: string): (verb: string) => Promise<unknown> {
+  const config = join(lab.folder, 'netavark');
+  mkdirSync(config);
+  const library = [join(folder, 'usr/lib64/ld-linux-x86-64.so.2'), '--library-path', join(folder, 'usr/lib/x86_64-linux-gnu')];
+  const input = JSON.stringify({
+    container_id: 'a'.repeat(64),
+    container_name: 'peer',
+    networks: { lan: { static_ips: [ADDRESS], interface_name: 'eth0' } },
+    network_info: {
+      lan: {
+        name: 'lan',
+        id: 'b'.repeat(64),
+        driver: 'macvlan',
+        network_interface: 'lan0',
+        subnets: [{ subnet: SUBNET, gateway: ROUTER }],
+        ipv6_enabled: false,
+        internal: false,
+        dns_enabled: false,
+        ipam_options: { driver: 'host-local' },
+      },
+    },
+  });
+  const program = [...library, join(folder, 'usr/lib/podman/netavark'), '--config', config];
+  return (verb) => execa('nsenter', [`--net=/run/netns/${lab.host}`, ...program, verb, `/run/netns/${peer}`], { input });
+}
+
+function cniOn(lab: Lab, { folder }: Peers, peer: string): (verb: string) => Promise<unknown> {
+  const plugins = join(folder, 'usr/lib/cni');
+  const input = JSON.stringify({
+    cniVersion: '1.0.0',
+    name: 'lan',
+    type: 'macvlan',
+    master: 'lan0',
+    mode: 'bridge',
+    ipam: { type: 'static', addresses: [{ address: `${ADDRESS}/24`, gateway: ROUTER }], routes: [{ dst: '0.0.0.0/0' }] },
+  });
+  const env = { CNI_CONTAINERID: 'peer', CNI_NETNS: `/run/netns/${peer}`, CNI_IFNAME: 'eth0', CNI_PATH: plugins };
+  return (CNI_COMMAND) =>
+    execa('nsenter', [`--net=/run/netns/${lab.host}`, join(plugins, 'macvlan')], { input, env: { ...env, CNI_COMMAND } });
+}
+
+/** One stream to the router, by turns, Mbit/s. */
+async function passes(lab: Lab, client: Client, peer: string): Promise<{ ours: number[]; byHand: number[] }> {
+  await client.call('POST', '/networks/lan/connect', { Container: 'lanbox' });
+  const netns = await lab.ok('sandbox', 'inspect', '--format', '{{.Netns}}', 'lanbox');
+  const byHand = `ip link add byhand link lan0 netns ${peer} type macvlan mode bridge`;
+  const dress = `ip -n ${peer} addr add ${ADDRESS}/24 dev byhand && ip -n ${peer} link set byhand up`;
+  const made = await lab.in('host', 'sh', '-c', `${byHand} && ${dress}`);
+  if (made.exitCode !== 0) throw new Error(made.stderr);
+  const server = spawn('nsenter', [`--net=/run/netns/${lab.outside}`, 'iperf3', '-s', '-B', ROUTER], { stdio: 'ignore' });
+  try {
+    await sleep(500);
+    const pass = async (netns: string): Promise<number> => {
+      const { stdout } = await execa('nsenter', [`--net=${netns}`, 'iperf3', '-c', ROUTER, '-t', String(PASS_S), '-J']);
+      const { end } = JSON.parse(stdout) as { end: { sum_received: { bits_per_second: number } } };
+      return end.sum_received.bits_per_second / 1e6;
+    };
+    const result: { ours: number[]; byHand: number[] } = { ours: [], byHand: [] };
+    for (let i = 0; i < PASSES; i++) {
+      result.ours.push(await pass(netns));
+      result.byHand.push(await pass(`/run/netns/${peer}`));
+    }
+    return result;
+  } finally {
+    server.kill('SIGKILL');
+  }
+}
