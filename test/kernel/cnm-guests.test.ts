@@ -8,19 +8,19 @@ import { hostAt, testHosts } from './support.ts';
 const NETWORK = 'a1'.repeat(32) as NetworkId;
 const ENDPOINT = 'b2'.repeat(32) as EndpointId;
 const KEY = '/run/netns/is-to-come';
+const network = {
+  internal: false,
+  enableIPv4: true,
+  enableIPv6: false,
+  options: {},
+  v4: [{ prefix: '10.41.0.0/24' as Prefix, gateway: '10.41.0.1' as Address, aux: {} }],
+  v6: [],
+};
 
 test('a join that comes again begins anew: nothing of the first one is published or held', async () => {
   const house = await House.open();
   const { guests } = house.controller;
-  const v4 = [{ prefix: '10.41.0.0/24' as Prefix, gateway: '10.41.0.1' as Address, aux: {} }];
-  await guests.createNetwork('bridge', NETWORK, {
-    internal: false,
-    enableIPv4: true,
-    enableIPv6: false,
-    options: {},
-    v4,
-    v6: [],
-  });
+  await guests.createNetwork('bridge', NETWORK, network);
   const publish = [{ protocol: 'tcp', port: 80, hostPorts: { from: 8080, to: 8080 } } as const];
   await guests.createEndpoint(NETWORK, ENDPOINT, { v4: '10.41.0.2/24' as Prefix, options: {}, publish });
   const first = await guests.join(NETWORK, ENDPOINT, KEY);
@@ -37,15 +37,7 @@ test('a join that comes again begins anew: nothing of the first one is published
 test('a deleted bridge is made again, and a link that an engine has moved is plugged in again', async () => {
   const house = await House.open();
   const { guests } = house.controller;
-  const v4 = [{ prefix: '10.41.0.0/24' as Prefix, gateway: '10.41.0.1' as Address, aux: {} }];
-  await guests.createNetwork('bridge', NETWORK, {
-    internal: false,
-    enableIPv4: true,
-    enableIPv6: false,
-    options: {},
-    v4,
-    v6: [],
-  });
+  await guests.createNetwork('bridge', NETWORK, network);
   await guests.createEndpoint(NETWORK, ENDPOINT, { v4: '10.41.0.2/24' as Prefix, options: {}, publish: [] });
   const { link } = await guests.join(NETWORK, ENDPOINT, KEY);
   const box = hostAt(await testHosts(1), 0);
