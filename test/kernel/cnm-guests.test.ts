@@ -58,3 +58,22 @@ test('a deleted bridge is made again, and a link that an engine has moved is plu
   expect(await house.world()).toEqual(before);
   await guests.deleteNetwork(NETWORK);
 });
+
+test('the address of an endpoint that its engine has forgotten is free again, in the pool that leased it and nowhere else', async () => {
+  const { guests } = (await House.open()).controller;
+  const lease = (subnet: string) =>
+    guests.requestPool({ space: 'LocalDefault', family: 4, subnet: subnet as Prefix, options: {} }).then(({ pool }) => pool);
+  const [pool, other] = [await lease('10.41.0.0/24'), await lease('10.42.0.0/24')];
+  const address = '10.41.0.2' as Address;
+  const ask = (from: string, wanted: Address) => guests.requestAddress(from, { address: wanted, owner: 'one', options: {} });
+  await ask(pool, address);
+  await ask(other, '10.42.0.2' as Address);
+  await guests.createNetwork('bridge', NETWORK, network);
+  await guests.createEndpoint(NETWORK, ENDPOINT, { v4: `${address}/24` as Prefix, options: {}, publish: [] });
+  await expect(ask(pool, address)).rejects.toMatchObject({ code: 'address_in_use' });
+  await guests.forgetEndpoint(NETWORK, ENDPOINT);
+  expect(guests.endpoints()).toEqual([]);
+  expect(await ask(pool, address)).toBe(`${address}/24`);
+  await expect(ask(other, '10.42.0.2' as Address)).rejects.toMatchObject({ code: 'address_in_use' });
+  await guests.deleteNetwork(NETWORK);
+});
