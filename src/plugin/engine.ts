@@ -9,7 +9,12 @@ const ANSWER_MS = 5000;
 const MAX_ANSWER_OCTETS = 64 * 1024 * 1024;
 
 const infoSchema = z.object({ ID: z.string().min(1), DockerRootDir: z.string().min(1) });
-const networksSchema = z.array(z.object({ Id: z.string(), Driver: z.string() }));
+const networksSchema = z.array(
+  z.object({
+    Id: z.string(),
+    IPAM: z.object({ Config: z.array(z.object({ Subnet: z.string().nullish() })).nullish() }).nullish(),
+  }),
+);
 const networkSchema = z.object({
   Containers: z.record(z.string(), z.object({ EndpointID: z.string() })).nullish(),
 });
@@ -31,9 +36,11 @@ export class Engine {
     return `${ID} ${DockerRootDir}`;
   }
 
-  /** Ids of all networks. */
-  async networks(): Promise<ReadonlySet<string>> {
-    return new Set(parseWith(networksSchema, await this.#get('/networks'), '/networks').map(({ Id }) => Id));
+  /** Ids and subnets of all networks. */
+  async networks(): Promise<{ readonly ids: ReadonlySet<string>; readonly subnets: ReadonlySet<string> }> {
+    const all = parseWith(networksSchema, await this.#get('/networks'), '/networks');
+    const subnets = all.flatMap(({ IPAM }) => IPAM?.Config ?? []).flatMap(({ Subnet }) => Subnet ?? []);
+    return { ids: new Set(all.map(({ Id }) => Id)), subnets: new Set(subnets) };
   }
 
   /** Ids of a network's endpoints in containers that run. */

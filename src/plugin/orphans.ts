@@ -3,7 +3,7 @@
  * removed when the very engine that was seen to have it says twice that it has it no longer. In doubt it stays.
  */
 
-import { type EndpointId, type Logger, type NetworkId, messageOf, shortId } from '../base/index.ts';
+import { type Logger, messageOf, shortId } from '../base/index.ts';
 import type { GuestNetwork, Guests } from '../cnm/index.ts';
 import { Engine } from './engine.ts';
 
@@ -51,7 +51,7 @@ export class Orphans {
 
   /** One look at all engines. Never throws. */
   async look(): Promise<void> {
-    if (this.#parts.guests.networks().length === 0) return;
+    if (this.#parts.guests.networks().length === 0 && this.#parts.guests.pools().length === 0) return;
     const missed = new Set<string>();
     for (const engine of this.#engines) {
       try {
@@ -66,14 +66,24 @@ export class Orphans {
   async #ask(engine: Engine, missed: Set<string>): Promise<void> {
     const { guests } = this.#parts;
     const id = await engine.id();
-    const has = await engine.networks();
+    const { ids, subnets } = await engine.networks();
     for (const net of guests.networks()) {
       if (net.phase !== 'ready') continue;
-      if (has.has(net.id)) {
+      if (ids.has(net.id)) {
         if (net.engine !== id) await guests.noteEngine(net.id, id);
         await this.#askOf(engine, net, missed);
       } else if (net.engine === id && this.#isOrphan(net, missed)) {
-        await this.#remove('network', net.id, () => guests.deleteNetwork(net.id));
+        await this.#remove('network', shortId(net.id), () => guests.deleteNetwork(net.id));
+      }
+    }
+    const { local } = await guests.addressSpaces();
+    for (const { id: own, pool, space, prefix, engine: owner, created } of guests.pools()) {
+      // Those of the global space are the cluster's.
+      if (space !== local) continue;
+      if (subnets.has(prefix)) {
+        if (owner !== id) await guests.notePoolEngine(pool, id);
+      } else if (owner === id && this.#isOrphan({ id: own, created }, missed)) {
+        await this.#remove('pool', pool, () => guests.releasePool(pool));
       }
     }
   }
@@ -85,11 +95,11 @@ export class Orphans {
     const has = await engine.endpoints(net.id);
     for (const ep of mine) {
       if (!has.has(ep.id) && this.#isOrphan(ep, missed))
-        await this.#remove('endpoint', ep.id, () => guests.deleteEndpoint(net.id, ep.id));
+        await this.#remove('endpoint', shortId(ep.id), () => guests.forgetEndpoint(net.id, ep.id));
     }
   }
 
-  #isOrphan({ id, created }: { readonly id: NetworkId | EndpointId; readonly created: number }, missed: Set<string>): boolean {
+  #isOrphan({ id, created }: { readonly id: string; readonly created: number }, missed: Set<string>): boolean {
     if (this.#parts.now() - created < SETTLED_MS) return false;
     missed.add(id);
     return this.#missed.has(id);
@@ -98,9 +108,9 @@ export class Orphans {
   async #remove(what: string, id: string, work: () => Promise<void>): Promise<void> {
     try {
       await work();
-      this.#parts.log.warn({ id: shortId(id) }, `an engine has forgotten a ${what}: it is removed`);
+      this.#parts.log.warn({ id }, `an engine has forgotten a ${what}: it is removed`);
     } catch (error) {
-      this.#parts.log.error({ id: shortId(id), err: error }, `a ${what} that an engine has forgotten cannot be removed`);
+      this.#parts.log.error({ id, err: error }, `a ${what} that an engine has forgotten cannot be removed`);
     }
   }
 }

@@ -1,5 +1,7 @@
 /** Two engines, of different age, use one daemon as their plugin: neither disturbs the other, whatever it forgets. */
 
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { waitUntil } from '../e2e/lab.ts';
@@ -72,12 +74,14 @@ test('a subnet or a host port that the other engine has is refused in words, and
   expect(await works(old, 8080)).toBe(true);
 });
 
-test('an engine that is killed, stopped, or has forgotten a network takes nothing from the other', async () => {
+test('an engine that is killed, stopped, or has lost its memory takes nothing from the other', async () => {
+  const ours = ['--ipam-driver', 'patchbay-bridge', '--subnet', '10.36.0.0/24', 'leased'];
   await create(old, 'net');
   await create(young, 'net');
-  await create(young, 'doomed');
+  await create(young, ...ours);
   await pair(old, 'net', 8080);
   await pair(young, 'net', 8081);
+  await young.ok('run', '-d', '--stop-signal', 'KILL', '--network', 'leased', 'bb:1', 'sleep', '6000');
   await young.kill();
   await young.start('--bridge', 'none');
   expect(await works(old, 8080)).toBe(true);
@@ -89,13 +93,19 @@ test('an engine that is killed, stopped, or has forgotten a network takes nothin
   expect(await works(young, 8081)).toBe(true);
   await old.start();
   await old.ok('start', 'web', 'asker');
-  const forgotten = (await young.ok('network', 'inspect', '-f', '{{.Id}}', 'doomed')).slice(0, 12);
-  await lab.stopPlugin();
-  // The call that fails costs the engine 15 seconds.
-  await young.ok('network', 'rm', 'doomed');
-  await lab.startPlugin();
-  await waitUntil(async () => !(await lab.on('ip', '-o', 'link')).includes(forgotten), 60_000);
-  await waitUntil(() => works(young, 8081), 20_000);
+  const lost = await Promise.all(['net', 'leased'].map((name) => young.ok('network', 'inspect', '-f', '{{.Id}}', name)));
+  await young.stop();
+  rmSync(join(young.folder, 'data/network/files/local-kv.db'));
+  await young.start('--bridge', 'none');
+  const isThere = async (): Promise<boolean> => {
+    const links = await lab.on('ip', '-o', 'link');
+    return lost.some((id) => links.includes(id.slice(0, 12)));
+  };
+  expect(await isThere()).toBe(true);
+  await waitUntil(async () => !(await isThere()), 60_000);
+  // Its subnet is free again.
+  await waitUntil(() => lab.log.includes('an engine has forgotten a pool'), 20_000);
+  await create(young, ...ours);
   await waitUntil(() => works(old, 8080), 20_000);
-  expect(lab.log.match(/an engine has forgotten a network/g)).toHaveLength(1);
+  expect(lab.log.match(/an engine has forgotten a network/g)).toHaveLength(2);
 }, 300_000);

@@ -8,19 +8,19 @@ import { hostAt, testHosts } from './support.ts';
 const NETWORK = 'a1'.repeat(32) as NetworkId;
 const ENDPOINT = 'b2'.repeat(32) as EndpointId;
 const KEY = '/run/netns/is-to-come';
+const network = {
+  internal: false,
+  enableIPv4: true,
+  enableIPv6: false,
+  options: {},
+  v4: [{ prefix: '10.41.0.0/24' as Prefix, gateway: '10.41.0.1' as Address, aux: {} }],
+  v6: [],
+};
 
 test('a join that comes again begins anew: nothing of the first one is published or held', async () => {
   const house = await House.open();
   const { guests } = house.controller;
-  const v4 = [{ prefix: '10.41.0.0/24' as Prefix, gateway: '10.41.0.1' as Address, aux: {} }];
-  await guests.createNetwork('bridge', NETWORK, {
-    internal: false,
-    enableIPv4: true,
-    enableIPv6: false,
-    options: {},
-    v4,
-    v6: [],
-  });
+  await guests.createNetwork('bridge', NETWORK, network);
   const publish = [{ protocol: 'tcp', port: 80, hostPorts: { from: 8080, to: 8080 } } as const];
   await guests.createEndpoint(NETWORK, ENDPOINT, { v4: '10.41.0.2/24' as Prefix, options: {}, publish });
   const first = await guests.join(NETWORK, ENDPOINT, KEY);
@@ -37,15 +37,7 @@ test('a join that comes again begins anew: nothing of the first one is published
 test('a deleted bridge is made again, and a link that an engine has moved is plugged in again', async () => {
   const house = await House.open();
   const { guests } = house.controller;
-  const v4 = [{ prefix: '10.41.0.0/24' as Prefix, gateway: '10.41.0.1' as Address, aux: {} }];
-  await guests.createNetwork('bridge', NETWORK, {
-    internal: false,
-    enableIPv4: true,
-    enableIPv6: false,
-    options: {},
-    v4,
-    v6: [],
-  });
+  await guests.createNetwork('bridge', NETWORK, network);
   await guests.createEndpoint(NETWORK, ENDPOINT, { v4: '10.41.0.2/24' as Prefix, options: {}, publish: [] });
   const { link } = await guests.join(NETWORK, ENDPOINT, KEY);
   const box = hostAt(await testHosts(1), 0);
@@ -64,5 +56,24 @@ test('a deleted bridge is made again, and a link that an engine has moved is plu
   const before = await house.world();
   await house.controller.mend();
   expect(await house.world()).toEqual(before);
+  await guests.deleteNetwork(NETWORK);
+});
+
+test('the address of an endpoint that its engine has forgotten is free again, in the pool that leased it and nowhere else', async () => {
+  const { guests } = (await House.open()).controller;
+  const lease = (subnet: string) =>
+    guests.requestPool({ space: 'LocalDefault', family: 4, subnet: subnet as Prefix, options: {} }).then(({ pool }) => pool);
+  const [pool, other] = [await lease('10.41.0.0/24'), await lease('10.42.0.0/24')];
+  const address = '10.41.0.2' as Address;
+  const ask = (from: string, wanted: Address) => guests.requestAddress(from, { address: wanted, owner: 'one', options: {} });
+  await ask(pool, address);
+  await ask(other, '10.42.0.2' as Address);
+  await guests.createNetwork('bridge', NETWORK, network);
+  await guests.createEndpoint(NETWORK, ENDPOINT, { v4: `${address}/24` as Prefix, options: {}, publish: [] });
+  await expect(ask(pool, address)).rejects.toMatchObject({ code: 'address_in_use' });
+  await guests.forgetEndpoint(NETWORK, ENDPOINT);
+  expect(guests.endpoints()).toEqual([]);
+  expect(await ask(pool, address)).toBe(`${address}/24`);
+  await expect(ask(other, '10.42.0.2' as Address)).rejects.toMatchObject({ code: 'address_in_use' });
   await guests.deleteNetwork(NETWORK);
 });

@@ -22,6 +22,7 @@ import { contextOf, refuseWhenClosing, stillWanted } from '../context.ts';
 import { RECORD_SCHEMA } from '../records.ts';
 import { type Hosting, guestDriver, guestEndpointValue, guestNetworkValue, readyNetwork } from './context.ts';
 import { leaveJoined } from './join.ts';
+import { releaseForgotten } from './leases.ts';
 import { type GuestExternal, NO_ROLE, publish, withdrawn } from './ports.ts';
 import { ENGINE, type GuestEndpoint, type GuestEndpointSpec, type GuestNetwork } from './records.ts';
 import { isAbandoned } from './sandbox.ts';
@@ -170,6 +171,13 @@ export async function deleteGuestEndpoint(hosting: Hosting, network: NetworkId, 
   await hosting.cnm.locks.run(`endpoint:${id}`, async () => {
     if (hosting.state.endpoints.get(id)?.network === network) await endGuestEndpoint(hosting, id);
   });
+}
+
+/** As deleteGuestEndpoint, where the engine has forgotten it: addresses that our IPAM leased for it are free again. */
+export async function forgetGuestEndpoint(hosting: Hosting, network: NetworkId, id: EndpointId): Promise<void> {
+  const asked = hosting.state.endpoints.get(id)?.asked;
+  await deleteGuestEndpoint(hosting, network, id);
+  if (asked !== undefined) await releaseForgotten(hosting, [asked.v4, asked.v6]);
 }
 
 /** The caller holds the endpoint's lock, or nobody else runs yet. Every step is tried; may be repeated after a failure. */

@@ -4,11 +4,12 @@ import type { Address, EndpointId, Mac, NetworkId, Prefix } from '../../base/ind
 import type { Driver } from '../../driver/index.ts';
 import { type Cnm, contextOf } from '../context.ts';
 import type { Hosting } from './context.ts';
-import { createGuestEndpoint, deleteGuestEndpoint, programGuest } from './endpoints.ts';
+import { createGuestEndpoint, deleteGuestEndpoint, forgetGuestEndpoint, programGuest } from './endpoints.ts';
 import { type GuestJoined, joinGuest, leaveGuest } from './join.ts';
 import {
   type GuestPoolRequest,
   guestSpaces,
+  notePoolEngine,
   releaseGuestAddress,
   releaseGuestPool,
   requestGuestAddress,
@@ -16,7 +17,7 @@ import {
 } from './leases.ts';
 import { type GuestExternal, revokeGuest } from './ports.ts';
 import { createGuestNetwork, deleteGuestNetwork, noteEngine } from './networks.ts';
-import type { GuestEndpoint, GuestEndpointSpec, GuestNetwork, GuestNetworkSpec } from './records.ts';
+import type { GuestEndpoint, GuestEndpointSpec, GuestNetwork, GuestNetworkSpec, GuestPool } from './records.ts';
 import type { GuestState } from './state.ts';
 
 export type { GuestJoined } from './join.ts';
@@ -62,6 +63,11 @@ export class Guests {
     return this.#run(() => deleteGuestEndpoint(this.#hosting, network, id));
   }
 
+  /** One that its engine has forgotten. */
+  forgetEndpoint(network: NetworkId, id: EndpointId): Promise<void> {
+    return this.#run(() => forgetGuestEndpoint(this.#hosting, network, id));
+  }
+
   join(network: NetworkId, id: EndpointId, key: string, signal?: AbortSignal): Promise<GuestJoined> {
     return this.#run(() => joinGuest(this.#hosting, network, id, key, contextOf(signal)));
   }
@@ -82,12 +88,20 @@ export class Guests {
     return this.#run(() => noteEngine(this.#hosting, id, engine));
   }
 
+  notePoolEngine(pool: string, engine: string): Promise<void> {
+    return this.#run(() => notePoolEngine(this.#hosting, pool, engine));
+  }
+
   networks(): readonly GuestNetwork[] {
     return [...this.#hosting.state.networks.values()];
   }
 
   endpoints(): readonly GuestEndpoint[] {
     return [...this.#hosting.state.endpoints.values()];
+  }
+
+  pools(): readonly GuestPool[] {
+    return [...this.#hosting.state.pools.values()];
   }
 
   addressSpaces(): Promise<{ readonly local: string; readonly global: string }> {

@@ -102,6 +102,28 @@ export async function requestGuestAddress(
   });
 }
 
+/** Notes which engine has a network of this subnet: only that one can have forgotten it later. */
+export async function notePoolEngine({ cnm, state }: Hosting, pool: string, engine: string): Promise<void> {
+  await cnm.locks.run(`pool:${pool}`, async () => {
+    const record = state.pools.get(pool);
+    if (record !== undefined && record.engine !== engine) await state.commit({ pools: [{ ...record, engine }] });
+  });
+}
+
+/**
+ * Ends the leases of addresses whose endpoint an engine has forgotten: it does not ask for that any more. Those of the global
+ * space are the cluster's.
+ */
+export async function releaseForgotten(hosting: Hosting, given: readonly (Prefix | undefined)[]): Promise<void> {
+  const { local } = await guestSpaces(hosting);
+  for (const prefix of given) {
+    if (prefix === undefined) continue;
+    const address = prefixAddress(prefix);
+    for (const { pool, space, addresses } of hosting.state.pools.values())
+      if (space === local && addresses.some((one) => one.address === address)) await releaseGuestAddress(hosting, pool, address);
+  }
+}
+
 /** What is free already is fine. */
 export async function releaseGuestAddress(hosting: Hosting, pool: string, address: Address): Promise<void> {
   const { cnm, state } = hosting;

@@ -81,6 +81,8 @@ export interface GuestPool extends RecordBase {
   readonly prefix: Prefix;
   readonly range?: Prefix;
   readonly options: Readonly<Record<string, string>>;
+  /** As GuestNetwork.engine: who was seen to have a network of this subnet. */
+  readonly engine?: string;
   /** `owner`: for whom, in the engine's words; `lease`: in whose name, absent in records of before: the pool's. */
   readonly addresses: readonly { readonly address: Address; readonly owner: string; readonly lease?: string }[];
 }
