@@ -4,11 +4,12 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { type SandboxId, ignoring, prefixAddress } from '../base/index.ts';
+import { type SandboxId, ignoring } from '../base/index.ts';
 import { dress, restoreInside } from '../driver/index.ts';
-import { type Netns, announce } from '../kernel/index.ts';
+import type { Netns } from '../kernel/index.ts';
+import { announceEndpoint } from './announcing.ts';
 import type { Attachment } from './attachment.ts';
-import { type Cnm, driverEndpoint } from './context.ts';
+import { driverEndpoint } from './context.ts';
 import type { EndpointRecord } from './records.ts';
 
 /** Moves the link to its final name, dresses it and brings it up. The record knows of it before it moves. */
@@ -31,17 +32,7 @@ export async function takeLink(
   const change = { group: a.cnm.mark.liveGroup, ...(ep.mac && ep.mac !== moved.mac && { mac: ep.mac }) };
   await netns.rtnl().batch([{ op: 'link.set', at: { index: moved.index }, change }]);
   await dress(driverEndpoint(ep), { sandbox: a.sandbox.id, netns, ifname: join.ifname });
-  tellNeighbours(a.cnm, netns, ep, moved.index);
-}
-
-/** Whose address this is now: it may have been somebody else's a moment ago. Errors never fail a join. */
-function tellNeighbours(cnm: Cnm, netns: Netns, { id, mac, v4, v6 }: EndpointRecord, link: number): void {
-  try {
-    for (const prefix of [v4, v6])
-      if (mac !== undefined && prefix !== undefined) announce(netns, { link, mac, address: prefixAddress(prefix) });
-  } catch (error) {
-    cnm.env.log.debug({ endpoint: id, err: error }, 'address not announced');
-  }
+  await announceEndpoint(a.cnm, netns, ep);
 }
 
 /** Back to the host, under its name there. A link that its maker has removed meanwhile, or was never moved, is fine. */
