@@ -10,9 +10,16 @@ import {
   randomMac,
   undoable,
 } from '../../src/base/index.ts';
-import type { Driver, DriverEndpoint, DriverNetwork, DriverParts, JoinPlace, JoinResult } from '../../src/driver/index.ts';
+import {
+  type Driver,
+  type DriverEndpoint,
+  type DriverNetwork,
+  type DriverParts,
+  type JoinPlace,
+  type JoinResult,
+  parseEndpointSysctls,
+} from '../../src/driver/index.ts';
 import { Announcer } from '../shared/announcer.ts';
-import { parseEndpointSysctls } from '../shared/endpoint-sysctls.ts';
 import { retireHostLink } from '../shared/host-link.ts';
 import { hostLinkName, plug, unplug } from './endpoint.ts';
 import { FlowKeeper } from './flows.ts';

@@ -2,9 +2,8 @@
 
 import { randomBytes } from 'node:crypto';
 import { type Address, CnmError, errnoOf, familyOf, ignoring, prefixAddress, undoable } from '../../src/base/index.ts';
-import type { DriverEndpoint, DriverParts, JoinPlace } from '../../src/driver/index.ts';
+import { type DriverEndpoint, type DriverParts, type JoinPlace, dress } from '../../src/driver/index.ts';
 import type { Rtnl, RtnlOp } from '../../src/kernel/index.ts';
-import { dress } from '../shared/inside.ts';
 import type { BridgeOptions } from './options.ts';
 
 /** What the endpoint's record keeps of it. */

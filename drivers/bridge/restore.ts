@@ -2,9 +2,14 @@
 
 import { type Json, type NetworkId, messageOf } from '../../src/base/index.ts';
 import type { FirewallChange } from '../../src/firewall/index.ts';
-import type { DriverEndpoint, DriverParts, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
+import {
+  type DriverEndpoint,
+  type DriverParts,
+  type RestoreNetwork,
+  type RestoreReport,
+  restoreInside,
+} from '../../src/driver/index.ts';
 import type { Link, Rtnl } from '../../src/kernel/index.ts';
-import { restoreInside } from '../shared/inside.ts';
 import { hostLinkName, hostSide, plug, unplug } from './endpoint.ts';
 import { type BridgeState, bridgeAddresses, bridgeIntent, ensureBridge } from './network.ts';
 import { parseBridgeOptions } from './options.ts';

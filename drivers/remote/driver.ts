@@ -17,6 +17,7 @@ import {
   type RestoreReport,
   type SandboxPorts,
   asking,
+  parseEndpointSysctls,
 } from '../../src/driver/index.ts';
 import type { Mark, Netns } from '../../src/kernel/index.ts';
 import { type Patience, type PluginClient, PluginError, mayBeDone } from './client.ts';
@@ -101,6 +102,7 @@ export class RemoteDriver implements Driver {
   }
 
   async createEndpoint(ctx: Ctx, net: DriverNetwork, ep: EndpointRequest, ports?: SandboxPorts) {
+    parseEndpointSysctls(ep.options, 'IFNAME');
     await this.#tell(ctx, net, 'full');
     const state: EndpointState = { before: await linksNow(this.#parts.host) };
     const body = asking.createEndpointBody(net, ep, ports);

@@ -1,10 +1,9 @@
 /** Start, and later when somebody disturbed us: parents that are gone, parents that are back, links that sandboxes have lost. */
 
 import { CnmError, type NetworkId, messageOf } from '../../src/base/index.ts';
-import type { JoinPlace, RestoreNetwork, RestoreReport } from '../../src/driver/index.ts';
+import { type JoinPlace, type RestoreNetwork, type RestoreReport, restoreInside } from '../../src/driver/index.ts';
 import type { Link } from '../../src/kernel/index.ts';
 import { type HostView, ensureHostSide, hasHostSide } from './host-side.ts';
-import { restoreInside } from './inside.ts';
 import { type ParentUsers, ensureParent } from './parent.ts';
 import { type ParentedKind, type ParentedOptions, parseParented } from './parented-options.ts';
 import { type SublinkMode, attach, detach, findSublink, isOn } from './sublink.ts';

@@ -13,10 +13,10 @@ import {
   type RestoreNetwork,
   bareLinkName,
   labels,
+  parseEndpointSysctls,
 } from '../../src/driver/index.ts';
 import type { Link } from '../../src/kernel/index.ts';
 import { Announcer } from './announcer.ts';
-import { parseEndpointSysctls } from './endpoint-sysctls.ts';
 import { addHostRoutes, ensureHostSide, hostAddresses, removeHostRoutes, removeHostSide } from './host-side.ts';
 import { truthOption } from './options.ts';
 import { ownLinkName } from './parent-name.ts';

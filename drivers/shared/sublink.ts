@@ -1,9 +1,8 @@
 /** The link of an endpoint on its parent: made in the sandbox under its final name, deleted on leave. */
 
 import { CnmError, errnoOf, ignoring, messageOf, undoable } from '../../src/base/index.ts';
-import type { DriverEndpoint, JoinPlace } from '../../src/driver/index.ts';
+import { type DriverEndpoint, type JoinPlace, dress } from '../../src/driver/index.ts';
 import { type Link, type LinkSpec, type Netns, kernelLacks } from '../../src/kernel/index.ts';
-import { dress } from './inside.ts';
 import type { SublinkKind } from './parent-name.ts';
 import type { LinkParts } from './parts.ts';
 

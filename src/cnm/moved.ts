@@ -4,9 +4,12 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { type Prefix, ignoring } from '../base/index.ts';
-import { type Link, type Netns, type RtnlOp, writeSysctl } from '../kernel/index.ts';
+import { type SandboxId, ignoring } from '../base/index.ts';
+import { dress, restoreInside } from '../driver/index.ts';
+import type { Netns } from '../kernel/index.ts';
+import { announceEndpoint } from './announcing.ts';
 import type { Attachment } from './attachment.ts';
+import { driverEndpoint } from './context.ts';
 import type { EndpointRecord } from './records.ts';
 
 /** Moves the link to its final name, dresses it and brings it up. The record knows of it before it moves. */
@@ -24,26 +27,13 @@ export async function takeLink(
   const moved = await netns.rtnl().link.get({ name: join.ifname });
   // A plugin that names no MAC leaves that of the link.
   if (a.ep.mac === undefined && moved.mac !== undefined) a.ep = { ...a.ep, mac: moved.mac };
-  writeSysctl(netns, ['net', 'ipv6', 'conf', join.ifname, 'disable_ipv6'], a.ep.v6 === undefined ? '1' : '0', {
-    optional: a.ep.v6 === undefined,
-  });
-  await netns.rtnl().batch([
-    // Ours while it is here: what somebody inside puts in its place is not taken for it.
-    {
-      op: 'link.set',
-      at: { index: moved.index },
-      change: { group: a.cnm.mark.liveGroup, ...(a.ep.mac && a.ep.mac !== moved.mac && { mac: a.ep.mac }) },
-    },
-    ...addressOps(moved, addressesOf(a.ep)),
-    { op: 'link.set', at: { index: moved.index }, change: { up: true } },
-  ]);
+  const { ep } = a;
+  // Ours while it is here: what somebody inside puts in its place is not taken for it.
+  const change = { group: a.cnm.mark.liveGroup, ...(ep.mac && ep.mac !== moved.mac && { mac: ep.mac }) };
+  await netns.rtnl().batch([{ op: 'link.set', at: { index: moved.index }, change }]);
+  await dress(driverEndpoint(ep), { sandbox: a.sandbox.id, netns, ifname: join.ifname });
+  await announceEndpoint(a.cnm, netns, ep);
 }
-
-const addressesOf = ({ v4, v6, linkLocal }: EndpointRecord): Prefix[] =>
-  [v4, v6, ...linkLocal].filter((prefix) => prefix !== undefined);
-
-const addressOps = ({ index }: Link, prefixes: readonly Prefix[]): RtnlOp[] =>
-  prefixes.map((prefix) => ({ op: 'address.add', spec: { link: index, prefix, noDad: true } }));
 
 /** Back to the host, under its name there. A link that its maker has removed meanwhile, or was never moved, is fine. */
 export async function giveBack(a: Attachment): Promise<void> {
@@ -71,16 +61,9 @@ async function freeName({ cnm, ep }: Attachment, name: string): Promise<string> 
 }
 
 /** Addresses that a moved link has lost, and its being up. One that is gone can only be given by its plugin. */
-export async function restoreMoved(netns: Netns, ep: EndpointRecord): Promise<void> {
+export async function restoreMoved(sandbox: SandboxId, netns: Netns, ep: EndpointRecord): Promise<void> {
   if (ep.join?.source === undefined) return;
-  const rtnl = netns.rtnl();
-  const link = await rtnl.link.find({ name: ep.join.ifname });
-  if (link === undefined) return;
-  const present = (await rtnl.address.list({ link: link.index })).map(({ prefix }) => prefix);
-  const ops = addressOps(
-    link,
-    addressesOf(ep).filter((prefix) => !present.includes(prefix)),
-  );
-  const up: RtnlOp[] = link.up ? [] : [{ op: 'link.set', at: { index: link.index }, change: { up: true } }];
-  if (ops.length + up.length > 0) await rtnl.batch([...ops, ...up]);
+  const { ifname } = ep.join;
+  const link = await netns.rtnl().link.find({ name: ifname });
+  if (link !== undefined) await restoreInside({ sandbox, netns, ifname }, driverEndpoint(ep), link);
 }

@@ -71,7 +71,7 @@ export async function restoreSandboxes(cnm: Cnm, alive: Living): Promise<void> {
             [
               'links',
               async () => {
-                for (const ep of endpoints) await restoreMoved(netns, ep);
+                for (const ep of endpoints) await restoreMoved(sandbox.id, netns, ep);
               },
             ],
             ['routes', () => restoreRoutes(cnm, netns, endpoints)],

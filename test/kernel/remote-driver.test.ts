@@ -161,7 +161,9 @@ test('gateway, routes, MAC and IPv6 address of the plugin are those of the sandb
     }),
   };
   await house.network('net', { driver: 'foreign', ipam: { driver: 'foreign' } });
-  const box = await house.sandbox('box', [['net', { linkLocal: ['169.254.7.7'] }]]);
+  const sysctls = { 'com.docker.network.endpoint.sysctls': 'net.ipv4.conf.IFNAME.log_martians=1' };
+  const box = await house.sandbox('box', [['net', { linkLocal: ['169.254.7.7'], options: sysctls }]]);
+  expect((await box.exec('cat', ['/proc/sys/net/ipv4/conf/far0/log_martians'])).stdout).toBe('1');
   const link = await box.host.rtnl().link.get({ name: 'far0' });
   expect(link).toMatchObject({ mac: '02:00:00:00:77:07', up: true });
   const addresses = (await box.host.rtnl().address.list({ link: link.index })).map((a) => a.prefix);
@@ -238,6 +240,23 @@ test('a link whose name was taken meanwhile comes back under another one', async
   await house.host.exec('ip', ['link', 'add', name, 'type', 'bridge']);
   await house.controller.leaveEndpoint('ep');
   expect(await links(house)).toMatch(/back[0-9a-f]{10}@/);
+});
+
+test('neighbours are told when an address moves to a link with another MAC', async () => {
+  const { house } = await open();
+  await house.network('net', { driver: 'foreign', ipam: { config: [{ subnet: '10.83.0.0/24' }] } });
+  const anna = await house.sandbox('anna', [['net', {}]]);
+  await house.sandbox('maria', [['net', { ipv4: '10.83.0.9' }]]);
+  await anna.exec('ping', ['-c1', '-W2', '10.83.0.9']);
+  const mac = endpointOf(house, 'maria')?.mac;
+  await house.controller.disconnect('net', 'maria', false);
+  await house.controller.connect('net', 'maria', { ipv4: '10.83.0.9' });
+  const now = endpointOf(house, 'maria')?.mac;
+  expect(now).not.toBe(mac);
+  // Nothing is sent here meanwhile, which would have the kernel ask by itself.
+  await expect
+    .poll(async () => (await anna.exec('ip', ['neigh', 'show', '10.83.0.9'])).stdout, { timeout: 10_000 })
+    .toContain(now);
 });
 
 test('a plugin that names no link leaves the sandbox without one', async () => {

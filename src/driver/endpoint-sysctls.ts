@@ -1,8 +1,9 @@
 /** Per-endpoint sysctls, `net.ipv4.conf.IFNAME.log_martians=1,…` (spec 01 I3). */
 
-import { CnmError, errnoOf, messageOf } from '../../src/base/index.ts';
-import { type DriverOptions, labels } from '../../src/driver/index.ts';
-import { type Netns, writeSysctl } from '../../src/kernel/index.ts';
+import { CnmError, errnoOf, messageOf } from '../base/index.ts';
+import { type Netns, writeSysctl } from '../kernel/index.ts';
+import type { DriverOptions } from './contract.ts';
+import { labels } from './labels.ts';
 
 interface EndpointSysctl {
   readonly path: readonly string[];

@@ -1,8 +1,8 @@
-/** An endpoint's interface inside its sandbox: settings, addresses, up. */
+/** An endpoint's interface inside its sandbox: settings, addresses, up. For drivers that make it there, and for links that are moved. */
 
-import type { Prefix } from '../../src/base/index.ts';
-import type { DriverEndpoint, JoinPlace } from '../../src/driver/index.ts';
-import { type Link, type RtnlOp, writeSysctl } from '../../src/kernel/index.ts';
+import type { Prefix } from '../base/index.ts';
+import { type Link, type RtnlOp, writeSysctl } from '../kernel/index.ts';
+import type { DriverEndpoint, JoinPlace } from './contract.ts';
 import { applyEndpointSysctls } from './endpoint-sysctls.ts';
 
 /** What the interface is addressed with. */
@@ -34,8 +34,9 @@ export async function restoreInside({ netns }: JoinPlace, ep: DriverEndpoint, li
   const rtnl = netns.rtnl();
   const present = (await rtnl.address.list({ link: link.index })).map((a) => a.prefix);
   const missing = addressesInside(ep).filter((prefix) => !present.includes(prefix));
-  await rtnl.batch([
+  const ops: RtnlOp[] = [
     ...missing.map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
     ...(link.up ? [] : [{ op: 'link.set', at: { index: link.index }, change: { up: true } } as const]),
-  ]);
+  ];
+  if (ops.length > 0) await rtnl.batch(ops);
 }
