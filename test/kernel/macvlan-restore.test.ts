@@ -129,11 +129,27 @@ test('a restart changes nothing, and makes what is missing', async () => {
   await house.controller.deleteNetwork('lan');
 });
 
-test('a link that its sandbox has renamed goes with the endpoint', async () => {
+test('a link that its sandbox has renamed is the endpoint’s all the same, and goes with it', async () => {
   const { house, a } = await busy();
   await a.exec('sh', ['-ec', 'ip link set eth0 down; ip link set eth0 name lan7; ip link set lan7 up']);
+  const links = await linksIn(a);
+  await house.start();
+  expect(degraded(house)).toBeUndefined();
+  expect(await linksIn(a)).toEqual(links);
   await house.controller.disconnect('lan', 'a', false);
   expect(await linksIn(a)).toEqual([]);
+});
+
+test('a join that fails takes no link of another endpoint with it, not even one of the same MAC', async () => {
+  const { house, a } = await busy();
+  const mac = house.controller.sandbox('a').endpoints()[0]?.record.mac ?? '';
+  await house.network('other', onLan({}, { enableIPv6: false, ipam: { config: [{ subnet: '10.31.0.0/24' }] } }));
+  const links = await linksIn(a);
+  await expect(house.controller.connect('other', 'a', { mac })).rejects.toMatchObject({ code: 'address_in_use' });
+  expect(await linksIn(a)).toEqual(links);
+  await a.exec('ip', ['link', 'add', 'eth1', 'type', 'bridge']);
+  await expect(house.controller.connect('other', 'a', { mac })).rejects.toMatchObject({ code: 'syscall_failed' });
+  expect((await linksIn(a)).filter((line) => line.startsWith('eth0'))).toEqual(links);
 });
 
 describe('host_access', () => {

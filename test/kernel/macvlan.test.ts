@@ -253,6 +253,14 @@ test('what this kernel has no module for is said by its name, and nothing is lef
   expect(await house.world()).toEqual(before);
 });
 
+test('a parent that is no Ethernet link is refused in words', async () => {
+  const house = await lanHouse();
+  await house.host.exec('ip', ['tuntap', 'add', 'tun9', 'mode', 'tun']);
+  expect(await refusal(house.network('lan', onLan({ parent: 'tun9' })))).toMatch(
+    /^parent_in_use: parent tun9 takes no such link: it is no Ethernet link/,
+  );
+});
+
 test('a MAC that is in use on the parent is refused', async () => {
   const house = await lanHouse();
   await house.network('lan', onLan());
