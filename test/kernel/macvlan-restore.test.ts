@@ -1,12 +1,15 @@
 /** Parents that go and come back, losses, restarts, and the host's own place in a network. */
 
 import { describe, expect, test } from 'vitest';
+import { waitUntil } from '../e2e/lab.ts';
 import { House } from './house-lab.ts';
 import { ask } from './firewall-lab.ts';
 import { LAN, comes, lanHouse, linksIn, onLan, pings, plugIn } from './parent-lab.ts';
 import type { TestHost } from './support.ts';
 
 const NAMES = ['a', 'b'] as const;
+/** For what is heard to be done, milliseconds. */
+const HEARD_MS = 20_000;
 
 /** Two sandboxes on a network, and what is to work. */
 async function busy(options: Readonly<Record<string, string>> = {}) {
@@ -102,6 +105,31 @@ describe('what somebody took away inside a sandbox is back after the next look',
     expect((await linksIn(a))[0]).toContain('eth0 bridge');
     await house.controller.deleteSandbox('a', true);
   });
+});
+
+test('a parent that goes or comes back is heard, and not only seen by the next look', async () => {
+  const house = await lanHouse();
+  // Without news nobody would look within the hour.
+  await house.start({ parts: (parts) => ({ ...parts, mendEveryMs: 3_600_000 }) });
+  await house.network('lan', onLan());
+  await house.network('net');
+  const a = await house.sandbox('a', [
+    ['lan', {}],
+    ['net', {}],
+  ]);
+  const links = await linksIn(a);
+  await house.host.exec('ip', ['link', 'del', 'lan0']);
+  await waitUntil(() => degraded(house) !== undefined, HEARD_MS);
+  await plugIn(house);
+  await waitUntil(() => degraded(house) === undefined, HEARD_MS);
+  expect(await comes(a, LAN.router)).toBe(true);
+  // A bridge as well.
+  const bridge = `br-${house.controller.network('net').id.slice(0, 12)}`;
+  const has = async (): Promise<boolean> => (await house.host.host.rtnl().link.find({ name: bridge }))?.up === true;
+  await house.host.exec('ip', ['link', 'del', bridge]);
+  await waitUntil(has, HEARD_MS);
+  await waitUntil(async () => (await linksIn(a)).length === links.length, HEARD_MS);
+  await house.controller.close();
 });
 
 test('a look that finds all as it was changes nothing', async () => {
