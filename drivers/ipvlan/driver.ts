@@ -1,6 +1,6 @@
 /** The ipvlan driver: an endpoint is a link with addresses of its own behind its parent's MAC (spec 06). */
 
-import { CnmError } from '../../src/base/index.ts';
+import { CnmError, shown } from '../../src/base/index.ts';
 import { type Driver, type DriverOptions, labels } from '../../src/driver/index.ts';
 import { badOption } from '../shared/options.ts';
 import { ParentUsers } from '../shared/parent.ts';
@@ -18,7 +18,7 @@ function choice<T extends string>(options: DriverOptions, key: string, words: re
   throw badOption(
     key,
     text,
-    `requested ipvlan ${what} '${text}' is not valid, '${words[0]}' ${what} is the ipvlan driver default; use ${words.join(', ')}`,
+    `requested ipvlan ${what} '${shown(text)}' is not valid, '${words[0]}' ${what} is the ipvlan driver default; use ${words.join(', ')}`,
   );
 }
 

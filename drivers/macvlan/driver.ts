@@ -1,6 +1,6 @@
 /** The macvlan driver: an endpoint is a link with a MAC of its own on a link of the host (spec 06). */
 
-import { randomMac } from '../../src/base/index.ts';
+import { randomMac, shown } from '../../src/base/index.ts';
 import { type Driver, type DriverOptions, labels } from '../../src/driver/index.ts';
 import { badOption } from '../shared/options.ts';
 import { ParentUsers } from '../shared/parent.ts';
@@ -17,7 +17,7 @@ function parseMode(options: DriverOptions): ParentedMode {
     throw badOption(
       labels.macvlanMode,
       text,
-      `requested macvlan mode '${text}' is not valid, 'bridge' mode is the macvlan driver default; use ${MODES.join(', ')}`,
+      `requested macvlan mode '${shown(text)}' is not valid, 'bridge' mode is the macvlan driver default; use ${MODES.join(', ')}`,
     );
   }
   const isPassthru = mode === 'passthru';

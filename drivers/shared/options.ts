@@ -1,6 +1,6 @@
 /** Reading driver options, and what options of all drivers with links have in common. Pure. */
 
-import { CnmError, parseTruth } from '../../src/base/index.ts';
+import { CnmError, parseTruth, quoted } from '../../src/base/index.ts';
 import { type DriverOptions, labels } from '../../src/driver/index.ts';
 
 /** Names that the kernel keeps for itself, and paths. */
@@ -8,7 +8,7 @@ export const KEPT = ['.', '..', 'all', 'default'];
 export const isLinkName = (name: string): boolean => /^[a-zA-Z0-9_.][a-zA-Z0-9_.-]{0,14}$/.test(name) && !KEPT.includes(name);
 
 export const badOption = (key: string, text: string, works: string): CnmError =>
-  new CnmError('bad_option', `invalid value ${JSON.stringify(text)} for ${key}: ${works}`);
+  new CnmError('bad_option', `invalid value ${quoted(text)} for ${key}: ${works}`);
 
 export function truthOption(options: DriverOptions, key: string, otherwise: boolean): boolean {
   const text = options[key];

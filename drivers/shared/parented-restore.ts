@@ -6,7 +6,7 @@ import type { Link } from '../../src/kernel/index.ts';
 import { type HostView, ensureHostSide, hasHostSide } from './host-side.ts';
 import { type ParentUsers, ensureParent } from './parent.ts';
 import { type ParentedKind, type ParentedOptions, parseParented } from './parented-options.ts';
-import { type SublinkMode, attach, detach, findSublink, isOn } from './sublink.ts';
+import { type SublinkMode, attach, detach, isOn, linkOf } from './sublink.ts';
 import type { LinkParts } from './parts.ts';
 
 type Wished = RestoreNetwork['endpoints'][number];
@@ -54,7 +54,7 @@ async function restoreEndpoint(
 ): Promise<string | undefined> {
   if (place === undefined) return undefined;
   try {
-    const link = await findSublink(parts, mode.kind, place.netns, place.ifname);
+    const link = await linkOf(parts, mode.kind, ep, place);
     if (link !== undefined && isOn(parent, link)) {
       await restoreInside(place, ep, link);
       return undefined;

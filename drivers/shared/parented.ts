@@ -3,7 +3,7 @@
  * the contract; the work is in the files beside this one.
  */
 
-import { CnmError, type Json, undoable } from '../../src/base/index.ts';
+import { CnmError, type Json, messageOf, undoable } from '../../src/base/index.ts';
 import {
   type Driver,
   type DriverEndpoint,
@@ -11,6 +11,7 @@ import {
   type JoinPlace,
   type JoinResult,
   type RestoreNetwork,
+  type RestoreReport,
   bareLinkName,
   labels,
   parseEndpointSysctls,
@@ -125,11 +126,16 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     if (link !== undefined) await removeSublink(host, link);
   }
 
-  const note = (net: DriverNetwork): ParentedOptions => {
-    const options = parseParented(kind, net);
-    users.note(userOf(net, options));
-    return options;
-  };
+  /** Options that were taken once and are not any more, by a newer version, are a problem of the one network. */
+  function noted({ net }: RestoreNetwork): ParentedOptions | RestoreReport {
+    try {
+      const options = parseParented(kind, net);
+      users.note(userOf(net, options));
+      return options;
+    } catch (error) {
+      return { id: net.id, state: net.state, rules: [], problem: messageOf(error) };
+    }
+  }
 
   return {
     name: kind.name,
@@ -170,9 +176,10 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
       observe: (desired) => observeParented(parts, kind, desired),
       async restore(_ctx, desired) {
         // All first: a VLAN that one of them lets go may be another one's.
-        const all = desired.map((wish: RestoreNetwork) => ({ wish, options: note(wish.net) }));
-        const reports = [];
-        for (const { wish, options } of all) reports.push(await restoreParented(parts, users, wish, options));
+        const all = desired.map((wish) => ({ wish, options: noted(wish) }));
+        const reports: RestoreReport[] = [];
+        for (const { wish, options } of all)
+          reports.push('rules' in options ? options : await restoreParented(parts, users, wish, options));
         return reports;
       },
     },

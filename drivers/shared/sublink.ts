@@ -1,6 +1,6 @@
 /** The link of an endpoint on its parent: made in the sandbox under its final name, deleted on leave. */
 
-import { CnmError, errnoOf, ignoring, messageOf, undoable } from '../../src/base/index.ts';
+import { CnmError, KernelError, errnoOf, ignoring, messageOf, undoable } from '../../src/base/index.ts';
 import { type DriverEndpoint, type JoinPlace, dress } from '../../src/driver/index.ts';
 import { type Link, type LinkSpec, type Netns, kernelLacks } from '../../src/kernel/index.ts';
 import type { SublinkKind } from './parent-name.ts';
@@ -58,7 +58,11 @@ export async function addSublink(
 export function refused(error: unknown, parent: Link, { kind, isPassthru }: SublinkMode, ep?: DriverEndpoint): unknown {
   const told = (code: 'parent_in_use' | 'parent_gone' | 'network_full' | 'address_in_use', text: string): CnmError =>
     new CnmError(code, text, { cause: error });
-  switch (errnoOf(error)) {
+  // The same numbers mean other things where the link is there already.
+  const isCreation = error instanceof KernelError && error.operation === 'link.add';
+  const errno = errnoOf(error);
+  if (!isCreation && errno !== 'EADDRINUSE') return error;
+  switch (errno) {
     case 'EOPNOTSUPP':
       return kernelLacks(kind);
     case 'ENODEV':
@@ -74,7 +78,10 @@ export function refused(error: unknown, parent: Link, { kind, isPassthru }: Subl
             'network_full',
             `parent ${parent.name} is in mode passthru, which takes one link: disconnect the sandbox that has it`,
           )
-        : told('parent_in_use', `parent ${parent.name} takes no such link: one link in mode passthru keeps all others out`);
+        : told(
+            'parent_in_use',
+            `parent ${parent.name} takes no such link: it is no Ethernet link, or one link in mode passthru keeps all others out`,
+          );
     case 'EADDRINUSE':
       return told('address_in_use', `MAC ${ep?.iface.mac ?? ''} is in use on parent ${parent.name}: give another one, or none`);
     default:
@@ -96,16 +103,25 @@ export async function findSublink(parts: LinkParts, kind: SublinkKind, netns: Ne
 export const isOn = (parent: Link, { kind, parent: below }: Link): boolean =>
   below === (parent.kind === kind ? (parent.parent ?? parent.index) : parent.index);
 
-/** Deletes the link. One that is gone is fine; somebody inside may have given it another name. */
+/** The endpoint's link: by its name, or by an address where somebody inside has renamed it. */
+export async function linkOf(
+  parts: LinkParts,
+  kind: SublinkKind,
+  { iface }: DriverEndpoint,
+  { netns, ifname }: JoinPlace,
+): Promise<Link | undefined> {
+  const named = await findSublink(parts, kind, netns, ifname);
+  if (named !== undefined) return named;
+  const rtnl = netns.rtnl();
+  const own = (await rtnl.link.list({ group: parts.mark.liveGroup })).filter((link) => isOurs(parts, kind, link));
+  if (own.length === 0) return undefined;
+  const addressed = (await rtnl.address.list()).filter(({ prefix }) => prefix === iface.v4 || prefix === iface.v6);
+  return own.find(({ index }) => addressed.some(({ link }) => link === index));
+}
+
+/** Deletes the endpoint's link. One that is gone is fine. */
 export async function detach(parts: LinkParts, kind: SublinkKind, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
-  const rtnl = at.netns.rtnl();
-  const { mac } = ep.iface;
-  const named = await findSublink(parts, kind, at.netns, at.ifname);
-  const link =
-    named ??
-    (mac === undefined || kind === 'ipvlan'
-      ? undefined
-      : (await rtnl.link.list({ group: parts.mark.liveGroup })).find((one) => one.kind === kind && one.mac === mac));
+  const link = await linkOf(parts, kind, ep, at);
   if (link !== undefined) await removeSublink(at.netns, link);
 }
 

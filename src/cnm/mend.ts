@@ -1,16 +1,18 @@
 /**
  * While the daemon runs: what others took from the kernel behind our back is put back. Rules, bridges and ports are looked at
- * every few seconds, since nothing that listens for changes hears all of them; what a start could not mend is tried again.
+ * every few seconds, since nothing that listens for changes hears all of them, and links of the host as soon as they are heard to
+ * go or to come back; what a start could not mend is tried again.
  */
 
 import { setImmediate as nextTick } from 'node:timers/promises';
 import { type NetworkId, type SandboxId, messageOf } from '../base/index.ts';
-import type { Netns } from '../kernel/index.ts';
+import { type LinkNews, type Netns, watchLinks } from '../kernel/index.ts';
 import { type Cnm, contextOf, driversInUse } from './context.ts';
 import { tellAllLeases } from './foreign-leases.ts';
 import { mendGuests } from './guests/restore.ts';
 import type { GuestState } from './guests/state.ts';
 import { tryOpenSandboxNetns } from './join.ts';
+import { concernsUs } from './news.ts';
 import { lossesOf } from './losses.ts';
 import type { NetworkRecord, SandboxRecord } from './records.ts';
 import { repin, restoreSandboxes, storeReports, wishOf } from './restore.ts';
@@ -18,6 +20,8 @@ import { deleteSandbox } from './sandboxes.ts';
 
 /** Rounds between two tries of a network that stays degraded. */
 const DEGRADED_ROUNDS = 6;
+/** Quiet after the last that is heard of links until a round begins, milliseconds: whoever takes many away is let finish. */
+const PAUSE_MS = 1000;
 /** Longest time of a look before the event loop has a turn, milliseconds. */
 const TURN_MS = 1;
 /** Sandboxes whose inside is looked at in one round; of more, each has its turn in a later one. */
@@ -33,6 +37,11 @@ export class Mender {
   #nextInside = 0;
   /** Networks with an endpoint that lost something inside a sandbox, found in this round. */
   readonly #lost = new Set<NetworkId>();
+  /** Links have changed in a way that concerns us: the next round comes soon, and tries degraded networks too. */
+  #isHeard = false;
+  #links: { close(): void } | undefined;
+  /** When the next round is due whatever is heard, milliseconds of the process. */
+  #due = 0;
   /** The round that the timer began. */
   #running: Promise<void> | undefined;
 
@@ -45,28 +54,51 @@ export class Mender {
 
   start(): void {
     if (this.#everyMs === 0 || this.#cnm.closing) return;
-    this.#timer = setTimeout(() => {
-      this.#running = this.mend();
-      void this.#running.finally(() => this.start());
-    }, this.#everyMs).unref();
+    this.#links ??= watchLinks(this.#cnm.host, (news) => this.#heard(news));
+    this.#due = performance.now() + this.#everyMs;
+    this.#next();
+  }
+
+  #next(): void {
+    clearTimeout(this.#timer);
+    if (this.#cnm.closing) return;
+    const dueMs = Math.max(0, this.#due - performance.now());
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        this.#running = this.mend();
+        void this.#running.finally(() => this.start());
+      },
+      this.#isHeard ? Math.min(dueMs, PAUSE_MS) : dueMs,
+    ).unref();
+  }
+
+  /** What is heard in a round, be it of the round's own work, brings the next one forward. */
+  #heard(news: LinkNews | undefined): void {
+    if (!concernsUs({ cnm: this.#cnm, state: this.#guests }, news)) return;
+    this.#isHeard = true;
+    if (this.#timer !== undefined) this.#next();
   }
 
   /** No further round begins; resolves when none is under way. */
   async stop(): Promise<void> {
     clearTimeout(this.#timer);
+    this.#links?.close();
     await this.#running;
   }
 
   /** One round. Never throws: what fails is logged, shown as degraded, and tried again. */
   async mend(): Promise<void> {
     this.#round++;
+    const isHeard = this.#isHeard;
+    this.#isHeard = false;
     await this.#guarded('the packet filter', async () => {
       if (await this.#cnm.firewall.check()) {
         this.#cnm.env.log.warn({}, 'rules of ours were gone from the packet filter: all were written again');
       }
     });
     await this.#guarded('sandboxes', () => this.#sandboxes());
-    await this.#guarded('networks', () => this.#networks());
+    await this.#guarded('networks', () => this.#networks(isHeard));
     if (this.#round % DEGRADED_ROUNDS === 1) await this.#guarded('leases of plugins', () => tellAllLeases(this.#cnm));
     await this.#guarded('networks of engines', () => mendGuests({ cnm: this.#cnm, state: this.#guests }));
   }
@@ -134,8 +166,8 @@ export class Mender {
     await deleteSandbox(cnm, id);
   }
 
-  async #networks(): Promise<void> {
-    const isDue = this.#round % DEGRADED_ROUNDS === 0;
+  async #networks(isHeard: boolean): Promise<void> {
+    const isDue = isHeard || this.#round % DEGRADED_ROUNDS === 0;
     const suspects = new Set(this.#lost);
     this.#lost.clear();
     for (const driver of driversInUse(this.#cnm)) {

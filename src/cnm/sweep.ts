@@ -22,7 +22,7 @@ export async function sweep(hosting: Hosting): Promise<void> {
 }
 
 /** Also those of networks that could not be restored: a later try needs them. */
-function wantedLinks(cnm: Cnm): string[] {
+export function wantedLinks(cnm: Cnm): string[] {
   return cnm.state.networks().flatMap((net) => cnm.drivers.find(net.driver)?.restorer?.linksOf(wishOf(cnm, net)) ?? []);
 }
 

@@ -19,6 +19,7 @@ export {
   removeResolverRedirect,
   restoreResolverRedirect,
 } from './nft.ts';
+export { watchLinks, type LinkNews } from './monitor.ts';
 export { notifyServiceManager } from './notify.ts';
 export { PacketRow } from './packets.ts';
 export { peerCredentials } from './peercred.ts';

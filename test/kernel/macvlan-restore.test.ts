@@ -1,12 +1,15 @@
 /** Parents that go and come back, losses, restarts, and the host's own place in a network. */
 
 import { describe, expect, test } from 'vitest';
+import { waitUntil } from '../e2e/lab.ts';
 import { House } from './house-lab.ts';
 import { ask } from './firewall-lab.ts';
 import { LAN, comes, lanHouse, linksIn, onLan, pings, plugIn } from './parent-lab.ts';
 import type { TestHost } from './support.ts';
 
 const NAMES = ['a', 'b'] as const;
+/** For what is heard to be done, milliseconds. */
+const HEARD_MS = 20_000;
 
 /** Two sandboxes on a network, and what is to work. */
 async function busy(options: Readonly<Record<string, string>> = {}) {
@@ -104,6 +107,31 @@ describe('what somebody took away inside a sandbox is back after the next look',
   });
 });
 
+test('a parent that goes or comes back is heard, and not only seen by the next look', async () => {
+  const house = await lanHouse();
+  // Without news nobody would look within the hour.
+  await house.start({ parts: (parts) => ({ ...parts, mendEveryMs: 3_600_000 }) });
+  await house.network('lan', onLan());
+  await house.network('net');
+  const a = await house.sandbox('a', [
+    ['lan', {}],
+    ['net', {}],
+  ]);
+  const links = await linksIn(a);
+  await house.host.exec('ip', ['link', 'del', 'lan0']);
+  await waitUntil(() => degraded(house) !== undefined, HEARD_MS);
+  await plugIn(house);
+  await waitUntil(() => degraded(house) === undefined, HEARD_MS);
+  expect(await comes(a, LAN.router)).toBe(true);
+  // A bridge as well.
+  const bridge = `br-${house.controller.network('net').id.slice(0, 12)}`;
+  const has = async (): Promise<boolean> => (await house.host.host.rtnl().link.find({ name: bridge }))?.up === true;
+  await house.host.exec('ip', ['link', 'del', bridge]);
+  await waitUntil(has, HEARD_MS);
+  await waitUntil(async () => (await linksIn(a)).length === links.length, HEARD_MS);
+  await house.controller.close();
+});
+
 test('a look that finds all as it was changes nothing', async () => {
   const { house } = await busy({ host_access: 'true' });
   const before = await house.world();
@@ -129,11 +157,27 @@ test('a restart changes nothing, and makes what is missing', async () => {
   await house.controller.deleteNetwork('lan');
 });
 
-test('a link that its sandbox has renamed goes with the endpoint', async () => {
+test('a link that its sandbox has renamed is the endpoint’s all the same, and goes with it', async () => {
   const { house, a } = await busy();
   await a.exec('sh', ['-ec', 'ip link set eth0 down; ip link set eth0 name lan7; ip link set lan7 up']);
+  const links = await linksIn(a);
+  await house.start();
+  expect(degraded(house)).toBeUndefined();
+  expect(await linksIn(a)).toEqual(links);
   await house.controller.disconnect('lan', 'a', false);
   expect(await linksIn(a)).toEqual([]);
+});
+
+test('a join that fails takes no link of another endpoint with it, not even one of the same MAC', async () => {
+  const { house, a } = await busy();
+  const mac = house.controller.sandbox('a').endpoints()[0]?.record.mac ?? '';
+  await house.network('other', onLan({}, { enableIPv6: false, ipam: { config: [{ subnet: '10.31.0.0/24' }] } }));
+  const links = await linksIn(a);
+  await expect(house.controller.connect('other', 'a', { mac })).rejects.toMatchObject({ code: 'address_in_use' });
+  expect(await linksIn(a)).toEqual(links);
+  await a.exec('ip', ['link', 'add', 'eth1', 'type', 'bridge']);
+  await expect(house.controller.connect('other', 'a', { mac })).rejects.toMatchObject({ code: 'syscall_failed' });
+  expect((await linksIn(a)).filter((line) => line.startsWith('eth0'))).toEqual(links);
 });
 
 describe('host_access', () => {

@@ -62,6 +62,36 @@ test('a subnet without gateway gives none, and the addresses that would be the g
   expect(house.controller.network('lan').record.degraded).toBeUndefined();
 });
 
+test('who has an address next is known at once, and settings of an endpoint win over those of the driver', async () => {
+  const house = await lanHouse();
+  await house.network('lan', onLan());
+  const known = async (): Promise<string> => {
+    const { stdout } = await house.outside.exec('sh', ['-c', 'ip neigh show 10.30.0.77; ip neigh show fd30::77']);
+    return [...stdout.matchAll(/lladdr (\S+)/g)].map(([, mac]) => mac).join(' ');
+  };
+  const fixed = { ipv4: '10.30.0.77', ipv6: 'fd30::77' };
+  for (const mac of ['02:00:00:00:00:0a', '02:00:00:00:00:0b']) {
+    const box = await house.sandbox('box', [
+      ['lan', { ...fixed, mac, options: { 'com.docker.network.endpoint.sysctls': 'net.ipv6.conf.IFNAME.accept_ra=1' } }],
+    ]);
+    if (mac.endsWith('a')) for (const to of [fixed.ipv4, fixed.ipv6]) expect(await comes(house.outside, to)).toBe(true);
+    // Nobody has asked for the second one.
+    expect(await known()).toBe(`${mac} ${mac}`);
+    expect((await box.exec('cat', ['/proc/sys/net/ipv6/conf/eth0/accept_ra'])).stdout).toBe('1');
+    await house.controller.deleteSandbox('box', true);
+  }
+});
+
+test('a template has parent and mode', async () => {
+  const house = await lanHouse();
+  const { driver: _own, enableIPv6, ...template } = onLan({ macvlan_mode: 'private' });
+  await house.network('template', { ...template, ...(enableIPv6 && { enableIPv6 }), configOnly: true });
+  await house.network('lan', { driver: 'macvlan', configFrom: 'template' });
+  const a = await house.sandbox('a', [['lan', {}]]);
+  expect((await a.exec('ip', ['-d', 'link', 'show', 'eth0'])).stdout).toContain('macvlan mode private');
+  expect(await comes(a, LAN.router)).toBe(true);
+});
+
 test('an internal network leads nowhere', async () => {
   const house = await lanHouse();
   await house.network('lan', onLan({}, { internal: true }));
@@ -251,6 +281,14 @@ test('what this kernel has no module for is said by its name, and nothing is lef
   }
   process.stdout.write(`${met} of ${cases.length} kinds are missing here\n`);
   expect(await house.world()).toEqual(before);
+});
+
+test('a parent that is no Ethernet link is refused in words', async () => {
+  const house = await lanHouse();
+  await house.host.exec('ip', ['tuntap', 'add', 'tun9', 'mode', 'tun']);
+  expect(await refusal(house.network('lan', onLan({ parent: 'tun9' })))).toMatch(
+    /^parent_in_use: parent tun9 takes no such link: it is no Ethernet link/,
+  );
 });
 
 test('a MAC that is in use on the parent is refused', async () => {

@@ -54,15 +54,32 @@ async function defaultRoute(
   return { family, link, ...(gateway && { gateway }) };
 }
 
-/** Start: routes that the sandbox has lost, with a link that was made anew or by another hand. What is there stays. */
+/**
+ * Start: routes that the sandbox has lost, with a link that was made anew or by another hand. What is there stays. What leads over
+ * a link that is gone comes back with the link.
+ */
 export async function restoreRoutes(cnm: Cnm, netns: Netns, endpoints: readonly EndpointRecord[]): Promise<void> {
   const winner = electAmong(cnm, endpoints);
-  const defaults: RtnlOp[] = [];
-  for (const family of [4, 6] as const) {
-    const spec = await defaultRoute(netns, endpoints, family === 4 ? winner.v4 : winner.v6, family);
-    if (spec !== undefined) defaults.push({ op: 'route.add', spec });
+  const lay = (op: RtnlOp): Promise<void> => ignoring(['EEXIST'], () => netns.rtnl().batch([op]));
+  const steps = [
+    ...endpoints.map(({ join }) => async () => {
+      for (const op of join === undefined ? [] : await routeOps(netns, 'route.add', join)) await lay(op);
+    }),
+    ...([4, 6] as const).map((family) => async () => {
+      const spec = await defaultRoute(netns, endpoints, family === 4 ? winner.v4 : winner.v6, family);
+      if (spec !== undefined) await lay({ op: 'route.add', spec });
+    }),
+  ];
+  for (const step of steps) {
+    try {
+      await step();
+    } catch (error) {
+      if (!(await lacksLink(netns, endpoints))) throw error;
+    }
   }
-  const others: RtnlOp[] = [];
-  for (const { join } of endpoints) if (join !== undefined) others.push(...(await routeOps(netns, 'route.add', join)));
-  for (const op of [...others, ...defaults]) await ignoring(['EEXIST'], () => netns.rtnl().batch([op]));
+}
+
+async function lacksLink(netns: Netns, endpoints: readonly EndpointRecord[]): Promise<boolean> {
+  const there = new Set((await netns.rtnl().link.list()).map((link) => link.name));
+  return endpoints.some(({ join }) => join !== undefined && !there.has(join.ifname));
 }

@@ -1,5 +1,6 @@
 /** Bad networks: names, subnets, ranges, gateways, auxiliary addresses, families, drivers, options. */
 
+import { parentLines } from './parents.ts';
 import { type Line, type Row, many, posts } from './row.ts';
 
 const NAME = 'bad';
@@ -318,4 +319,11 @@ const options: Line[] = [
   ],
 ];
 
-export const networkRows: Row[] = posts('/networks/create', [...names, ...subnets, ...inside, ...kinds, ...options]);
+export const networkRows: Row[] = posts('/networks/create', [
+  ...names,
+  ...subnets,
+  ...inside,
+  ...kinds,
+  ...parentLines(NAME),
+  ...options,
+]);
