@@ -99,6 +99,15 @@ describe.each(['stable', 'newest'] as const)('the %s engine', { timeout: 120_000
     await waitUntil(isServed, 20_000);
   });
 
+  test('it comes back with its engine, before the networks are needed', async () => {
+    await lab.stopEngine();
+    expect(daemons()).toEqual([]);
+    await lab.startEngine('-H', `unix://${API}`);
+    await lab.ok('start', 'web', 'asker');
+    await waitUntil(() => sees('asker'), 20_000);
+    await waitUntil(isServed, 20_000);
+  });
+
   test('disabled by force and enabled again it knows its networks; it goes with everything that it made', async () => {
     await lab.ok('plugin', 'disable', '-f', NAME);
     expect(await isServed()).toBe(true);
