@@ -59,13 +59,15 @@ const only = <Shape extends z.core.$ZodLooseShape>(shape: Shape) =>
         : undefined,
   });
 
+const onlyEndpointSettings = only({
+  ...endpointSettingsSchema.shape,
+  IPAMConfig: only(ipamAddressesSchema.shape).nullish(),
+});
+
 export const endpointCreateSchema = only({
   Network: z.string(),
   Name: z.string().nullish(),
-  EndpointConfig: only({
-    ...endpointSettingsSchema.shape,
-    IPAMConfig: only(ipamAddressesSchema.shape).nullish(),
-  }).nullish(),
+  EndpointConfig: onlyEndpointSettings.nullish(),
 });
 export const endpointJoinSchema = only({ Sandbox: z.string() });
 
@@ -74,11 +76,11 @@ export const portBindingSchema = z.object({
   HostPort: z.union([z.string(), z.number().transform(String)]).nullish(),
 });
 
-export const sandboxCreateSchema = z.object({
+export const sandboxCreateSchema = only({
   Name: z.string(),
   Hostname: z.string().nullish(),
   Netns: z.string().nullish(),
-  Networks: z.record(z.string(), endpointSettingsSchema.nullable()).nullish(),
+  Networks: z.record(z.string(), onlyEndpointSettings.nullable()).nullish(),
   PortBindings: z.record(z.string(), z.array(portBindingSchema).nullable()).nullish(),
   Dns: z.array(z.string()).nullish(),
   DnsSearch: z.array(z.string()).nullish(),
@@ -88,7 +90,7 @@ export const sandboxCreateSchema = z.object({
   AutoRemove: z.boolean().nullish(),
 });
 
-export const processSchema = z.object({ Pid: z.number().int().positive() });
+export const processSchema = only({ Pid: z.number().int().positive() });
 
 export type IpamConfigJson = z.input<typeof ipamConfigSchema>;
 export type NetworkCreateJson = z.input<typeof networkCreateSchema>;

@@ -27,6 +27,26 @@ const names: Line[] = [
   ['a hostname that is a number', { Name: N, Hostname: 5 }, 400, 'bad_request', /Hostname/, /string/],
 ];
 
+const misspelt: Line[] = [
+  ['a field that is none', { Name: N, Network: 'net' }, 400, 'bad_request', /unknown field "Network"/, /use Name/],
+  [
+    'a setting of a network that is none',
+    { Name: N, Networks: { net: { Alias: ['a'] } } },
+    400,
+    'bad_request',
+    /"Alias"/,
+    /Aliases/,
+  ],
+  [
+    'an address of a kind that is none',
+    { Name: N, Networks: { net: { IPAMConfig: { IPv4: '10.0.0.9' } } } },
+    400,
+    'bad_request',
+    /unknown field "IPv4"/,
+    /IPv4Address/,
+  ],
+];
+
 const namespaces: Line[] = [
   ['a namespace that is not there', { Name: N, Netns: '/run/netns/pbt-nothing' }, 400, 'bad_netns', /pbt-nothing/],
   ['a namespace by a relative path', { Name: N, Netns: 'net' }, 400, 'bad_netns', /"net"/, /absolute/],
@@ -139,6 +159,7 @@ const files: Line[] = [
 
 const processes: Row[] = [
   ...posts('/sandboxes/spare/process', [
+    ['a field that is none', { Pid: 1, Signal: 9 }, 400, 'bad_request', /unknown field "Signal"/, /use Pid/],
     ['no pid', {}, 400, 'bad_request', /Pid/, /number/],
     ['a pid that is a text', { Pid: '1' }, 400, 'bad_request', /Pid/, /number/],
     ['pid 0', { Pid: 0 }, 400, 'bad_request', /Pid/],
@@ -152,6 +173,6 @@ const processes: Row[] = [
 ];
 
 export const sandboxRows: Row[] = [
-  ...posts('/sandboxes/create', [...names, ...namespaces, ...networks, ...ports, ...files]),
+  ...posts('/sandboxes/create', [...names, ...misspelt, ...namespaces, ...networks, ...ports, ...files]),
   ...processes,
 ];
