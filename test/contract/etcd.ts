@@ -5,6 +5,8 @@ import { existsSync, mkdtempSync, openSync, closeSync, readFileSync, rmSync } fr
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+/** Where the set-up unpacks it. */
+const ETCD = '/var/cache/patchbay-test/etcd/usr/bin/etcd';
 const START_MS = 20_000;
 /** Larger commits than etcd takes by itself, as the stores' contract wants; without them its own limits hold. */
 const ROOMY = ['--max-txn-ops', '20000', '--max-request-bytes', String(16 * 1024 * 1024)];
@@ -54,7 +56,7 @@ export class EtcdCluster {
     ].flatMap((line) => line.split(' '));
     const log = openSync(join(this.#folder, 'log'), 'a');
     // In a namespace of its own: not even by mistake does it listen anywhere else.
-    this.#members[index] = spawn('unshare', ['--net', 'etcd', ...flags, ...this.#flags], {
+    this.#members[index] = spawn('unshare', ['--net', ETCD, ...flags, ...this.#flags], {
       cwd: this.#folder,
       stdio: ['ignore', log, log],
     });

@@ -31,7 +31,6 @@ const TEST = {
   'systemd-analyze': 'systemd',
   'qemu-system-x86_64': 'qemu-system-x86',
   depmod: 'kmod',
-  etcd: 'etcd-server',
 };
 
 function fail(sentence) {
@@ -72,8 +71,21 @@ if (missing.length > 0) {
   run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...missing], { DEBIAN_FRONTEND: 'noninteractive' });
 }
 
+// A part of QEMU's package in older releases of Debian.
+if (purpose === 'test' && !['/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd'].some((path) => existsSync(path)))
+  run('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'virtiofsd'], { DEBIAN_FRONTEND: 'noninteractive' });
+
 /** Outside the tree: what only tests need. */
 const CACHE = '/var/cache/patchbay-test';
+
+/** What is in a Debian package, into a folder of the cache, unless `file` is there. */
+function unpack(folder, name, file) {
+  if (existsSync(join(CACHE, folder, file))) return;
+  process.stderr.write(`unpacking ${name}\n`);
+  mkdirSync(join(CACHE, folder), { recursive: true });
+  run('apt-get', ['update', '-qq']);
+  run('sh', ['-c', `cd ${CACHE}/${folder} && apt-get download -qq ${name} && dpkg -x ${name}_*.deb . && rm ${name}_*.deb`]);
+}
 
 if (purpose === 'test') {
   if (!existsSync(join(CACHE, 'node-26/bin/node'))) {
@@ -85,13 +97,9 @@ if (purpose === 'test') {
   }
   unpackEngines(run);
   unpackMachine(run);
-  // The client alone: installing the package would start an engine.
-  if (!has('docker') && !existsSync(join(CACHE, 'docker/usr/bin/docker'))) {
-    process.stderr.write('unpacking the docker client\n');
-    mkdirSync(join(CACHE, 'docker'), { recursive: true });
-    run('apt-get', ['update', '-qq']);
-    run('sh', ['-c', `cd ${CACHE} && apt-get download -qq docker.io && dpkg -x docker.io_*.deb docker && rm docker.io_*.deb`]);
-  }
+  // Programs alone: installing their packages would start services.
+  if (!has('docker')) unpack('docker', 'docker.io', 'usr/bin/docker');
+  unpack('etcd', 'etcd-server', 'usr/bin/etcd');
 }
 
 /** Newest change below a folder, milliseconds. */

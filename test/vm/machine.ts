@@ -10,7 +10,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** Where the set-up unpacks kernel and first file system. */
 const MACHINE = '/var/cache/patchbay-test/machine';
 
-const VIRTIOFSD = '/usr/lib/qemu/virtiofsd';
+/** Where releases of Debian have it. */
+const VIRTIOFSD = ['/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd'];
 const MEMORY = '2048M';
 const CORES = 2;
 /** For a file server to listen, milliseconds. */
@@ -38,6 +39,8 @@ export interface Job {
 
 /** Does a job in a machine of its own. Throws when the machine cannot be started. */
 export async function inMachine({ script, boot, wanted, limitMs }: Job): Promise<JobOutcome> {
+  const virtiofsd = VIRTIOFSD.find((path) => existsSync(path));
+  if (virtiofsd === undefined) throw new Error(`there is no ${VIRTIOFSD.join(', nor ')}: the set-up installs it`);
   const folder = mkdtempSync('/tmp/pbv-');
   const children: ChildProcess[] = [];
   try {
@@ -53,7 +56,7 @@ export async function inMachine({ script, boot, wanted, limitMs }: Job): Promise
     ] as const) {
       const socket = join(folder, `${tag}.sock`);
       const serve = ['-f', `--socket-path=${socket}`, '-o', `source=${source}`, '-o', 'sandbox=chroot', '-o', 'cache=auto'];
-      children.push(spawn(VIRTIOFSD, serve, { stdio: 'ignore' }));
+      children.push(spawn(virtiofsd, serve, { stdio: 'ignore' }));
       await appears(socket);
       shares.push('-chardev', `socket,id=${tag},path=${socket}`, '-device', `vhost-user-fs-pci,chardev=${tag},tag=${tag}`);
     }
