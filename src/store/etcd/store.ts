@@ -1,5 +1,6 @@
 /** The Store on an etcd cluster: every commit is one transaction there, and its revision is the cluster's. */
 
+import { randomBytes } from 'node:crypto';
 import { CnmError, type Json, messageOf } from '../../base/index.ts';
 import type { Change, ClusterStore, Entry, Key, Lease, Revision, Transaction } from '../contract.ts';
 import type { EtcdAddress } from './address.ts';
@@ -26,6 +27,10 @@ class EtcdStore implements ClusterStore {
   readonly #prefix: string;
   readonly #leases = new Set<EtcdLease>();
   readonly #closing = new AbortController();
+  readonly #id = randomBytes(8).toString('hex');
+  #commits = 0;
+  /** Markers of commits whose answers came: the next commit takes them away. */
+  readonly #settled: Buffer[] = [];
   /** The last commit of each key; never rejects. */
   readonly #underWay = new Map<Key, Promise<void>>();
 
@@ -65,12 +70,17 @@ class EtcdStore implements ClusterStore {
 
   async #commit({ expect = [], put = [], remove = [] }: Transaction): Promise<Revision> {
     const written = new Map(put.map(({ key, value, lease }) => [key, { text: Buffer.from(JSON.stringify(value)), lease }]));
-    const compare = expect.map(({ key, revision }): Compare => {
-      const at = { result: COMPARE.equal, key: this.#bytes(key) };
-      return revision === undefined
-        ? { ...at, target: COMPARE.create, create_revision: '0' }
-        : { ...at, target: COMPARE.mod, mod_revision: String(revision) };
-    });
+    const marker = this.#marker(this.#commits++);
+    const settled = this.#settled.splice(0);
+    const compare: Compare[] = [
+      { result: COMPARE.equal, key: marker, target: COMPARE.create, create_revision: '0' },
+      ...expect.map(({ key, revision }): Compare => {
+        const at = { result: COMPARE.equal, key: this.#bytes(key) };
+        return revision === undefined
+          ? { ...at, target: COMPARE.create, create_revision: '0' }
+          : { ...at, target: COMPARE.mod, mod_revision: String(revision) };
+      }),
+    ];
     const success: RequestOp[] = [
       ...[...written].map(([key, { text, lease }]) => ({
         request_put: { key: this.#bytes(key), value: text, ...(lease !== undefined && { lease }) },
@@ -79,24 +89,27 @@ class EtcdStore implements ClusterStore {
       ...[...new Set(remove)]
         .filter((key) => !written.has(key))
         .map((key) => ({ request_delete_range: { key: this.#bytes(key) } })),
+      { request_put: { key: marker, value: Buffer.alloc(0) } },
+      ...settled.map((key) => ({ request_delete_range: { key } })),
     ];
-    const { answer, isRepeated } = await this.#channel.call<TxnResponse>('KV', 'Txn', { compare, success });
-    if (answer.succeeded) return Number(answer.header.revision);
-    const done = isRepeated ? await this.#revisionOf(written) : undefined;
-    if (done !== undefined) return done;
+    const { answer, isRepeated } = await this.#channel
+      .call<TxnResponse>('KV', 'Txn', { compare, success })
+      .catch((error: unknown) => {
+        this.#settled.push(...settled, marker);
+        throw error;
+      });
+    const [done] = !answer.succeeded && isRepeated ? (await this.#range({ key: marker })).kvs : [];
+    if (answer.succeeded || done !== undefined) {
+      this.#settled.push(marker);
+      return Number(done?.create_revision ?? answer.header.revision);
+    }
+    this.#settled.push(...settled);
     throw new CnmError('stale_revision', `a record was changed by another host: ${expect.map(({ key }) => key).join(', ')}`);
   }
 
-  /** A try whose answer was lost may have been done; then all that it wrote is there, of one revision. */
-  async #revisionOf(written: ReadonlyMap<Key, { readonly text: Buffer }>): Promise<Revision | undefined> {
-    const revisions = new Set<number | undefined>();
-    for (const [key, { text }] of written) {
-      const { kvs } = await this.#range({ key: this.#bytes(key) });
-      const [found] = kvs;
-      revisions.add(found?.value.equals(text) === true ? Number(found.mod_revision) : undefined);
-    }
-    const [only] = revisions;
-    return revisions.size === 1 ? only : undefined;
+  /** Tells a commit whose answer was lost from one that did not happen. Beside the records: no list or watch of them has it. */
+  #marker(commit: number): Buffer {
+    return Buffer.from(`${this.#prefix.slice(0, -1)}!commits/${this.#id}/${commit}`);
   }
 
   watch(prefix: Key, after: Revision, signal: AbortSignal): AsyncIterable<Change> {
@@ -120,6 +133,8 @@ class EtcdStore implements ClusterStore {
     this.#closing.abort();
     await Promise.all(this.#underWay.values());
     for (const lease of this.#leases) lease.abandon();
+    const success = this.#settled.map((key) => ({ request_delete_range: { key } }));
+    if (success.length > 0) await this.#channel.call('KV', 'Txn', { compare: [], success }).catch(() => {});
     this.#channel.close();
   }
 
