@@ -347,9 +347,9 @@ class KeeperClient implements KeeperLink {
   #startKeeper(reason: string): void {
     const now = performance.now();
     if (this.#isClosed || (now - this.#lastStart < this.#grace && this.#isStarting())) return;
-    // Its supervisor may be on it, unless the keeper ended by its own wish and the supervisor with it.
     // One of ours would find its host ports taken by what the manager keeps.
     if (now - Math.max(this.#lostAt, this.#begunAt) < managedGrace(this.#paths)) return;
+    // Its supervisor may be on it, unless the keeper ended by its own wish and the supervisor with it.
     if (now - this.#lostAt < START_GRACE_MS && this.#supervisor !== undefined && isSupervisor(this.#supervisor)) return;
     if (this.#lastStart > 0) this.#grace = Math.min(this.#grace * 2, LAST_GRACE_MS);
     this.#lastStart = now;
