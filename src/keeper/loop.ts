@@ -3,10 +3,11 @@
 import { Worker } from 'node:worker_threads';
 import type { CnmError } from '../base/index.ts';
 import { wake } from '../kernel/index.ts';
-import type { HandOver, Order, Report } from './reactor.ts';
+import { handedOver, type HandOver } from './handed.ts';
+import type { Order, Report } from './reactor.ts';
 
 export interface LoopEvents {
-  questions(questions: readonly HandOver[]): void;
+  questions(questions: Iterable<HandOver>): void;
   /** The loop has ended without being told to: nobody answers any more. */
   died(error: Error): void;
 }
@@ -56,7 +57,7 @@ export class Loop {
 
   #take(report: Report, events: LoopEvents): void {
     if (report.kind === 'ready') this.#wakeDescriptor = report.wake;
-    else if (report.kind === 'questions') events.questions(report.questions);
+    else if (report.kind === 'questions') events.questions(handedOver(report.questions));
     else {
       for (const ticket of report.tickets) {
         this.#waiting.get(ticket)?.();

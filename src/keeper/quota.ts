@@ -3,9 +3,14 @@
  * not held back. Pure; times are milliseconds of a clock that never goes back.
  */
 
-/** Questions a second for each sandbox while others ask too. */
-const RATE = 40_000;
-const BURST = 4_000;
+export interface Allowance {
+  /** A second. */
+  readonly rate: number;
+  readonly burst: number;
+}
+
+/** Questions of each sandbox while others ask too. */
+const QUESTIONS: Allowance = { rate: 40_000, burst: 4_000 };
 /** Two sandboxes that ask within such a span are asking at the same time. */
 const WINDOW_MS = 100;
 
@@ -35,10 +40,16 @@ export class Contention {
 export class Quota {
   /** Last window in which the owner asked; Contention's own. */
   window = 0;
-  #tokens = BURST;
+  readonly #allowance: Allowance;
+  #tokens: number;
   #filledAt = 0;
 
-  /** Pays for `count` questions. False: the owner has overdrawn and must wait for isCovered. */
+  constructor(allowance: Allowance = QUESTIONS) {
+    this.#allowance = allowance;
+    this.#tokens = allowance.burst;
+  }
+
+  /** Pays for `count`. False: the owner has overdrawn and must wait for isCovered. */
   spend(count: number, now: number): boolean {
     this.#fill(now);
     this.#tokens -= count;
@@ -52,7 +63,8 @@ export class Quota {
   }
 
   #fill(now: number): void {
-    this.#tokens = Math.min(BURST, this.#tokens + ((now - this.#filledAt) * RATE) / 1000);
+    const { rate, burst } = this.#allowance;
+    this.#tokens = Math.min(burst, this.#tokens + ((now - this.#filledAt) * rate) / 1000);
     this.#filledAt = now;
   }
 }

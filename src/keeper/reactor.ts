@@ -17,6 +17,7 @@ import {
   type NameView,
 } from '../dns/index.ts';
 import { EpollSet, PacketRow } from '../kernel/index.ts';
+import { Handing } from './handed.ts';
 import { Contention, Quota } from './quota.ts';
 
 /** What the main thread tells the loop. Each is acknowledged by its ticket when it is in force. */
@@ -30,22 +31,19 @@ export type Order =
   | { readonly op: 'beat' }
   | { readonly op: 'stop' };
 
-/** A question for the main thread. */
-export interface HandOver {
-  readonly fd: number;
-  readonly source: Uint8Array;
-  readonly message: Uint8Array;
-}
-
 export type Report =
   | { readonly kind: 'ready'; readonly wake: number }
   | { readonly kind: 'done'; readonly tickets: readonly number[] }
-  | { readonly kind: 'questions'; readonly questions: readonly HandOver[] };
+  /** As handed.ts packs them. */
+  | { readonly kind: 'questions'; readonly questions: ArrayBuffer };
 
 /** Questions of one sandbox that may wait at the main thread; the next one is refused. */
 export const MAX_PENDING = 4096;
 /** Packets read from one socket before the next one has its turn. */
 const BATCH = 64;
+/** A turn that took longer, milliseconds, makes the sandbox's next one half as large; a shorter one twice. */
+const LONG_TURN_MS = 0.4;
+const SMALLEST_BATCH = 4;
 /** Longest packet worth reading; longer ones are cut and then refused as malformed. */
 const SLOT_OCTETS = 2048;
 /** Answers remembered, over all sandboxes; then all are forgotten. */
@@ -65,6 +63,8 @@ interface Served {
   readonly pending: Int32Array;
   readonly cache: Map<number, Cached>;
   readonly quota: Quota;
+  /** Packets of its next turn: what is handed over takes several times as long as what is answered here. */
+  batch: number;
 }
 
 export class Reactor {
@@ -76,12 +76,12 @@ export class Reactor {
   /** Overdrawn sandboxes: out of the epoll set until their quota covers them. What they send meanwhile, the kernel drops. */
   readonly #muted = new Set<Served>();
   readonly #contention = new Contention();
-  readonly #handOver: (questions: readonly HandOver[]) => void;
-  #questions: HandOver[] = [];
+  readonly #handOver: (questions: ArrayBuffer) => void;
+  readonly #questions = new Handing();
   #cached = 0;
   #isStopped = false;
 
-  constructor(handOver: (questions: readonly HandOver[]) => void) {
+  constructor(handOver: (questions: ArrayBuffer) => void) {
     this.#handOver = handOver;
   }
 
@@ -96,10 +96,7 @@ export class Reactor {
       const wait = this.#muted.size > 0 ? 1 : LONGEST_WAIT_MS;
       this.#epoll.wait(wait, (fd) => this.#serve(fd));
       this.#unmute();
-      if (this.#questions.length > 0) {
-        this.#handOver(this.#questions);
-        this.#questions = [];
-      }
+      if (!this.#questions.isEmpty) this.#handOver(this.#questions.take());
       takeOrders();
     }
     this.#epoll[Symbol.dispose]();
@@ -119,6 +116,7 @@ export class Reactor {
           pending: order.pending,
           cache: new Map(),
           quota: new Quota(),
+          batch: BATCH,
         });
         return this.#epoll.add(order.fd);
       case 'view': {
@@ -144,20 +142,22 @@ export class Reactor {
     const served = this.#served.get(fd);
     if (served === undefined) return;
     const row = this.#row;
+    const start = performance.now();
     let count: number;
     try {
-      count = row.receive(fd);
+      count = row.receive(fd, served.batch);
     } catch {
       // An error that waits on the socket is gone once told. One that stays must not spin: it is left out for a moment.
       return this.#mute(served);
     }
     for (let i = 0; i < count; i++) this.#answer(served, i);
     row.sendAnswers(fd);
-    if (count > 0) this.#charge(served, count);
+    if (count > 0) this.#charge(served, count, start);
   }
 
-  #charge(served: Served, count: number): void {
+  #charge(served: Served, count: number, start: number): void {
     const now = performance.now();
+    served.batch = now - start > LONG_TURN_MS ? Math.max(SMALLEST_BATCH, served.batch >> 1) : Math.min(BATCH, served.batch << 1);
     if (!this.#contention.note(served.quota, now) || served.quota.spend(count, now)) return;
     this.#mute(served);
   }
@@ -189,9 +189,7 @@ export class Reactor {
       }
     }
     if (Atomics.add(served.pending, 0, 1) < MAX_PENDING) {
-      const message = new Uint8Array(packet.subarray(0, length));
-      this.#questions.push({ fd: served.fd, source: new Uint8Array(this.#row.source(i)), message });
-      return;
+      return this.#questions.add(served.fd, this.#row.source(i), packet.subarray(0, length));
     }
     Atomics.sub(served.pending, 0, 1);
     if (length < 12 || ((packet[2] ?? 0) & 0x80) !== 0) return;

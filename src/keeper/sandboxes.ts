@@ -7,10 +7,10 @@ import { libc, type Netns } from '../kernel/index.ts';
 import type { NameRecord, SandboxWish } from './contract.ts';
 import { dialler } from './dialler.ts';
 import { FairTurns } from './fair.ts';
+import type { HandOver } from './handed.ts';
 import type { KeptSockets } from './kept.ts';
 import { Loop } from './loop.ts';
 import { MAX_ENDPOINTS, MAX_SANDBOXES, type Ports } from './protocol.ts';
-import type { HandOver } from './reactor.ts';
 import { openResolverSockets, openWanted, type ResolverSockets } from './sockets.ts';
 import { TcpService } from './tcp.ts';
 
@@ -105,7 +105,7 @@ export class Sandboxes {
   static async start(log: Logger, kept: KeptSockets, workerFile: string, died: (error: Error) => void): Promise<Sandboxes> {
     const byDescriptor = new Map<number, Serving>();
     const turns = new FairTurns<number>();
-    const questions = (handed: readonly HandOver[]): void => {
+    const questions = (handed: Iterable<HandOver>): void => {
       for (const question of handed) {
         const serving = byDescriptor.get(question.fd);
         if (serving !== undefined) turns.add(question.fd, () => void serving.answer(question));
@@ -171,6 +171,7 @@ export class Sandboxes {
     await this.#loop.order({ op: 'close', fd: serving.sockets.udp });
     this.#byDescriptor.delete(serving.sockets.udp);
     serving.close();
+    this.#turns.forget(serving.sockets.udp);
   }
 
   /** Resolves when the UDP loop has gone round once. */

@@ -7,7 +7,7 @@ const port = parentPort;
 if (port === null) throw new Error('the loop runs as a worker thread only');
 
 const report = (message: Report): void => port.postMessage(message);
-const reactor = new Reactor((questions) => report({ kind: 'questions', questions }));
+const reactor = new Reactor((questions) => port.postMessage({ kind: 'questions', questions } satisfies Report, [questions]));
 
 function takeOrders(): void {
   const tickets: number[] = [];

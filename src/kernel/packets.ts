@@ -43,11 +43,12 @@ export class PacketRow {
     }
   }
 
-  /** Number of packets that waited on `fd`, at most `capacity`; 0 when none did. Forgets earlier answers. */
-  receive(fd: number): number {
+  /** Number of packets that waited on `fd`, at most `limit` and `capacity`; 0 when none did. Forgets earlier answers. */
+  receive(fd: number, limit = this.capacity): number {
+    const most = Math.min(limit, this.capacity);
     this.#answers = 0;
-    for (let i = 0; i < this.capacity; i++) this.#in.setLengths(i, this.slotSize, NAME_SIZE);
-    return Math.max(0, libc.receiveMany(fd, this.#in.address, this.capacity, libc.MSG.dontwait));
+    for (let i = 0; i < most; i++) this.#in.setLengths(i, this.slotSize, NAME_SIZE);
+    return Math.max(0, libc.receiveMany(fd, this.#in.address, most, libc.MSG.dontwait));
   }
 
   length(i: number): number {

@@ -51,3 +51,41 @@ test('work that adds work is not done before what others wait for', async () => 
   while (done.length < 12) await nextTurn();
   expect(done.indexOf('other')).toBe(1);
 });
+
+test('while others have work too nobody gets more than its share of the time, and alone all of it', async () => {
+  const shareOf = async (isAlone: boolean): Promise<number> => {
+    let time = 1000;
+    let worked = 0;
+    const turns = new FairTurns<string>(() => time);
+    const greedy = (): void => {
+      time += 0.2;
+      worked += 0.2;
+      turns.add('greedy', greedy);
+    };
+    turns.add('greedy', greedy);
+    for (let round = 0; time < 2000; round++) {
+      if (!isAlone && round % 10 === 0) turns.add('other', () => {});
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      time += 1;
+    }
+    turns.add = () => {};
+    return worked / 1000;
+  };
+  expect(await shareOf(true)).toBeGreaterThan(0.45);
+  const beside = await shareOf(false);
+  expect(beside).toBeLessThan(0.4);
+  expect(beside).toBeGreaterThan(0.25);
+});
+
+test('who has time left does not wait for those who have overdrawn, and what waits of a forgotten owner is done', async () => {
+  const turns = new FairTurns<string>();
+  const done: string[] = [];
+  turns.add('other', () => void done.push('first'));
+  for (let i = 0; i < 3; i++) turns.add('greedy', () => (busy(20), void done.push(`greedy${i}`)));
+  turns.add('other', () => void done.push('second'));
+  turns.forget('greedy');
+  while (!done.includes('second')) await nextTurn();
+  expect(done).toEqual(['first', 'greedy0', 'second']);
+  while (done.length < 5) await new Promise((resolve) => setTimeout(resolve, 10));
+  expect(done.slice(3)).toEqual(['greedy1', 'greedy2']);
+});
