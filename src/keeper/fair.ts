@@ -5,8 +5,9 @@
 
 import { Contention, Quota, type Allowance } from './quota.ts';
 
-/** Time for what waits before sockets and timers have theirs, milliseconds. */
+/** Time for what waits before sockets and timers have theirs, milliseconds; and pieces of work. */
 const TURN_MS = 1;
+const MAX_PIECES = 16;
 /** Milliseconds of this thread for each owner while others have work too. Sockets and collected memory come on top. */
 const SHARE: Allowance = { rate: 350, burst: 1 };
 /** Until one that has overdrawn is looked at again, milliseconds. */
@@ -24,9 +25,13 @@ export class FairTurns<Owner> {
   readonly #quotas = new Map<Owner, Quota>();
   readonly #contention = new Contention();
   readonly #now: () => number;
-  #next: NodeJS.Immediate | undefined;
-  /** Instead of `next`: everybody who has work has overdrawn. */
+  #count = 0;
+  #isScheduled = false;
+  /** Everybody who has work has overdrawn. */
   #pause: NodeJS.Timeout | undefined;
+  #end = Infinity;
+  /** Whose work began last, and when. */
+  #working: { readonly quota: Quota; readonly since: number } | undefined;
 
   /** `now` counts milliseconds and never goes back. */
   constructor(now = (): number => performance.now()) {
@@ -38,6 +43,7 @@ export class FairTurns<Owner> {
     const line = this.#queues.get(owner);
     if (line === undefined) this.#queues.set(owner, { quota: this.#quotaOf(owner), works: [work] });
     else line.works.push(work);
+    this.#count++;
     this.#schedule();
   }
 
@@ -54,15 +60,29 @@ export class FairTurns<Owner> {
     return quota;
   }
 
+  /**
+   * A callback for each piece: what a piece has promised to go on with is done between two of them, on its owner's account and
+   * within the turn. What is scheduled from within runs in the loop's next round, so that sockets are looked at in between.
+   */
   #schedule(): void {
-    if (this.#next !== undefined || this.#queues.size === 0) return;
-    if (this.#isAnyCovered()) {
-      clearTimeout(this.#pause);
-      // What is scheduled from within a turn runs in the loop's next one, so that sockets are looked at in between.
-      this.#next = setImmediate(() => this.#turn());
-    } else {
-      this.#pause ??= setTimeout(() => this.#turn(), PAUSE_MS);
+    if (this.#isScheduled || this.#count === 0) return;
+    if (!this.#isAnyCovered()) {
+      this.#pause ??= setTimeout(() => {
+        this.#pause = undefined;
+        this.#schedule();
+      }, PAUSE_MS);
+      return;
     }
+    clearTimeout(this.#pause);
+    this.#pause = undefined;
+    this.#isScheduled = true;
+    setImmediate(() => (this.#end = this.#now() + TURN_MS));
+    for (let piece = Math.min(MAX_PIECES, this.#count); piece > 0; piece--) setImmediate(() => this.#work());
+    setImmediate(() => {
+      this.#charge();
+      this.#isScheduled = false;
+      this.#schedule();
+    });
   }
 
   #isAnyCovered(): boolean {
@@ -71,27 +91,26 @@ export class FairTurns<Owner> {
     return false;
   }
 
-  #turn(): void {
-    this.#next = undefined;
-    this.#pause = undefined;
-    this.#work();
-    this.#schedule();
-  }
-
   #work(): void {
-    let now = this.#now();
-    const end = now + TURN_MS;
-    // A map is walked in the order of insertion, also over what is inserted meanwhile.
+    const now = this.#charge();
+    if (now >= this.#end) return;
     for (const [owner, line] of this.#queues) {
       if (!line.quota.isCovered(now)) continue;
-      line.works.shift()?.();
-      const before = now;
-      now = this.#now();
-      if (this.#contention.note(line.quota, now)) line.quota.spend(now - before, now);
+      const work = line.works.shift();
       // Behind all others.
       this.#queues.delete(owner);
       if (line.works.length > 0) this.#queues.set(owner, line);
-      if (now >= end) return;
+      this.#count--;
+      this.#working = { quota: line.quota, since: now };
+      return work?.();
     }
+  }
+
+  #charge(): number {
+    const now = this.#now();
+    const working = this.#working;
+    this.#working = undefined;
+    if (working !== undefined && this.#contention.note(working.quota, now)) working.quota.spend(now - working.since, now);
+    return now;
   }
 }
