@@ -1,6 +1,5 @@
 /** Sockets to upstreams, made in the host's namespace or in the sandbox's. */
 
-import { createSocket } from 'node:dgram';
 import { Socket } from 'node:net';
 import { familyOf } from '../base/index.ts';
 import {
@@ -14,6 +13,7 @@ import {
   type Upstream,
 } from '../dns/index.ts';
 import { encodeSocketAddress, libc, openTcpClient, type Netns } from '../kernel/index.ts';
+import type { Replies } from './replies.ts';
 
 const DNS_PORT = 53;
 
@@ -24,12 +24,12 @@ const MAX_WAITING_REPLIES = 64;
  * A dialler for one sandbox; the host's namespace is the one this thread lives in. Replies by UDP take the sandbox's turns:
  * a slow upstream sends many at once.
  */
-export function dialler(sandbox: Netns, pace: Pace): Dialler {
+export function dialler(sandbox: Netns, replies: Replies, pace: Pace): Dialler {
   return {
     ask(upstream: Upstream, protocol: DnsProtocol, message: Uint8Array, events: DialEvents) {
       const open = (): number => (protocol === 'udp' ? connectedUdp(upstream) : openTcpClient(familyOf(upstream.address)));
       const fd = upstream.at === 'host' ? open() : sandbox.run(open);
-      return protocol === 'udp' ? askUdp(fd, upstream, message, events, pace) : askTcp(fd, upstream, message, events);
+      return protocol === 'udp' ? askUdp(fd, message, events, replies, pace) : askTcp(fd, upstream, message, events);
     },
   };
 }
@@ -46,36 +46,33 @@ function connectedUdp({ address, port = DNS_PORT }: Upstream): number {
   }
 }
 
-function askUdp(fd: number, { address }: Upstream, message: Uint8Array, events: DialEvents, pace: Pace): { close(): void } {
-  const socket = createSocket(familyOf(address) === 6 ? 'udp6' : 'udp4');
-  try {
-    socket.bind({ fd });
-  } catch (error) {
-    libc.close(fd);
-    throw error;
-  }
+function askUdp(fd: number, message: Uint8Array, events: DialEvents, replies: Replies, pace: Pace): { close(): void } {
   let isOpen = true;
-  const close = (): void => {
-    if (isOpen) socket.close();
-    isOpen = false;
-  };
   let waiting = 0;
-  socket.on('message', (bytes) => {
+  const inTurn = (work: () => void): void => {
     if (waiting >= MAX_WAITING_REPLIES) return;
     waiting++;
     pace(() => {
       waiting--;
-      if (isOpen) events.message(bytes);
+      if (isOpen) work();
     });
-  });
-  socket.on('error', (error) => isOpen && events.failed(error));
+  };
   try {
     libc.send(fd, message);
+    const watched = replies.watch(fd, {
+      message: (bytes) => inTurn(() => events.message(bytes)),
+      failed: (error) => inTurn(() => events.failed(error)),
+    });
+    return {
+      close: () => {
+        isOpen = false;
+        watched.close();
+      },
+    };
   } catch (error) {
-    close();
+    libc.close(fd);
     throw error;
   }
-  return { close };
 }
 
 function askTcp(fd: number, { address, port = DNS_PORT }: Upstream, message: Uint8Array, events: DialEvents): { close(): void } {

@@ -9,7 +9,7 @@ import { Contention, Quota, type Allowance } from './quota.ts';
 const TURN_MS = 1;
 const MAX_PIECES = 16;
 /** Milliseconds of this thread for each owner while others have work too. Sockets and collected memory come on top. */
-const SHARE: Allowance = { rate: 350, burst: 1 };
+const SHARE: Allowance = { rate: 250, burst: 1 };
 /** Until one that has overdrawn is looked at again, milliseconds. */
 const PAUSE_MS = 1;
 

@@ -55,7 +55,7 @@ export class Handing {
 /** The questions that `take` answered with, as views of that memory. */
 export function* handedOver(taken: ArrayBuffer): Generator<HandOver> {
   const words = new Uint32Array(taken);
-  for (let at = 0; at < taken.byteLength; ) {
+  for (let at = 0; at < taken.byteLength;) {
     const [fd = 0, sourceLength = 0, messageLength = 0] = words.subarray(at / WORD, at / WORD + HEAD_WORDS);
     const source = new Uint8Array(taken, at + HEAD_WORDS * WORD, sourceLength);
     const message = new Uint8Array(taken, source.byteOffset + sourceLength, messageLength);

@@ -2,12 +2,14 @@
 
 import { Worker } from 'node:worker_threads';
 import type { CnmError } from '../base/index.ts';
-import { wake } from '../kernel/index.ts';
+import { wake, watchOnceMore } from '../kernel/index.ts';
 import { handedOver, type HandOver } from './handed.ts';
 import type { Order, Report } from './reactor.ts';
 
 export interface LoopEvents {
   questions(questions: Iterable<HandOver>): void;
+  /** What `watch` was asked for. */
+  readable(): void;
   /** The loop has ended without being told to: nobody answers any more. */
   died(error: Error): void;
 }
@@ -16,6 +18,7 @@ export class Loop {
   readonly #worker: Worker;
   readonly #waiting = new Map<number, () => void>();
   #wakeDescriptor: number | undefined;
+  #epoll = -1;
   #ticket = 0;
   #isStopping = false;
 
@@ -47,6 +50,15 @@ export class Loop {
     return done;
   }
 
+  /** `readable` is called once when `fd` can be read, and again after each watchAgain. One descriptor a loop. */
+  watch(fd: number): Promise<void> {
+    return this.order({ op: 'watch', fd });
+  }
+
+  watchAgain(fd: number): void {
+    watchOnceMore(this.#epoll, fd);
+  }
+
   /** Ends the thread. It must end before the process does: exiting waits for it, and it may be blocked. */
   async stop(): Promise<void> {
     this.#isStopping = true;
@@ -56,7 +68,10 @@ export class Loop {
   }
 
   #take(report: Report, events: LoopEvents): void {
-    if (report.kind === 'ready') this.#wakeDescriptor = report.wake;
+    if (report.kind === 'ready') {
+      this.#wakeDescriptor = report.wake;
+      this.#epoll = report.epoll;
+    } else if (report.kind === 'readable') events.readable();
     else if (report.kind === 'questions') events.questions(handedOver(report.questions));
     else {
       for (const ticket of report.tickets) {

@@ -7,7 +7,7 @@ import { openSync, realpathSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../base/index.ts';
-import { inheritedDescriptors, libc, notifyServiceManager, restartWithOnly, startWatchdog } from '../kernel/index.ts';
+import { growSlowly, inheritedDescriptors, libc, notifyServiceManager, restartWithOnly, startWatchdog } from '../kernel/index.ts';
 import { KeeperConnection } from './connection.ts';
 import { keeperPaths, makeFolders, type KeeperPaths } from './files.ts';
 import { Holds, restoreHolds } from './holds.ts';
@@ -22,6 +22,8 @@ import { EXIT_USAGE, KEPT, SUPERVISED, Supervision } from './supervise.ts';
 /** Time with nothing held and no daemon connected after which the keeper ends, milliseconds. */
 const IDLE_MS = 5000;
 const IDLE_CHECK_MS = 500;
+/** A flood of forwarded names makes a collection at every step of growth, and a neighbour's question waits for it. */
+const GROWTH_PERCENT = 100;
 /** Silence of either thread after which the kernel ends the keeper, so that another is started, and pause between two signs of life. */
 const HANG_MS = 15_000;
 const BEAT_MS = 1000;
@@ -55,6 +57,7 @@ function shedPrivileges(): void {
     // A container may not let us; serving with more rights is better than not serving.
     log.warn({ error: messageOf(error) }, 'keeper: keeps its privileges');
   }
+  growSlowly(GROWTH_PERCENT);
 }
 
 /** Needs nobody who watches, hence works while no daemon runs too. Time in which the machine is suspended does not count. */

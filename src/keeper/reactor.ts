@@ -27,12 +27,16 @@ export type Order =
   | { readonly op: 'open'; readonly fd: number; readonly view: NameView; readonly pending: Int32Array }
   | { readonly op: 'view'; readonly fd: number; readonly view: NameView }
   | { readonly op: 'close'; readonly fd: number }
+  /** Whether `fd` is readable is reported from now on, once, and again after each watchOnceMore. */
+  | { readonly op: 'watch'; readonly fd: number }
   /** Does nothing: its ticket says that the loop goes round. */
   | { readonly op: 'beat' }
   | { readonly op: 'stop' };
 
 export type Report =
-  | { readonly kind: 'ready'; readonly wake: number }
+  | { readonly kind: 'ready'; readonly wake: number; readonly epoll: number }
+  /** The watched descriptor is readable. */
+  | { readonly kind: 'readable' }
   | { readonly kind: 'done'; readonly tickets: readonly number[] }
   /** As handed.ts packs them. */
   | { readonly kind: 'questions'; readonly questions: ArrayBuffer };
@@ -77,17 +81,25 @@ export class Reactor {
   readonly #muted = new Set<Served>();
   readonly #contention = new Contention();
   readonly #handOver: (questions: ArrayBuffer) => void;
+  readonly #readable: () => void;
+  #watched = -1;
   readonly #questions = new Handing();
   #cached = 0;
   #isStopped = false;
 
-  constructor(handOver: (questions: ArrayBuffer) => void) {
+  constructor(handOver: (questions: ArrayBuffer) => void, readable: () => void) {
     this.#handOver = handOver;
+    this.#readable = readable;
   }
 
   /** Descriptor that wakes the loop (kernel `wake`). */
   get wakeDescriptor(): number {
     return this.#epoll.wakeDescriptor;
+  }
+
+  /** Descriptor of the loop's set (kernel `watchOnceMore`). */
+  get epoll(): number {
+    return this.#epoll.descriptor;
   }
 
   /** Runs until a stop order. `takeOrders` is called when woken, and applies what waits. */
@@ -105,6 +117,10 @@ export class Reactor {
   /** In force when it returns. */
   apply(order: Order): void {
     if (order.op === 'beat') return;
+    if (order.op === 'watch') {
+      this.#watched = order.fd;
+      return this.#epoll.addOnce(order.fd);
+    }
     this.#forgetAnswers();
     switch (order.op) {
       case 'names':
@@ -139,6 +155,7 @@ export class Reactor {
   }
 
   #serve(fd: number): void {
+    if (fd === this.#watched) return this.#readable();
     const served = this.#served.get(fd);
     if (served === undefined) return;
     const row = this.#row;

@@ -11,6 +11,7 @@ import type { HandOver } from './handed.ts';
 import type { KeptSockets } from './kept.ts';
 import { Loop } from './loop.ts';
 import { MAX_ENDPOINTS, MAX_SANDBOXES, type Ports } from './protocol.ts';
+import { Replies } from './replies.ts';
 import { openResolverSockets, openWanted, type ResolverSockets } from './sockets.ts';
 import { TcpService } from './tcp.ts';
 
@@ -73,6 +74,13 @@ class Serving {
   }
 }
 
+/** Known to the loop's events before the sandboxes are there. */
+interface Shared {
+  readonly byDescriptor: Map<number, Serving>;
+  readonly turns: FairTurns<number>;
+  readonly replies: Replies;
+}
+
 export class Sandboxes {
   readonly #log: Logger;
   readonly #kept: KeptSockets;
@@ -84,13 +92,15 @@ export class Sandboxes {
   readonly #byDescriptor: Map<number, Serving>;
   /** By the sandbox's UDP descriptor. */
   readonly #turns: FairTurns<number>;
+  readonly #replies: Replies;
 
-  private constructor(log: Logger, kept: KeptSockets, loop: Loop, byDescriptor: Map<number, Serving>, turns: FairTurns<number>) {
+  private constructor(log: Logger, kept: KeptSockets, loop: Loop, shared: Shared) {
     this.#log = log;
     this.#kept = kept;
     this.#loop = loop;
-    this.#byDescriptor = byDescriptor;
-    this.#turns = turns;
+    this.#byDescriptor = shared.byDescriptor;
+    this.#turns = shared.turns;
+    this.#replies = shared.replies;
     const forwards = forwardLimit();
     this.#ownForwards = Math.min(MAX_OWN_FORWARDS, Math.ceil(forwards / 4));
     this.#shared = newForwardShared(forwards, MAX_WAITING_FORWARDS, (upstream, isSilent) => {
@@ -111,7 +121,14 @@ export class Sandboxes {
         if (serving !== undefined) turns.add(question.fd, () => void serving.answer(question));
       }
     };
-    return new Sandboxes(log, kept, await Loop.start(workerFile, { questions, died }), byDescriptor, turns);
+    const replies = new Replies();
+    const readable = (): void => {
+      replies.read();
+      loop.watchAgain(replies.descriptor);
+    };
+    const loop = await Loop.start(workerFile, { questions, readable, died });
+    await loop.watch(replies.descriptor);
+    return new Sandboxes(log, kept, loop, { byDescriptor, turns, replies });
   }
 
   get isEmpty(): boolean {
@@ -183,6 +200,7 @@ export class Sandboxes {
   async stop(): Promise<void> {
     for (const [id, serving] of this.#byId) await this.#end(id, serving);
     await this.#loop.stop();
+    this.#replies[Symbol.dispose]();
   }
 
   #open(wish: SandboxWish): Serving {
@@ -190,7 +208,7 @@ export class Sandboxes {
     try {
       const sockets = openResolverSockets(netns, wish.ports, this.#kept);
       const pace = (go: () => void): void => this.#turns.add(sockets.udp, go);
-      const resolver = new Resolver(this.#table, wish, dialler(netns, pace), this.#shared, {
+      const resolver = new Resolver(this.#table, wish, dialler(netns, this.#replies, pace), this.#shared, {
         concurrent: this.#ownForwards,
         pace,
       });

@@ -7,7 +7,10 @@ const port = parentPort;
 if (port === null) throw new Error('the loop runs as a worker thread only');
 
 const report = (message: Report): void => port.postMessage(message);
-const reactor = new Reactor((questions) => port.postMessage({ kind: 'questions', questions } satisfies Report, [questions]));
+const reactor = new Reactor(
+  (questions) => port.postMessage({ kind: 'questions', questions } satisfies Report, [questions]),
+  () => report({ kind: 'readable' }),
+);
 
 function takeOrders(): void {
   const tickets: number[] = [];
@@ -19,5 +22,5 @@ function takeOrders(): void {
   if (tickets.length > 0) report({ kind: 'done', tickets });
 }
 
-report({ kind: 'ready', wake: reactor.wakeDescriptor });
+report({ kind: 'ready', wake: reactor.wakeDescriptor, epoll: reactor.epoll });
 reactor.run(takeOrders);

@@ -3,6 +3,8 @@
 import * as libc from './libc.ts';
 
 const EPOLLIN = 1;
+const EPOLLONESHOT = 1 << 30;
+const EPOLL_CTL = { add: 1, remove: 2, change: 3 } as const;
 /** struct epoll_event is packed on x86-64 only: the data lies behind padding elsewhere. */
 const EVENT_SIZE = process.arch === 'x64' ? 12 : 16;
 const DATA_OFFSET = process.arch === 'x64' ? 4 : 8;
@@ -11,6 +13,17 @@ const ONE = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
 
 /** Wakes a thread that waits on the eventfd `fd`; from any thread of the process. */
 export const wake = (fd: number): void => void libc.write(fd, ONE);
+
+function watched(fd: number, events: number): Buffer {
+  const event = Buffer.alloc(EVENT_SIZE);
+  event.writeUInt32LE(events, 0);
+  event.writeUInt32LE(fd, DATA_OFFSET);
+  return event;
+}
+
+/** A descriptor of the set `epoll` that was told of once, with addOnce, is told of once more; from any thread of the process. */
+export const watchOnceMore = (epoll: number, fd: number): void =>
+  libc.epollControl(epoll, EPOLL_CTL.change, fd, watched(fd, EPOLLIN | EPOLLONESHOT));
 
 /** Level-triggered readability. Belongs to the thread that waits on it. */
 export class EpollSet implements Disposable {
@@ -27,16 +40,23 @@ export class EpollSet implements Disposable {
     this.add(this.wakeDescriptor);
   }
 
+  /** Of the set itself: readable while one of its descriptors is. */
+  get descriptor(): number {
+    return this.#epoll;
+  }
+
   add(fd: number): void {
-    const event = Buffer.alloc(EVENT_SIZE);
-    event.writeUInt32LE(EPOLLIN, 0);
-    event.writeUInt32LE(fd, DATA_OFFSET);
-    libc.epollControl(this.#epoll, 1, fd, event);
+    libc.epollControl(this.#epoll, EPOLL_CTL.add, fd, watched(fd, EPOLLIN));
+  }
+
+  /** As add, but it is told of once, and then again after watchOnceMore. */
+  addOnce(fd: number): void {
+    libc.epollControl(this.#epoll, EPOLL_CTL.add, fd, watched(fd, EPOLLIN | EPOLLONESHOT));
   }
 
   /** Must precede the descriptor's close. */
   remove(fd: number): void {
-    libc.epollControl(this.#epoll, 2, fd, null);
+    libc.epollControl(this.#epoll, EPOLL_CTL.remove, fd, null);
   }
 
   /**

@@ -5,13 +5,13 @@ export { takeListeners, type Listeners } from './activation.ts';
 export { announce, announcementFrame } from './announce.ts';
 export { missingCapabilities, requireCapabilities } from './capability.ts';
 export { deleteFlows } from './conntrack.ts';
-export { EpollSet, wake } from './epoll.ts';
+export { EpollSet, wake, watchOnceMore } from './epoll.ts';
 export { DescriptorStore, inheritedDescriptors } from './fdstore.ts';
 export { Inside } from './inside.ts';
 export { lockFile, type FileLock } from './lockfile.ts';
 export { markOf, newInstanceId } from './mark.ts';
 export { createNetns, currentNetns, netnsOwner, openNetns, pinNetns, removeNetnsPin } from './netns.ts';
-export { smallStart } from './memory.ts';
+export { growSlowly, smallStart } from './memory.ts';
 export {
   hasResolverRedirect,
   installResolverRedirect,

@@ -8,7 +8,7 @@ import { setFlagsFromString } from 'node:v8';
 /** Half of the young generation, MiB. Node documents this flag, so that it may stand on a command line. */
 const SEMI_SPACE = ['--max-semi-space-size', '2'] as const;
 /** How much the old generation may grow before it is collected, percent of what was alive. */
-const GROWTH = '--heap-growing-percent=20';
+const GROWTH = 20;
 /** Heaps of the C library (mallopt(3)): by default each busy thread gets one, and each keeps what a burst took. */
 const ARENAS = ['MALLOC_ARENA_MAX', '1'] as const;
 
@@ -33,4 +33,4 @@ export function isSmall({ flags, env }: Start): boolean {
 }
 
 /** What can be set while the process runs, for all its threads. A Node that does not know the flag goes on without. */
-export const growSlowly = (): void => setFlagsFromString(GROWTH);
+export const growSlowly = (percent = GROWTH): void => setFlagsFromString(`--heap-growing-percent=${percent}`);
