@@ -96,7 +96,7 @@ function draftOf(
     network: net.id,
     phase: 'creating',
     ...('id' in owner && { boundTo: owner.id }),
-    created: cnm.env.now(),
+    created: cnm.state.stamp(cnm.env.now()),
     ...(asked.mac && { mac: asked.mac }),
     pools: [],
     linkLocal: asked.linkLocal,

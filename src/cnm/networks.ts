@@ -78,7 +78,7 @@ async function draftOf(cnm: Cnm, spec: NetworkSpec): Promise<NetworkRecord> {
     id: newNetworkId(),
     name: spec.name,
     phase: 'creating',
-    created: cnm.env.now(),
+    created: cnm.state.stamp(cnm.env.now()),
     driver: driver.name,
     scope: driver.capabilities.scope,
     enableIPv4: enabled.v4,

@@ -113,7 +113,7 @@ function planOf(cnm: Cnm, spec: SandboxSpec): Plan {
     id,
     name: spec.name,
     phase: 'creating',
-    created: cnm.env.now(),
+    created: cnm.state.stamp(cnm.env.now()),
     hostname: spec.hostname || (mode === 'host' ? hostHostname() : shortId(id)),
     key: join(cnm.runDir, 'netns', shortId(id)),
     ...(spec.netns && { adopted: spec.netns }),

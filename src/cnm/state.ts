@@ -14,6 +14,9 @@ export interface StateChange {
   readonly durable?: boolean;
 }
 
+/** Beyond this the clock has been set back, and is believed. */
+const TIED_MS = 1000;
+
 export class State {
   readonly #store: Store;
   readonly #networks: Collection<NetworkRecord>;
@@ -24,6 +27,7 @@ export class State {
   readonly #sandboxById = new Map<SandboxId, SandboxRecord>();
   readonly #byNetwork = new Map<NetworkId, Set<EndpointId>>();
   readonly #bySandbox = new Map<SandboxId, Set<EndpointId>>();
+  #lastStamp = 0;
 
   /** Told of each record that a commit has changed, in its order. */
   onChange: ((change: RecordChange) => void) | undefined;
@@ -42,6 +46,16 @@ export class State {
     for (const record of inOrder(await state.#sandboxes.all())) state.#sandboxById.set(record.id, record);
     for (const record of inOrder(await state.#endpoints.all())) state.#index(record);
     return state;
+  }
+
+  /**
+   * Time of making for a new record, milliseconds: `now`, or a moment later where another one was made in the same millisecond, so
+   * that their order outlives a restart.
+   */
+  stamp(now: number): number {
+    const isTied = now <= this.#lastStamp && this.#lastStamp - now < TIED_MS;
+    this.#lastStamp = isTied ? this.#lastStamp + 1 : now;
+    return this.#lastStamp;
   }
 
   /** Writes the change to the store, then makes it visible. */

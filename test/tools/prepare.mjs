@@ -22,6 +22,7 @@ const TEST = {
   dnsperf: 'dnsperf',
   script: 'bsdutils',
   tcpdump: 'tcpdump',
+  strace: 'strace',
   runc: 'runc',
   ncat: 'ncat',
   zsh: 'zsh',

@@ -125,3 +125,10 @@ test.each([
   await store.commit({ put: [{ key: 'network/x', value }] });
   expect(await State.open(store).catch(codeOf)).toBe(code);
 });
+
+test('records made in one millisecond have an order, and a clock that was set back is believed', async () => {
+  const state = await State.open(new MemoryStore());
+  expect([5000, 5000, 5000, 5001, 6000, 6000, 1000].map((now) => state.stamp(now))).toEqual([
+    5000, 5001, 5002, 5003, 6000, 6001, 1000,
+  ]);
+});
