@@ -1,5 +1,6 @@
 /** Builds the parts from a configuration. The only file that names concrete drivers. */
 
+import { lookup } from 'node:dns/promises';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createBridgeDriver } from '../drivers/bridge/driver.ts';
@@ -9,7 +10,8 @@ import { createMacvlanDriver } from '../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../drivers/null/driver.ts';
 import { openPlugins } from '../drivers/remote/plugins.ts';
 import { ParentUsers } from '../drivers/shared/parent.ts';
-import { type Address, type Env, CnmError, errnoOf } from './base/index.ts';
+import { type Address, type Env, type EtcdAddress, CnmError, errnoOf, parseAddress } from './base/index.ts';
+import { Cluster } from './cluster/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
 import { Registry } from './driver/index.ts';
 import { openFirewall } from './firewall/index.ts';
@@ -25,9 +27,10 @@ import {
   newInstanceId,
   readSysctl,
   requireKernel,
+  sourceAddressTo,
 } from './kernel/index.ts';
 import { parseEphemeralRange, parseReservedPorts } from './portmap/index.ts';
-import { openEmbeddedStore } from './store/index.ts';
+import { openEmbeddedStore, openEtcdStore } from './store/index.ts';
 
 export interface ComposeOptions {
   /** Survives a reboot: store and instance id. */
@@ -44,6 +47,15 @@ export interface ComposeOptions {
   readonly dns?: readonly Address[];
   /** Where plugins of others are looked for, our own sockets, and the time for an answer; absent: none are used. */
   readonly plugins?: { readonly folders: readonly string[]; readonly own?: string; readonly replyMs?: number };
+  /** The cluster whose networks this host shares. */
+  readonly cluster?: {
+    readonly address: EtcdAddress;
+    readonly nodeName: string;
+    readonly version: string;
+    /** Where other hosts reach this one; absent: the address that packets to the cluster leave from. */
+    readonly advertise?: Address;
+    readonly leaseSeconds: number;
+  };
   /** Runs when the folders are ours and nothing has been made in the kernel yet; what it throws ends the opening. */
   readonly check?: () => Promise<void>;
 }
@@ -123,6 +135,8 @@ async function parts(
   const driverParts = { host, firewall, mark, reaper, env };
   const plugins = await openPlugins({ host, mark, env, store, ...(options.plugins ?? { folders: [] }) });
   cleanup.push(() => plugins.close());
+  const cluster = options.cluster && (await joinCluster(options.cluster, instance, host, env));
+  if (cluster !== undefined) cleanup.push(() => cluster.close());
   const parents = new ParentUsers();
   const pools = options.pools ?? [];
   return {
@@ -155,9 +169,30 @@ async function parts(
     runDir: options.runDir,
     mendEveryMs: MEND_EVERY_MS,
     env,
+    ...(cluster && { cluster }),
     dns: options.dns ?? [],
     defaultBridge: options.bridge ?? { kind: 'auto' },
   };
+}
+
+async function joinCluster(wish: NonNullable<ComposeOptions['cluster']>, id: string, host: Netns, env: Env): Promise<Cluster> {
+  const { address, nodeName: name, version, leaseSeconds: ttlSeconds } = wish;
+  const own = wish.advertise ?? (await towards(address, host));
+  if (own === undefined)
+    env.log.warn({}, 'no address towards the cluster was found for other hosts to reach this one: see --advertise');
+  const node = { id, name, version, joined: env.now(), ...(own !== undefined && { address: own }) };
+  return new Cluster({ open: () => openEtcdStore(address), node, ttlSeconds, log: env.log });
+}
+
+/** The address that packets to a member of the cluster leave from. */
+async function towards({ members }: EtcdAddress, host: Netns): Promise<Address | undefined> {
+  for (const member of members) {
+    const name = /^(?:\[(.+)\]|([^/]+)):\d+$/.exec(member);
+    const found = name === null ? undefined : await lookup(name[1] ?? name[2] ?? '').catch(() => undefined);
+    const source = found ? sourceAddressTo(host, parseAddress(found.address)) : undefined;
+    if (source !== undefined) return source;
+  }
+  return undefined;
 }
 
 /** Made once for a state directory, kept as long as it. */

@@ -7,6 +7,7 @@ import { type House, openHouse } from './compose.ts';
 import {
   AskedForHelp,
   type DaemonConfig,
+  PRODUCT_VERSION,
   checkFree,
   checkServer,
   createApp,
@@ -76,6 +77,7 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
     pools: config.pools,
     bridge: config.bridge,
     dns: config.dns,
+    ...(config.cluster && { cluster: { ...config.cluster, version: PRODUCT_VERSION } }),
     plugins: { folders: config.pluginPath, own: config.pluginDir, replyMs: config.pluginTimeoutMs },
     check: async () => {
       await checkFree(server);

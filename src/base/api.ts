@@ -203,6 +203,20 @@ export interface GuestJson {
   Degraded?: string;
 }
 
+/** GET /cluster/nodes/{id}: a host of the cluster. */
+export interface NodeJson {
+  Id: string;
+  Name: string;
+  /** Where other hosts reach it; empty: it has not said. */
+  Address: string;
+  /** `down`: no sign of life within the lease time. */
+  State: 'ready' | 'down';
+  /** The daemon that answers. */
+  Self: boolean;
+  Version: string;
+  Joined: string;
+}
+
 interface GuestEndpointJson {
   State: 'creating' | 'ready' | 'joining' | 'joined' | 'leaving' | 'deleting';
   /** With their lengths; empty: none. */

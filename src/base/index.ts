@@ -1,6 +1,7 @@
 export * from './errors.ts';
 export * from './ids.ts';
 export * from './address.ts';
+export * from './etcd-address.ts';
 export * from './bool.ts';
 export * from './undo.ts';
 export * from './lock.ts';

@@ -6,6 +6,7 @@ import { addCompletionCommand } from './commands/completion.ts';
 import { addEventCommands } from './commands/events.ts';
 import { addGuestCommands } from './commands/guest.ts';
 import { addNetworkCommands } from './commands/network.ts';
+import { addNodeCommands } from './commands/node.ts';
 import { addRunCommands } from './commands/run.ts';
 import { addSandboxCommands } from './commands/sandbox.ts';
 import { addSystemCommands } from './commands/system.ts';
@@ -55,6 +56,7 @@ export function createProgram(context: Omit<CliContext, 'client'>, environment: 
   addSandboxCommands(program, full);
   addEndpointCommands(program, full);
   addGuestCommands(program, full);
+  addNodeCommands(program, full);
   addRunCommands(program, full);
   addEventCommands(program, full);
   addSystemCommands(program, full);

@@ -1,6 +1,7 @@
 /** What every use case works with, and the values that drivers are handed. */
 
 import { type Address, type Env, type NetworkId, CnmError, KeyedLock, type Turns } from '../base/index.ts';
+import type { Cluster } from '../cluster/index.ts';
 import type { Ctx, Driver, DriverEndpoint, DriverNetwork, DriverRegistry, IpamRegistry } from '../driver/index.ts';
 import type { Firewall } from '../firewall/index.ts';
 import type { KeeperLink } from '../keeper/index.ts';
@@ -28,6 +29,8 @@ export interface ControllerParts {
   /** Time between two looks for what others took from the kernel, milliseconds; 0: never. */
   readonly mendEveryMs: number;
   readonly env: Env;
+  /** The hosts that share networks; absent: this one is alone. */
+  readonly cluster?: Cluster;
   /** Nameservers for every sandbox that names none; empty: the host's own. */
   readonly dns: readonly Address[];
   /** Default network: its device is chosen, adopted (`name`), or there is none. */

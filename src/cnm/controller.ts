@@ -5,6 +5,7 @@ import { CnmError, KeyedLock, Turns, shortId } from '../base/index.ts';
 import type { PoolUsage } from '../ipam/index.ts';
 import type { HoldConflict } from '../keeper/index.ts';
 import { Conflicts } from './conflicts.ts';
+import type { Cluster } from '../cluster/index.ts';
 import type { Cnm, ControllerParts } from './context.ts';
 import { checkDefaults, ensureDefaults } from './defaults.ts';
 import { connect, disconnect } from './endpoints.ts';
@@ -253,6 +254,12 @@ export class NetworkController implements AsyncDisposable {
 
   driverNames(): string[] {
     return this.#cnm.drivers.names();
+  }
+
+  /** Throws no_cluster. */
+  get cluster(): Cluster {
+    if (this.#cnm.cluster === undefined) throw new CnmError('no_cluster', 'this daemon is in no cluster');
+    return this.#cnm.cluster;
   }
 
   get firewallBackend(): string {

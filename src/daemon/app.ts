@@ -8,6 +8,7 @@ import { callerOf } from './caller.ts';
 import { containerRoutes } from './containers.ts';
 import { endpointRoutes } from './endpoints.ts';
 import { guestRoutes } from './guests.ts';
+import { nodeRoutes } from './nodes.ts';
 import { errorAnswer } from './errors.ts';
 import { BODY_LIMIT, MAX_CONNECTIONS, MAX_REQUESTS, SERVER_LIMITS } from './limits.ts';
 import { eventRoutes } from './events.ts';
@@ -27,6 +28,7 @@ export function createApp(parts: DaemonParts): FastifyInstance {
     ...sandboxRoutes(parts),
     ...endpointRoutes(parts),
     ...guestRoutes(parts),
+    ...nodeRoutes(parts),
     ...eventRoutes(parts),
     ...containerRoutes(parts),
   ].map(compiled);

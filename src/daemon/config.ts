@@ -5,6 +5,7 @@ import { isAbsolute } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { z } from 'zod';
 import { type Address, CnmError, errnoOf, messageOf, parseAddress, parseWith, shown } from '../base/index.ts';
+import { type ClusterConfig, readCluster } from './cluster.ts';
 import { readHosts } from './hosts.ts';
 import { LOG_LEVELS, type LogLevel } from './log.ts';
 import type { TcpOptions } from './server.ts';
@@ -24,6 +25,8 @@ export interface DaemonConfig {
   readonly pluginTimeoutMs: number;
   /** Paths of the API sockets of engines that use the plugins; empty: none is asked what it has. */
   readonly engines: readonly string[];
+  /** Absent: this host is alone. */
+  readonly cluster?: ClusterConfig;
   readonly firewall: 'iptables' | 'nftables';
   /** `base=…,size=…` each; empty: the built-in pools. */
   readonly pools: readonly string[];
@@ -46,6 +49,10 @@ const fileSchema = z.strictObject({
   'plugin-path': z.union([z.string(), z.array(z.string())]).optional(),
   'plugin-timeout': z.string().optional(),
   engine: z.union([z.string(), z.array(z.string())]).optional(),
+  cluster: z.string().optional(),
+  'node-name': z.string().optional(),
+  advertise: z.string().optional(),
+  'node-lease': z.string().optional(),
   firewall: z.string().optional(),
   'default-address-pool': z.array(z.string()).optional(),
   bridge: z.string().optional(),
@@ -112,6 +119,12 @@ function command(): Command {
         `API socket of an engine that uses the plugins (default ${DEFAULTS.engine}), or none; may repeat`,
       ).argParser(collect),
     )
+    .addOption(new Option('--cluster <url>', 'etcd://HOST:PORT,… : share networks with other hosts'))
+    .addOption(new Option('--node-name <name>', 'name of this host in the cluster (default its host name)'))
+    .addOption(
+      new Option('--advertise <address>', 'where other hosts of the cluster reach this one (default towards the cluster)'),
+    )
+    .addOption(new Option('--node-lease <seconds>', 'silence after which others take a host for dead (default 10)'))
     .addOption(new Option('--firewall <backend>', `packet filter backend: iptables (default ${DEFAULTS.firewall})`))
     .addOption(
       new Option('--default-address-pool <pool>', 'base=CIDR,size=N; may repeat; replaces the built-in pools').argParser(collect),
@@ -217,6 +230,7 @@ function checked(values: Settled): DaemonConfig {
   if (!(seconds >= PLUGIN_SECONDS.least && seconds <= PLUGIN_SECONDS.most)) {
     problems.push(`--plugin-timeout ${values['plugin-timeout']}: use ${PLUGIN_SECONDS.least} to ${PLUGIN_SECONDS.most} seconds`);
   }
+  const cluster = readCluster(values, problems);
   const folders = { stateDir: folder('state-dir'), runDir: folder('run-dir'), pluginDir: folder('plugin-dir') };
   if (problems.length > 0 || firewall === undefined || logLevel === undefined) {
     throw new CnmError('bad_config', problems.join('; '));
@@ -228,6 +242,7 @@ function checked(values: Settled): DaemonConfig {
     pluginPath,
     pluginTimeoutMs: seconds * 1000,
     engines,
+    ...(cluster && { cluster }),
     firewall,
     pools: values['default-address-pool'] ?? [],
     bridge:

@@ -36,6 +36,7 @@ export {
   openTcpHold,
   openTcpListener,
   openUdpSocket,
+  sourceAddressTo,
 } from './sockets.ts';
 export { readSysctl, writeSysctl } from './sysctl.ts';
 export { startWatchdog, type Watchdog } from './watchdog.ts';

@@ -5,6 +5,7 @@
 
 import { addressBytes, addressFromBytes, errnoOf, familyOf, type Address, type IpFamily } from '../base/index.ts';
 import * as libc from './libc.ts';
+import type { Netns } from './contract.ts';
 import { netnsOfSocket } from './netns.ts';
 
 const SO_REUSEADDR = 2;
@@ -60,6 +61,20 @@ export function describeSocket(
 }
 
 /** The port a socket is bound to. */
+/** The address that packets to `address` leave from; undefined where no route leads there. Sends nothing. */
+export function sourceAddressTo(netns: Netns, address: Address): Address | undefined {
+  const fd = netns.run(() => libc.socket(familyOf(address) === 4 ? libc.AF.inet : libc.AF.inet6, libc.SOCK.datagram, 0));
+  try {
+    // Any port will do: a datagram socket only remembers it.
+    libc.connect(fd, encodeSocketAddress(address, 9), `udp ${address}`);
+    return decodeSocketAddress(libc.socketName(fd)).address;
+  } catch {
+    return undefined;
+  } finally {
+    libc.close(fd);
+  }
+}
+
 export const localPort = (fd: number): number => libc.socketName(fd).readUInt16BE(2);
 
 /** struct sock_fprog with one instruction that returns 0 octets: drop. The program must stay in place for the call only. */

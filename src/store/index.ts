@@ -2,6 +2,5 @@ export type * from './contract.ts';
 export { MemoryStore } from './memory.ts';
 export { openEmbeddedStore } from './embedded.ts';
 export { Collection, type Codec } from './collection.ts';
-export { parseEtcdAddress } from './etcd/address.ts';
 export { HistoryGone } from './etcd/history.ts';
 export { openEtcdStore } from './etcd/index.ts';

@@ -3,8 +3,8 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { codeOf } from '../../src/base/index.ts';
-import { type Change, type ClusterStore, HistoryGone, openEtcdStore, parseEtcdAddress } from '../../src/store/index.ts';
+import { codeOf, parseEtcdAddress } from '../../src/base/index.ts';
+import { type Change, type ClusterStore, HistoryGone, openEtcdStore } from '../../src/store/index.ts';
 import { EtcdCluster } from './etcd.ts';
 import { storeContract } from './store.ts';
 

@@ -221,3 +221,30 @@ describe('a flag and a key', () => {
     expect(read(['--group', 'a'], { bridge: 'none' })).toEqual({ ...defaults, group: 'a', bridge: { kind: 'none' } });
   });
 });
+
+describe('a cluster', () => {
+  test('is read with its companions', () => {
+    expect(
+      read(['--cluster', 'etcd://h1,h2:1234', '--node-name', 'a', '--advertise', 'fd00::1', '--node-lease', '30']).cluster,
+    ).toEqual({
+      address: { members: ['h1:2379', 'h2:1234'], prefix: '/patchbay/' },
+      nodeName: 'a',
+      advertise: 'fd00::1',
+      leaseSeconds: 30,
+    });
+    expect(read([], { cluster: 'etcd://h1', 'node-name': 'b' }).cluster).toMatchObject({ nodeName: 'b', leaseSeconds: 10 });
+    expect(read([]).cluster).toBeUndefined();
+  });
+
+  test.each([
+    [['--cluster', 'http://x:1'], 'etcd://'],
+    [['--node-name', 'x'], '--node-name needs --cluster'],
+    [['--advertise', '10.0.0.1'], '--advertise needs --cluster'],
+    [['--cluster', 'etcd://x:1', '--node-lease', '1'], '3 to 300 seconds'],
+    [['--cluster', 'etcd://x:1', '--node-lease', 'soon'], '3 to 300 seconds'],
+    [['--cluster', 'etcd://x:1', '--node-name', 'a b'], '--node-name'],
+    [['--cluster', 'etcd://x:1', '--advertise', '10.0.0.0/8'], '10.0.0.0/8'],
+  ])('%j is refused', (flags, words) => {
+    expectRefused(() => read(flags), words);
+  });
+});

@@ -150,6 +150,11 @@ async function valuesOf(ask: Ask, place: Place, name: string): Promise<Candidate
         value: Id.slice(0, 12),
         help: Driver,
       }));
+    case 'node':
+      return (await get<{ Name: string; State: string }[]>('/cluster/nodes')).map(({ Name, State }) => ({
+        value: Name,
+        help: State,
+      }));
     case 'port':
       return await portsOf(get, place.positionals[0] ?? '');
     case 'driver':

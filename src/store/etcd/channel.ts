@@ -13,14 +13,16 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { fromJSON } from '@grpc/proto-loader';
-import { CnmError, messageOf } from '../../base/index.ts';
-import type { EtcdAddress } from './address.ts';
+import { CnmError, type EtcdAddress, messageOf } from '../../base/index.ts';
+
 import { descriptor } from './protocol.ts';
 
 /** Of one try, and of a call with all its tries, milliseconds. A dead leader takes its followers some 1.5 s. */
 const TRY_MS = 2000;
 const CALL_MS = 8000;
 const RETRY_MS = 100;
+/** Rounds through all members without a connection to any of them: then the cluster is away, and nobody waits for it. */
+const LONELY_ROUNDS = 3;
 /** Answers of a whole cluster's records, octets. */
 const MAX_ANSWER = 256 * 1024 * 1024;
 /** etcd refuses pings that come more often than each 5 s. */
@@ -64,12 +66,15 @@ export class EtcdChannel {
   /** Asks until there is an answer. Throws store_unreachable when there is none in time, and store_refused. */
   async call<T>(service: keyof Services, method: string, request: object): Promise<Outcome<T>> {
     const deadline = performance.now() + CALL_MS;
+    let lonely = 0;
     for (let isRepeated = false; ; isRepeated = true) {
       const client = this.#current();
       try {
         return { answer: await this.#try<T>(client, service, method, request), isRepeated };
       } catch (error) {
-        if (!PASSING.has((error as ServiceError).code) || this.#isClosed || performance.now() + RETRY_MS > deadline)
+        lonely = isUnconnected(error) ? lonely + 1 : 0;
+        const isAway = lonely >= LONELY_ROUNDS * this.#clients.length;
+        if (!PASSING.has((error as ServiceError).code) || isAway || this.#isClosed || performance.now() + RETRY_MS > deadline)
           throw this.#failure(error);
         this.#leave(client);
         await sleep(RETRY_MS);
@@ -134,6 +139,12 @@ export class EtcdChannel {
     });
   }
 }
+
+/** No member has seen the call. What a member says itself, such as that it has no leader, begins with its name. */
+const isUnconnected = (error: unknown): boolean => {
+  const { code, details } = error as ServiceError;
+  return code === status.UNAVAILABLE && !details.startsWith('etcdserver');
+};
 
 function credentialsOf({ tls }: EtcdAddress): ChannelCredentials {
   if (tls === undefined) return credentials.createInsecure();

@@ -1,9 +1,9 @@
 /** The Store on an etcd cluster: every commit is one transaction there, and its revision is the cluster's. */
 
 import { randomBytes } from 'node:crypto';
-import { CnmError, type Json, messageOf } from '../../base/index.ts';
+import { CnmError, type EtcdAddress, type Json, messageOf } from '../../base/index.ts';
 import type { Change, ClusterStore, Entry, Key, Lease, Revision, Transaction } from '../contract.ts';
-import type { EtcdAddress } from './address.ts';
+
 import { EtcdChannel } from './channel.ts';
 import { EtcdLease } from './lease.ts';
 import { COMPARE, type Compare, type KeyValue, type RangeResponse, type RequestOp, type TxnResponse } from './protocol.ts';

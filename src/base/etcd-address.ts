@@ -1,7 +1,7 @@
 /** Where a cluster is, as people write it: `etcd://h1:2379,h2:2379[,prefix=/p][,ca=FILE][,cert=FILE][,key=FILE]`. Pure. */
 
 import { isIP } from 'node:net';
-import { CnmError } from '../../base/index.ts';
+import { CnmError } from './errors.ts';
 
 export interface EtcdAddress {
   /** `host:port`, `[v6]:port`, or the absolute path of a unix socket. */

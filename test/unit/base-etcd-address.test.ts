@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { codeOf } from '../../src/base/index.ts';
-import { parseEtcdAddress } from '../../src/store/index.ts';
+import { parseEtcdAddress } from '../../src/base/index.ts';
 
 const MEMBERS = ['h1:2379', 'h2:2380'];
 

@@ -1,0 +1,33 @@
+/** A part of the cluster's records as it is and as it changes, over lost connections, compactions and data made anew. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { isCnmError } from '../base/index.ts';
+import { type Change, type ClusterStore, type Entry, type Key, HistoryGone } from '../store/index.ts';
+
+export type Followed =
+  /** The whole part. Comes first, and again whenever changes may have been missed: what it lacks is gone. */
+  { readonly kind: 'all'; readonly entries: readonly Entry[] } | { readonly kind: 'change'; readonly change: Change };
+
+const FIRST_PAUSE_MS = 100;
+const LAST_PAUSE_MS = 2000;
+
+/**
+ * Ends with the signal. While the cluster is away nothing comes, and what was told last stays the best that is known. Throws
+ * store_refused and store_corrupt.
+ */
+export async function* follow(store: ClusterStore, prefix: Key, signal: AbortSignal): AsyncGenerator<Followed> {
+  let pause = FIRST_PAUSE_MS;
+  while (!signal.aborted) {
+    try {
+      const { entries, revision } = await store.list(prefix);
+      pause = FIRST_PAUSE_MS;
+      yield { kind: 'all', entries };
+      for await (const change of store.watch(prefix, revision, signal)) yield { kind: 'change', change };
+    } catch (error) {
+      if (error instanceof HistoryGone) continue;
+      if (!isCnmError(error) || error.code !== 'store_unreachable') throw error;
+      await sleep(pause, undefined, { signal }).catch(() => {});
+      pause = Math.min(2 * pause, LAST_PAUSE_MS);
+    }
+  }
+}

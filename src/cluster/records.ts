@@ -1,0 +1,52 @@
+/** Records of hosts in the cluster. A host's record stays until somebody removes it; its sign of life goes with its lease. */
+
+import { z } from 'zod';
+import { type Address, CnmError, type Json, parseAddress, quoted } from '../base/index.ts';
+import type { Entry, Key } from '../store/index.ts';
+
+export interface NodeRecord {
+  /** Of the state directory: the same over restarts. */
+  readonly id: string;
+  readonly name: string;
+  /** Where other hosts reach it; absent: it has not said. */
+  readonly address?: Address;
+  readonly version: string;
+  /** Milliseconds since 1970. */
+  readonly joined: number;
+}
+
+/** One life of a daemon. */
+export interface Sign {
+  readonly incarnation: string;
+}
+
+export const NODES = 'node/';
+export const SIGNS = 'alive/';
+export const nodeKey = (id: string): Key => NODES + id;
+export const signKey = (id: string): Key => SIGNS + id;
+
+const nodeSchema = z.object({
+  schema: z.literal(1),
+  name: z.string(),
+  address: z.string().optional(),
+  version: z.string(),
+  joined: z.number(),
+});
+const signSchema = z.object({ incarnation: z.string() });
+
+export const encodeNode = ({ id: _id, ...rest }: NodeRecord): Json => ({ schema: 1, ...rest });
+
+/** Throws store_corrupt. */
+export function decodeNode({ key, value }: Entry): NodeRecord {
+  const { schema: _schema, address, ...rest } = parsed(nodeSchema, key, value);
+  return { id: key.slice(NODES.length), ...rest, ...(address !== undefined && { address: parseAddress(address) }) };
+}
+
+/** Throws store_corrupt. */
+export const decodeSign = ({ key, value }: Entry): Sign => parsed(signSchema, key, value);
+
+function parsed<T>(schema: z.ZodType<T>, key: Key, value: Json): T {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw new CnmError('store_corrupt', `the cluster's record ${quoted(key)} is not one that this version writes`);
+}

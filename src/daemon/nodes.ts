@@ -1,0 +1,36 @@
+/** `/cluster/nodes…`: the hosts that share networks with this one. */
+
+import type { NodeJson } from '../base/api.ts';
+import type { DaemonParts, Route } from './route.ts';
+
+export function nodeRoutes({ controller }: DaemonParts): Route[] {
+  const shown = (node: Node): NodeJson => nodeJson(node, controller.cluster.self);
+  return [
+    { method: 'GET', path: '/cluster/nodes', handle: () => ({ status: 200, json: controller.cluster.nodes().map(shown) }) },
+    {
+      method: 'GET',
+      path: '/cluster/nodes/:term',
+      handle: ({ term }) => ({ status: 200, json: shown(controller.cluster.node(term)) }),
+    },
+    {
+      method: 'DELETE',
+      path: '/cluster/nodes/:term',
+      handle: async ({ term }) => {
+        await controller.cluster.removeNode(term);
+        return { status: 204 };
+      },
+    },
+  ];
+}
+
+type Node = ReturnType<DaemonParts['controller']['cluster']['node']>;
+
+const nodeJson = (node: Node, self: string): NodeJson => ({
+  Id: node.id,
+  Name: node.name,
+  Address: node.address ?? '',
+  State: node.isAlive ? 'ready' : 'down',
+  Self: node.id === self,
+  Version: node.version,
+  Joined: new Date(node.joined).toISOString(),
+});

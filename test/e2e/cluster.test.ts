@@ -1,0 +1,115 @@
+/** Two daemons in one cluster, a real etcd of three members: who is there, who is alive, and what goes on when etcd does not. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { NodeJson } from '../../src/base/index.ts';
+import { EtcdCluster } from '../contract/etcd.ts';
+import { Lab, waitUntil } from './lab.ts';
+
+/** The shortest that may be asked for. */
+const LEASE_S = 3;
+/** A lease, etcd's own second, and a busy machine. */
+const GONE_MS = 30_000;
+
+let etcd: EtcdCluster;
+let one: Lab;
+let two: Lab;
+const labs: Lab[] = [];
+
+async function host(name: string, address: string, leaseSeconds = LEASE_S): Promise<Lab> {
+  const cluster = ['--cluster', etcd.address('/lab'), '--node-name', name];
+  const flags = [...cluster, '--advertise', address, '--node-lease', String(leaseSeconds)];
+  const lab = await Lab.open({ flags });
+  labs.push(lab);
+  return lab;
+}
+
+beforeAll(async () => {
+  etcd = await EtcdCluster.start(3);
+  one = await host('one', '10.91.0.1');
+  two = await host('two', '10.91.0.2');
+}, 120_000);
+afterAll(async () => {
+  for (const lab of labs) await lab.close();
+  await etcd.close();
+});
+
+const listed = async (lab: Lab): Promise<string> =>
+  await lab.ok('node', 'ls', '--format', '{{.Name}} {{.Address}} {{.State}}{{.Self}}');
+const shows = async (lab: Lab, text: string): Promise<void> => {
+  let last = '';
+  await waitUntil(async () => {
+    const { stdout, stderr } = await lab.cli('node', 'ls', '--format', '{{.Name}} {{.Address}} {{.State}}{{.Self}}');
+    last = stdout + stderr;
+    return last.trim() === text;
+  }, GONE_MS).catch(() => expect(last.trim()).toBe(text));
+};
+const BOTH = 'one 10.91.0.1 ready*\ntwo 10.91.0.2 ready';
+
+test('each host shows both, and which of them it is', async () => {
+  await shows(one, BOTH);
+  await shows(two, 'one 10.91.0.1 ready\ntwo 10.91.0.2 ready*');
+  const [node] = JSON.parse(await two.ok('node', 'inspect', 'one')) as NodeJson[];
+  expect(node).toMatchObject({ Name: 'one', Address: '10.91.0.1', State: 'ready', Self: false });
+  expect(await two.ok('node', 'inspect', '--format', '{{.Name}}', node?.Id.slice(0, 6) ?? '')).toBe('one');
+});
+
+test('a host that is alive cannot be removed, one that nobody knows is not found', async () => {
+  expect(await one.cli('node', 'rm', 'two')).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('two is alive') });
+  expect(await one.cli('node', 'rm', 'three')).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('not found') });
+  expect((await one.api('DELETE', '/cluster/nodes/two')).status).toBe(409);
+  expect(await listed(one)).toBe(BOTH);
+});
+
+test('a host whose daemon is killed is down within its lease, and back with its restart', async () => {
+  await two.stop('SIGKILL');
+  await shows(one, 'one 10.91.0.1 ready*\ntwo 10.91.0.2 down');
+  await two.start();
+  await shows(one, BOTH);
+});
+
+test('a host whose daemon is stopped is down at once, and forgotten when it is removed', async () => {
+  const three = await host('three', '10.91.0.3', 4 * (GONE_MS / 1000));
+  await shows(one, `one 10.91.0.1 ready*\nthree 10.91.0.3 ready\ntwo 10.91.0.2 ready`);
+  await three.stop('SIGTERM');
+  await shows(one, `one 10.91.0.1 ready*\nthree 10.91.0.3 down\ntwo 10.91.0.2 ready`);
+  expect(await one.ok('node', 'rm', 'three')).toBe('three');
+  await shows(one, BOTH);
+});
+
+test(
+  'without etcd what was known stays known, local work goes on, and a change of the cluster fails at once',
+  { timeout: 120_000 },
+  async () => {
+    await two.stop('SIGKILL');
+    await shows(one, 'one 10.91.0.1 ready*\ntwo 10.91.0.2 down');
+    await etcd.killAll();
+    expect(await listed(one)).toBe('one 10.91.0.1 ready*\ntwo 10.91.0.2 down');
+    const begin = performance.now();
+    expect((await one.api('DELETE', '/cluster/nodes/two')).status).toBe(503);
+    expect(performance.now() - begin).toBeLessThan(7500);
+    await one.ok('create', 'local');
+    // A host that starts now works for itself.
+    await two.start();
+    expect((await two.api('GET', '/cluster/nodes')).status).toBe(503);
+    await two.ok('create', 'local');
+    await sleep(LEASE_S * 1000);
+    await etcd.startAll();
+    await shows(one, BOTH);
+    await shows(two, 'one 10.91.0.1 ready\ntwo 10.91.0.2 ready*');
+  },
+);
+
+test('when the data of the cluster are made anew, the hosts appear in it again', { timeout: 120_000 }, async () => {
+  await etcd.killAll();
+  etcd.forget();
+  await etcd.startAll();
+  await shows(one, BOTH);
+  await shows(two, 'one 10.91.0.1 ready\ntwo 10.91.0.2 ready*');
+});
+
+test('a daemon in no cluster says so', async () => {
+  const alone = await Lab.open();
+  labs.push(alone);
+  expect(await alone.cli('node', 'ls')).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('in no cluster') });
+});
