@@ -15,7 +15,7 @@ import { Cluster } from './cluster/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
 import { Registry } from './driver/index.ts';
 import { openFirewall } from './firewall/index.ts';
-import { createDefaultIpam, createNullIpam, parseAddressPools } from './ipam/index.ts';
+import { type IpamDriver, createDefaultIpam, createNullIpam, createSharedIpam, parseAddressPools } from './ipam/index.ts';
 import { openKeeper } from './keeper/index.ts';
 import {
   type FileLock,
@@ -154,7 +154,11 @@ async function parts(
     ),
     ipams: new Registry(
       'IPAM driver',
-      [createDefaultIpam({ hostId: instance, ...(pools.length > 0 && { pools: parseAddressPools(pools) }) }), createNullIpam()],
+      [
+        createDefaultIpam({ hostId: instance, ...(pools.length > 0 && { pools: parseAddressPools(pools) }) }),
+        createNullIpam(),
+        ...(cluster ? [sharedIpam(cluster)] : []),
+      ],
       plugins.ipams,
     ),
     keeper,
@@ -174,6 +178,9 @@ async function parts(
     defaultBridge: options.bridge ?? { kind: 'auto' },
   };
 }
+
+const sharedIpam = (cluster: Cluster): IpamDriver =>
+  createSharedIpam({ store: () => cluster.store, site: () => cluster.store.clusterId, node: cluster.self });
 
 async function joinCluster(wish: NonNullable<ComposeOptions['cluster']>, id: string, host: Netns, env: Env): Promise<Cluster> {
   const { address, nodeName: name, version, leaseSeconds: ttlSeconds } = wish;

@@ -42,6 +42,11 @@ export class Cluster {
     return this.#parts.node.id;
   }
 
+  /** Throws store_unreachable before the cluster has answered once. */
+  get store(): ClusterStore {
+    return this.#connected().store;
+  }
+
   /** All hosts that ever joined and were not removed, with this one. Throws store_unreachable before the cluster has answered once. */
   nodes(): readonly ClusterNode[] {
     return this.#connected().roster.nodes();

@@ -3,18 +3,7 @@
  * replays them by asking for the recorded subnets and addresses in the name of their owners.
  */
 
-import {
-  CnmError,
-  familyOf,
-  networkOf,
-  prefixLength,
-  prefixesOverlap,
-  shortId,
-  isUnspecified,
-  prefixAddress,
-  type Address,
-  type Prefix,
-} from '../base/index.ts';
+import { CnmError, familyOf, prefixesOverlap, shortId, type Address, type Prefix } from '../base/index.ts';
 import {
   GATEWAY_REQUEST,
   REQUEST_ADDRESS_TYPE,
@@ -29,6 +18,7 @@ import {
 import { GLOBAL_POOLS, LOCAL_POOLS, normalPools, uniqueLocalPool, type AddressPool } from './pools.ts';
 import { explainExhaustion, nextSubnet, type Blocker } from './spaces.ts';
 import { Subnet } from './subnet.ts';
+import { normalWish } from './wish.ts';
 
 export const LOCAL_SPACE = 'LocalDefault';
 export const GLOBAL_SPACE = 'GlobalDefault';
@@ -164,39 +154,6 @@ class DefaultIpam implements IpamDriver {
 const spaceName = (pool: PoolId): string => pool.slice(0, Math.max(pool.indexOf('/'), 0));
 
 const answer = (lease: PoolLease): Pool => ({ id: lease.id, prefix: lease.subnet.prefix });
-
-interface Wish {
-  /** Absent: any free one. */
-  readonly subnet?: Prefix;
-  readonly range?: Prefix;
-  /** Wanted length when any subnet will do; absent: the pool's own. */
-  readonly size?: number;
-  readonly asked: string;
-}
-
-/** Masks and checks subnet and range. Throws bad_subnet, bad_ip_range. */
-function normalWish(request: PoolRequest): Wish {
-  const given = request.subnet;
-  if (given !== undefined && familyOf(given) !== request.family) {
-    throw new CnmError('bad_subnet', `subnet ${given} is not IPv${request.family}`);
-  }
-  const isAny = given === undefined || isUnspecified(prefixAddress(given));
-  const asked = [request.family, given ?? '', request.range ?? ''].join(' ');
-  if (isAny) {
-    if (request.range !== undefined) throw new CnmError('bad_ip_range', `range ${request.range} needs a subnet that contains it`);
-    const length = given === undefined ? 0 : prefixLength(given);
-    return { asked, ...(length === 0 ? {} : { size: length }) };
-  }
-  const subnet = networkOf(given);
-  const range = request.range === undefined ? undefined : normalRange(subnet, request.range);
-  return { subnet, asked, ...(range === undefined ? {} : { range }) };
-}
-
-/** The range without host bits; undefined when it covers the subnet. */
-function normalRange(subnet: Prefix, range: Prefix): Prefix | undefined {
-  if (!prefixesOverlap(subnet, range)) throw new CnmError('bad_ip_range', `range ${range} is not inside subnet ${subnet}`);
-  return prefixLength(range) <= prefixLength(subnet) ? undefined : networkOf(range);
-}
 
 function chooseSubnet(space: Space, request: PoolRequest, size: number | undefined): Prefix {
   const owners = new Map<Prefix, string[]>();

@@ -1,4 +1,5 @@
-import { createDefaultIpam, createNullIpam } from '../../src/ipam/index.ts';
+import { createDefaultIpam, createNullIpam, createSharedIpam } from '../../src/ipam/index.ts';
+import { MemoryStore } from '../../src/store/index.ts';
 import { ipamContract } from './ipam.ts';
 
 ipamContract('default', {
@@ -8,3 +9,12 @@ ipamContract('default', {
   sharesSubnets: true,
 });
 ipamContract('null', { open: async () => createNullIpam(), families: [4, 6], allocates: false });
+ipamContract('cluster, on a store in memory', {
+  open: async () => {
+    const store = new MemoryStore();
+    return createSharedIpam({ store: () => store, site: () => 'site', node: 'contract' });
+  },
+  families: [4, 6],
+  allocates: true,
+  sharesSubnets: true,
+});

@@ -77,6 +77,29 @@ test('a host whose daemon is stopped is down at once, and forgotten when it is r
   await shows(one, BOTH);
 });
 
+test('networks of both hosts share a subnet, and no address is given twice', async () => {
+  const addresses: string[] = [];
+  const add = async (lab: Lab, name: string): Promise<void> => {
+    await lab.ok('sandbox', 'create', '--network', 'shared', name);
+    addresses.push(await lab.ok('sandbox', 'inspect', '--format', '{{.Networks.shared.IPAddress}}', name));
+  };
+  for (const lab of [one, two]) await lab.ok('create', '--ipam-driver', 'cluster', '--subnet', '10.77.0.0/24', 'shared');
+  for (const name of ['a', 'b']) for (const lab of [one, two]) await add(lab, name);
+  expect(new Set(addresses).size).toBe(4);
+  const wish = { Name: 'c', Networks: { shared: { IPAMConfig: { IPv4Address: addresses[0] } } } };
+  const { status, json } = await two.api<{ message: string }>('POST', '/sandboxes/create', wish);
+  expect({ status, json }).toEqual({
+    status: 403,
+    json: expect.objectContaining({ message: expect.stringContaining('already in use') }),
+  });
+  // Over a restart nobody else gets them either.
+  await one.stop('SIGKILL');
+  await one.start();
+  for (const lab of [two, one]) await add(lab, 'c');
+  expect(new Set(addresses).size).toBe(6);
+  await shows(one, BOTH);
+});
+
 test(
   'without etcd what was known stays known, local work goes on, and a change of the cluster fails at once',
   { timeout: 120_000 },
@@ -88,6 +111,10 @@ test(
     const begin = performance.now();
     expect((await one.api('DELETE', '/cluster/nodes/two')).status).toBe(503);
     expect(performance.now() - begin).toBeLessThan(7500);
+    expect((await one.api('POST', '/sandboxes/create', { Name: 'd', Networks: { shared: {} } })).status).toBe(503);
+    // What is removed meanwhile gives its address back later.
+    const address = await one.ok('sandbox', 'inspect', '--format', '{{.Networks.shared.IPAddress}}', 'a');
+    await one.ok('sandbox', 'rm', 'a');
     await one.ok('create', 'local');
     // A host that starts now works for itself.
     await two.start();
@@ -97,6 +124,8 @@ test(
     await etcd.startAll();
     await shows(one, BOTH);
     await shows(two, 'one 10.91.0.1 ready\ntwo 10.91.0.2 ready*');
+    const again = { Name: 'again', Networks: { shared: { IPAMConfig: { IPv4Address: address } } } };
+    await waitUntil(async () => (await two.api('POST', '/sandboxes/create', again)).status === 201, GONE_MS);
   },
 );
 

@@ -1,0 +1,42 @@
+/** What is owed to a cluster that is away: done later, in order, as long as this process lives. */
+
+import { codeOf } from '../base/index.ts';
+
+const RETRY_MS = 1000;
+
+export class Debts {
+  readonly #owed: (() => Promise<void>)[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  /** Does the work now, or later where the store does not answer. Throws every other error of it. */
+  async pay(work: () => Promise<void>): Promise<void> {
+    // Not before what is owed already: of two changes of one record the later one must win.
+    if (this.#owed.length === 0 && (await isDone(work))) return;
+    this.#owed.push(work);
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    this.#timer ??= setTimeout(() => void this.#payAll(), RETRY_MS).unref();
+  }
+
+  async #payAll(): Promise<void> {
+    for (let next = this.#owed[0]; next !== undefined; next = this.#owed[0]) {
+      // Nobody is left to hear of another error.
+      if (!(await isDone(next).catch(() => true))) break;
+      this.#owed.shift();
+    }
+    this.#timer = undefined;
+    if (this.#owed.length > 0) this.#schedule();
+  }
+}
+
+async function isDone(work: () => Promise<void>): Promise<boolean> {
+  try {
+    await work();
+    return true;
+  } catch (error) {
+    if (codeOf(error) !== 'store_unreachable') throw error;
+    return false;
+  }
+}

@@ -1,0 +1,271 @@
+/**
+ * The IPAM driver `cluster`: hosts share subnets, and no address is ever handed out twice. The cluster's records are the truth: one
+ * for each address, made only where there is none. A view in memory says which address to try, and may be behind.
+ */
+
+import {
+  type Address,
+  type Prefix,
+  CnmError,
+  addressFromBigInt,
+  codeOf,
+  familyOf,
+  makePrefix,
+  parsePrefix,
+  prefixAddress,
+  prefixLength,
+  quoted,
+} from '../base/index.ts';
+import type { Entry, Store } from '../store/index.ts';
+import {
+  type AddressRequest,
+  type IpamDriver,
+  type Pool,
+  type PoolId,
+  type PoolRequest,
+  type PoolUsage,
+  GATEWAY_REQUEST,
+  REQUEST_ADDRESS_TYPE,
+  SERIAL_OPTION,
+} from './contract.ts';
+import { GLOBAL_POOLS, normalPools, uniqueLocalPool } from './pools.ts';
+import { changePools, subnetFor } from './shared-pools.ts';
+import {
+  POOLS_KEY,
+  type SharedLease,
+  decodeLease,
+  decodePools,
+  encodeLease,
+  leaseKey,
+  leasesOf,
+  valueOfKey,
+} from './shared-records.ts';
+import { Debts } from './debts.ts';
+import { Subnet } from './subnet.ts';
+import { normalWish } from './wish.ts';
+
+export const CLUSTER_SPACE = 'Cluster';
+/** In a view, the owner of what another host has. */
+const ELSEWHERE = 'elsewhere';
+/** Addresses tried for one request, each of which another host took first. */
+const MAX_TRIES = 256;
+
+export interface SharedIpamOptions {
+  /** The cluster's store. Throws store_unreachable. */
+  readonly store: () => Store;
+  /** Names the cluster's data: automatic IPv6 subnets are derived from it. Throws store_unreachable. */
+  readonly site: () => string;
+  /** This host. */
+  readonly node: string;
+}
+
+export const createSharedIpam = (options: SharedIpamOptions): IpamDriver => new SharedIpam(options);
+
+class SharedIpam implements IpamDriver {
+  readonly name = 'cluster';
+  readonly capabilities = { requiresMac: false, requiresReplay: false };
+  readonly #store: () => Store;
+  readonly #node: string;
+  readonly #site: () => string;
+  readonly #views = new Map<Prefix, Promise<Subnet>>();
+  readonly #debts = new Debts();
+
+  constructor({ store, site, node }: SharedIpamOptions) {
+    this.#store = store;
+    this.#site = site;
+    this.#node = node;
+  }
+
+  async addressSpaces(): Promise<{ readonly local: string; readonly global: string }> {
+    return { local: CLUSTER_SPACE, global: CLUSTER_SPACE };
+  }
+
+  async requestPool(request: PoolRequest): Promise<Pool> {
+    if (request.space !== CLUSTER_SPACE)
+      throw new CnmError('unknown_address_space', `cannot find address space ${quoted(request.space)}`);
+    const wish = normalWish(request);
+    const { owner } = request;
+    const from = normalPools([...GLOBAL_POOLS, uniqueLocalPool(this.#site())]);
+    let found: Pool | undefined;
+    await changePools(this.#store(), (pools) => {
+      for (const [prefix, holders] of Object.entries(pools)) {
+        const own = holders.find((holder) => holder.owner === owner && holder.node === this.#node);
+        const isSame = own?.asked === wish.asked || (prefix === wish.subnet && own?.range === wish.range);
+        if (own === undefined || !isSame) continue;
+        found = poolOf(prefix as Prefix, own.range);
+        return pools;
+      }
+      const prefix = subnetFor(pools, from, request, wish, this.#node);
+      found = poolOf(prefix, wish.range);
+      const holder = { owner, node: this.#node, asked: wish.asked, ...(wish.range && { range: wish.range }) };
+      return { ...pools, [prefix]: [...(pools[prefix] ?? []), holder] };
+    });
+    if (found === undefined) throw new CnmError('internal', 'no subnet was chosen');
+    return found;
+  }
+
+  /** As releaseAddress. */
+  async releasePool(pool: PoolId, owner: string): Promise<void> {
+    const { prefix, range } = parsedId(pool);
+    await this.#debts.pay(() =>
+      changePools(this.#store(), (pools) => {
+        const { [prefix]: holders = [], ...others } = pools;
+        const left = holders.filter((one) => one.owner !== owner || one.node !== this.#node || one.range !== range);
+        if (left.length === holders.length) return pools;
+        return left.length === 0 ? others : { ...pools, [prefix]: left };
+      }),
+    );
+  }
+
+  async requestAddress(pool: PoolId, request: AddressRequest): Promise<Prefix> {
+    const { prefix, range } = parsedId(pool);
+    return request.address === undefined ? this.#choose(prefix, range, request) : this.#named(prefix, request.address, request);
+  }
+
+  /** While the cluster is away the address is given back later, and is nobody's until then. */
+  async releaseAddress(pool: PoolId, address: Address, owner: string): Promise<void> {
+    const { prefix } = parsedId(pool);
+    await this.#debts.pay(() => this.#release(prefix, address, owner));
+    (await this.#views.get(prefix)?.catch(() => undefined))?.release(address, owner);
+  }
+
+  async #release(prefix: Prefix, address: Address, owner: string): Promise<void> {
+    await this.#changeLease(prefix, address, (lease) => {
+      const left = lease?.holders.filter((holder) => holder.owner !== owner || holder.node !== this.#node) ?? [];
+      if (lease === undefined || left.length === lease.holders.length) return lease;
+      return left.length === 0 ? undefined : { ...lease, holders: left };
+    });
+  }
+
+  async usage(pool: PoolId): Promise<PoolUsage> {
+    const { prefix, range } = parsedId(pool);
+    return { prefix, ...(await this.#view(prefix, true)).usage(range) };
+  }
+
+  async #choose(prefix: Prefix, range: Prefix | undefined, { owner, options }: AddressRequest): Promise<Prefix> {
+    const asked = {
+      owner,
+      purpose: options?.[REQUEST_ADDRESS_TYPE] === GATEWAY_REQUEST ? 'gateway' : 'plain',
+      isSerial: options?.[SERIAL_OPTION] === 'true',
+      ...(range && { range }),
+    } as const;
+    let view = await this.#view(prefix, false);
+    let isFresh = false;
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      let leased: Prefix;
+      try {
+        leased = view.lease(asked);
+      } catch (error) {
+        if (isFresh) throw error;
+        // What others have given back is not known here.
+        view = await this.#view(prefix, true);
+        isFresh = true;
+        continue;
+      }
+      const address = prefixAddress(leased);
+      try {
+        await this.#claim(prefix, address, owner, false);
+        return leased;
+      } catch (error) {
+        view.release(address, owner);
+        if (codeOf(error) !== 'address_in_use') throw error;
+        view.lease({ owner: ELSEWHERE, purpose: 'plain', isSerial: false, address });
+      }
+    }
+    throw new CnmError(
+      'no_free_address',
+      `other hosts were quicker ${MAX_TRIES} times: no address of ${range ?? prefix} was left`,
+    );
+  }
+
+  async #named(prefix: Prefix, address: Address, { owner }: AddressRequest): Promise<Prefix> {
+    // Outside, or one that no host may have.
+    new Subnet(prefix).lease({ owner, purpose: 'plain', isSerial: false, address });
+    const holders = decodePools(await this.#store().get(POOLS_KEY))[prefix] ?? [];
+    const isReserved = holders.some((holder) => holder.owner === owner && holder.node === this.#node);
+    await this.#claim(prefix, address, owner, isReserved);
+    const view = await this.#view(prefix, false);
+    view.release(address, ELSEWHERE);
+    try {
+      view.lease({ owner, purpose: 'plain', isSerial: false, address });
+    } catch {
+      // A reservation that another network here has too.
+    }
+    return makePrefix(address, prefixLength(prefix));
+  }
+
+  /** Throws address_in_use. */
+  async #claim(prefix: Prefix, address: Address, owner: string, isReserved: boolean): Promise<void> {
+    const own = { owner, node: this.#node };
+    await this.#changeLease(prefix, address, (lease) => {
+      if (lease === undefined) return { holders: [own], isReserved };
+      if (lease.holders.some((holder) => holder.owner === owner && holder.node === this.#node)) return lease;
+      if (isReserved && lease.isReserved) return { ...lease, holders: [...lease.holders, own] };
+      throw new CnmError('address_in_use', `Address already in use: ${address}, in the cluster`);
+    });
+  }
+
+  /** As changePools, of one address; `undefined`: there is none. */
+  async #changeLease(
+    prefix: Prefix,
+    address: Address,
+    change: (lease: SharedLease | undefined) => SharedLease | undefined,
+  ): Promise<void> {
+    const key = leaseKey(prefix, address);
+    const store = this.#store();
+    // Most often there is none yet: the first try asks nobody before.
+    const hopeful = change(undefined);
+    let entry: Entry | undefined = hopeful === undefined ? await store.get(key) : undefined;
+    for (let tries = 1; ; tries++) {
+      const before = entry && decodeLease(entry);
+      const after = change(before);
+      if (after === before) return;
+      try {
+        await store.commit({
+          expect: [{ key, revision: entry?.revision }],
+          ...(after === undefined ? { remove: [key] } : { put: [{ key, value: encodeLease(after) }] }),
+        });
+        return;
+      } catch (error) {
+        if (codeOf(error) !== 'stale_revision' || tries === MAX_TRIES) throw error;
+        entry = await store.get(key);
+      }
+    }
+  }
+
+  /** Made once for a subnet, and anew when it is to be up to date. */
+  #view(prefix: Prefix, isFresh: boolean): Promise<Subnet> {
+    const known = isFresh ? undefined : this.#views.get(prefix);
+    if (known !== undefined) return known;
+    const view = this.#read(prefix);
+    this.#views.set(prefix, view);
+    view.catch(() => {
+      if (this.#views.get(prefix) === view) this.#views.delete(prefix);
+    });
+    return view;
+  }
+
+  async #read(prefix: Prefix): Promise<Subnet> {
+    const subnet = new Subnet(prefix);
+    const { entries } = await this.#store().list(leasesOf(prefix));
+    for (const entry of entries) {
+      const { holders } = decodeLease(entry);
+      const owner = holders.find(({ node }) => node === this.#node)?.owner ?? ELSEWHERE;
+      const address = addressFromBigInt(valueOfKey(entry.key), familyOf(prefix));
+      subnet.lease({ owner, purpose: 'plain', isSerial: false, address });
+    }
+    return subnet;
+  }
+}
+
+const poolOf = (prefix: Prefix, range: Prefix | undefined): Pool => ({
+  id: [CLUSTER_SPACE, prefix, ...(range === undefined ? [] : [range])].join('/'),
+  prefix,
+});
+
+/** Throws unknown_address_space. */
+function parsedId(pool: PoolId): { readonly prefix: Prefix; readonly range?: Prefix } {
+  const parts = /^Cluster\/([^/]+\/\d+)(?:\/([^/]+\/\d+))?$/.exec(pool);
+  if (parts === null) throw new CnmError('unknown_address_space', `no pool ${quoted(pool)} in the cluster`);
+  return { prefix: parsePrefix(parts[1] ?? ''), ...(parts[2] !== undefined && { range: parsePrefix(parts[2]) }) };
+}

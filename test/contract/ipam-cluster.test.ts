@@ -1,0 +1,104 @@
+/** The IPAM driver that hosts share, on a real etcd: its contract, and what several hosts do at once. */
+
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type Address, type Prefix, codeOf, parseEtcdAddress, prefixAddress } from '../../src/base/index.ts';
+import { type IpamDriver, createSharedIpam } from '../../src/ipam/index.ts';
+import { type ClusterStore, openEtcdStore } from '../../src/store/index.ts';
+import { EtcdCluster } from './etcd.ts';
+import { ipamContract } from './ipam.ts';
+
+const ROUNDS = 1000;
+const SUBNET = '10.90.0.0/24' as Prefix;
+const ADDRESS = '10.90.0.77' as Address;
+
+let cluster: EtcdCluster;
+const stores: ClusterStore[] = [];
+beforeAll(async () => {
+  cluster = await EtcdCluster.start(3);
+});
+afterAll(async () => {
+  for (const store of stores) await store.close();
+  await cluster.close();
+});
+
+const freshPrefix = (): string => `/i-${randomBytes(4).toString('hex')}`;
+
+async function host(prefix: string, node: string): Promise<IpamDriver> {
+  const store = await openEtcdStore(parseEtcdAddress(cluster.address(prefix)));
+  stores.push(store);
+  return createSharedIpam({ store: () => store, site: () => 'site', node });
+}
+
+ipamContract('cluster, on etcd', {
+  open: () => host(freshPrefix(), 'contract'),
+  families: [4, 6],
+  allocates: true,
+  sharesSubnets: true,
+});
+
+async function twoHosts(): Promise<{ ipams: [IpamDriver, IpamDriver]; pool: string }> {
+  const prefix = freshPrefix();
+  const ipams: [IpamDriver, IpamDriver] = [await host(prefix, 'a'), await host(prefix, 'b')];
+  const pools = await Promise.all(
+    ipams.map((ipam, i) => ipam.requestPool({ owner: `net${i}`, space: 'Cluster', family: 4, subnet: SUBNET })),
+  );
+  expect(pools.map((pool) => pool.prefix)).toEqual([SUBNET, SUBNET]);
+  return { ipams, pool: pools[0]?.id ?? '' };
+}
+
+const settled = async (works: readonly Promise<Prefix>[]): Promise<string[]> =>
+  (await Promise.allSettled(works)).map((one) =>
+    one.status === 'fulfilled' ? 'got it' : (codeOf(one.reason) ?? String(one.reason)),
+  );
+
+test('two hosts that ask for one address at once: one has it, and the other is told', { timeout: 120_000 }, async () => {
+  const { ipams, pool } = await twoHosts();
+  for (let round = 0; round < ROUNDS; round++) {
+    const outcome = await settled(ipams.map((ipam) => ipam.requestAddress(pool, { owner: `ep${round}`, address: ADDRESS })));
+    expect(outcome.toSorted()).toEqual(['address_in_use', 'got it']);
+    await ipams[outcome.indexOf('got it')]?.releaseAddress(pool, ADDRESS, `ep${round}`);
+  }
+});
+
+test('two hosts that take any address never take the same one, until none is left', { timeout: 120_000 }, async () => {
+  const { ipams, pool } = await twoHosts();
+  const taken: string[] = [];
+  for (let i = 0; i < 127; i++)
+    taken.push(...(await Promise.all(ipams.map((ipam) => ipam.requestAddress(pool, { owner: `ep${i}` })))).map(prefixAddress));
+  expect(new Set(taken).size).toBe(254);
+  expect(await settled(ipams.map((ipam) => ipam.requestAddress(pool, { owner: 'late' })))).toEqual([
+    'no_free_address',
+    'no_free_address',
+  ]);
+  // What the one gives back, the other finds.
+  await ipams[0].releaseAddress(pool, taken[10] as Address, 'ep5');
+  expect(prefixAddress(await ipams[1].requestAddress(pool, { owner: 'late' }))).toBe(taken[10]);
+});
+
+test('networks of two hosts may reserve one router, and no endpoint gets it; the last one gives it back', async () => {
+  const { ipams, pool } = await twoHosts();
+  const router = '10.90.0.1' as Address;
+  for (const [i, ipam] of ipams.entries()) await ipam.requestAddress(pool, { owner: `net${i}`, address: router });
+  const ask = (): Promise<string[]> => settled([ipams[0].requestAddress(pool, { owner: 'ep', address: router })]);
+  expect(await ask()).toEqual(['address_in_use']);
+  await ipams[0].releaseAddress(pool, router, 'net0');
+  expect(await ask()).toEqual(['address_in_use']);
+  await ipams[1].releaseAddress(pool, router, 'net1');
+  expect(await ask()).toEqual(['got it']);
+});
+
+test('subnets of two hosts do not overlap unless they are the same', async () => {
+  const { ipams } = await twoHosts();
+  const ask = (i: 0 | 1, subnet?: string): Promise<string> =>
+    ipams[i]
+      .requestPool({ owner: `more${i}`, space: 'Cluster', family: 4, ...(subnet !== undefined && { subnet: subnet as Prefix }) })
+      .then(
+        (pool) => pool.prefix,
+        (error: unknown) => String(codeOf(error)),
+      );
+  expect(await ask(0, '10.90.0.0/16')).toBe('pool_overlap');
+  expect(await ask(0, '10.90.0.0/24')).toBe('pool_overlap');
+  const automatic = await Promise.all([ask(0), ask(1)]);
+  expect(new Set([SUBNET, ...automatic]).size).toBe(3);
+});
