@@ -3,6 +3,7 @@
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createBridgeDriver } from '../drivers/bridge/driver.ts';
+import { openDhcp } from '../drivers/dhcp/open.ts';
 import { createHostDriver } from '../drivers/host/driver.ts';
 import { createIpvlanDriver } from '../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../drivers/macvlan/driver.ts';
@@ -123,6 +124,8 @@ async function parts(
   const driverParts = { host, firewall, mark, reaper, env };
   const plugins = await openPlugins({ host, mark, env, store, ...(options.plugins ?? { folders: [] }) });
   cleanup.push(() => plugins.close());
+  const dhcp = await openDhcp({ host, env, store });
+  cleanup.push(() => dhcp.close());
   const parents = new ParentUsers();
   const pools = options.pools ?? [];
   return {
@@ -140,7 +143,11 @@ async function parts(
     ),
     ipams: new Registry(
       'IPAM driver',
-      [createDefaultIpam({ hostId: instance, ...(pools.length > 0 && { pools: parseAddressPools(pools) }) }), createNullIpam()],
+      [
+        createDefaultIpam({ hostId: instance, ...(pools.length > 0 && { pools: parseAddressPools(pools) }) }),
+        dhcp.ipam,
+        createNullIpam(),
+      ],
       plugins.ipams,
     ),
     keeper,

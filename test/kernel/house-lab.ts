@@ -6,7 +6,9 @@
 
 import { lstatSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import type { Patience } from '../../drivers/dhcp/terms.ts';
 import { createBridgeDriver } from '../../drivers/bridge/driver.ts';
+import { openDhcp } from '../../drivers/dhcp/open.ts';
 import { createHostDriver } from '../../drivers/host/driver.ts';
 import { createIpvlanDriver } from '../../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../../drivers/macvlan/driver.ts';
@@ -40,6 +42,8 @@ export interface HouseOptions {
   /** Replaces what the controller is opened with. */
   readonly parts?: (parts: ControllerParts) => ControllerParts;
   readonly defaultBridge?: ControllerParts['defaultBridge'];
+  /** How long a DHCP server is given. */
+  readonly patience?: Patience;
 }
 
 export interface World {
@@ -96,6 +100,8 @@ export class House {
     const foreign = { host, mark, env, store: this.store, folders: [this.plugins], replyMs: PLUGIN_MS };
     const plugins = await openPlugins(foreign);
     afterTest(() => plugins.close());
+    const dhcp = await openDhcp({ host, env, store: this.store, ...(options.patience && { patience: options.patience }) });
+    afterTest(() => dhcp.close());
     const parents = new ParentUsers();
     const parts: ControllerParts = {
       ...base,
@@ -111,7 +117,7 @@ export class House {
         ],
         plugins.drivers,
       ),
-      ipams: new Registry('IPAM driver', [createDefaultIpam({ hostId: 'house' }), createNullIpam()], plugins.ipams),
+      ipams: new Registry('IPAM driver', [createDefaultIpam({ hostId: 'house' }), dhcp.ipam, createNullIpam()], plugins.ipams),
       hostPorts: { ephemeral: { from: 40_000, to: 40_999 }, reserved: new Set() },
       runDir: this.runDir,
       mendEveryMs: 0,

@@ -22,6 +22,7 @@ const TEST = {
   dnsperf: 'dnsperf',
   script: 'bsdutils',
   tcpdump: 'tcpdump',
+  dnsmasq: 'dnsmasq-base',
   runc: 'runc',
   ncat: 'ncat',
   zsh: 'zsh',
