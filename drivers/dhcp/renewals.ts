@@ -94,7 +94,7 @@ export class Renewals implements LeaseWatch {
       .map((held) => held.dueMs - this.#age(held));
     const isFull = this.#trying.size >= MOST_AT_ONCE;
     if (waits.length === 0 || isFull) return;
-    const sleepMs = Math.min(MAX_SLEEP_MS, Math.max(0, Math.min(...waits)));
+    const sleepMs = Math.min(MAX_SLEEP_MS, Math.max(0, Math.ceil(Math.min(...waits))));
     this.#timer = this.#asking.clock.after(sleepMs, () => this.#round());
   }
 

@@ -59,13 +59,8 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
   /** What a creation begins with; whoever calls it again has claimed the parent already. */
   async function prepareParent(net: DriverNetwork): Promise<void> {
     const options = parseParented(kind, net);
-    const user = userOf(net, options);
-    await undoable(async (undo) => {
-      users.claim(user);
-      undo.add('forget user of parent', () => users.forget(net.id));
-      undo.add('release prepared parent', () => releaseParent(parts, users, user));
-      await ensureParent(parts, users, options.parent);
-    });
+    users.claim(userOf(net, options));
+    await ensureParent(parts, users, options.parent);
   }
 
   async function createNetwork(net: DriverNetwork): Promise<{ state: Json }> {

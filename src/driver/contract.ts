@@ -246,7 +246,7 @@ export interface Driver {
   auxAddresses?(options: DriverOptions): readonly string[];
   /**
    * Makes the link that the network hangs on, for an IPAM driver that asks on it before the network is created. What it has made
-   * goes with deleteNetwork.
+   * goes with deleteNetwork, also when it throws.
    */
   prepareParent?(ctx: Ctx, net: DriverNetwork): Promise<void>;
   /**

@@ -2,7 +2,6 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface ServerOptions {
@@ -10,8 +9,7 @@ export interface ServerOptions {
   readonly netns: string;
   /** Link that it serves, with an address of the subnet. */
   readonly link: string;
-  /** For its leases. */
-  readonly folder: string;
+  readonly leaseFile: string;
   /** First and last address, and the length of a lease. */
   readonly range: string;
   /** Further flags. */
@@ -39,7 +37,7 @@ export class DhcpServer {
 
   private constructor(options: ServerOptions) {
     this.#options = options;
-    const { netns, link, range, flags = [] } = options;
+    const { netns, link, range, leaseFile, flags = [] } = options;
     const words = [
       `--net=${netns}`,
       'dnsmasq',
@@ -54,7 +52,7 @@ export class DhcpServer {
       '--no-ping',
       '--log-dhcp',
       '--log-facility=-',
-      `--dhcp-leasefile=${this.#leaseFile}`,
+      `--dhcp-leasefile=${leaseFile}`,
       `--dhcp-range=${range}`,
       ...flags,
     ];
@@ -70,10 +68,6 @@ export class DhcpServer {
     return server;
   }
 
-  get #leaseFile(): string {
-    return join(this.#options.folder, 'leases');
-  }
-
   /** Resolves when the pattern has been said so many times. */
   async says(pattern: RegExp, times = 1): Promise<void> {
     const all = new RegExp(pattern, 'g');
@@ -87,8 +81,8 @@ export class DhcpServer {
 
   /** As its file has them. */
   leases(): ServerLease[] {
-    if (!existsSync(this.#leaseFile)) return [];
-    return readFileSync(this.#leaseFile, 'utf8')
+    if (!existsSync(this.#options.leaseFile)) return [];
+    return readFileSync(this.#options.leaseFile, 'utf8')
       .split('\n')
       .flatMap((line) => {
         const [, mac = '', address = '', name = '', clientId = ''] = line.split(' ');
@@ -108,7 +102,7 @@ export class DhcpServer {
   /** Kills it and starts another one with the same leases, or none. */
   async restart(change: Partial<ServerOptions> & { readonly forgets?: boolean } = {}): Promise<DhcpServer> {
     await this.kill();
-    if (change.forgets === true) rmSync(this.#leaseFile, { force: true });
+    if (change.forgets === true) rmSync(this.#options.leaseFile, { force: true });
     return DhcpServer.start({ ...this.#options, ...change });
   }
 }
