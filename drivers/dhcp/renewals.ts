@@ -15,6 +15,8 @@ import { type Patience, type Stage, type Terms, nextTry, stageAt, termsOf } from
 const PATIENCE: Patience = { leastMs: 60_000, mostMs: 300_000 };
 /** From one sending to the next, and to the end of a try, milliseconds. */
 const PAUSES_MS = [4000, 4000];
+/** From one look for a link that is gone to the next, milliseconds. */
+const LINK_MS = 5000;
 /** Longest sleep, milliseconds: then the calendar is looked at, which may have moved on while the machine slept. */
 const MAX_SLEEP_MS = 30_000;
 /** Leases that are asked for at a time. */
@@ -118,9 +120,9 @@ export class Renewals implements LeaseWatch {
     const stage = this.#stageOf(held);
     const askedAt = clock.wall();
     const born = clock.steady();
-    let answer: Verdict | undefined;
+    let outcome: Verdict | 'silence' | 'mute' = 'silence';
     try {
-      answer = await exchange(this.#asking.wires, clock, {
+      const verdict = await exchange(this.#asking.wires, clock, {
         parent: held.record.parent,
         identity: identityOf(held.record),
         asks: asksOf(held.record, stage),
@@ -128,13 +130,16 @@ export class Renewals implements LeaseWatch {
         signal: closing,
         accept: (reply) => verdictOf(held.record, stage, reply),
       });
+      outcome = verdict ?? 'silence';
     } catch (error) {
+      outcome = 'mute';
       env.log.debug({ endpoint: held.record.id, problem: messageOf(error) }, 'a lease cannot be asked for');
     }
     // It may have been given back meanwhile.
     if (closing.aborted || this.#held.get(held.record.id) !== held) return;
     try {
-      await this.#settle(held, answer, { askedAt, born });
+      if (typeof outcome === 'string') this.#missed(held, outcome);
+      else await this.#settle(held, outcome, { askedAt, born });
     } catch (error) {
       env.log.error({ endpoint: held.record.id, err: error }, 'a lease cannot be recorded: it is asked for again');
     }
@@ -145,19 +150,24 @@ export class Renewals implements LeaseWatch {
     return held.isUnverified || grant === undefined ? 'unverified' : stageAt(grant.terms, this.#age(held));
   }
 
-  async #settle(held: Held, answer: Verdict | undefined, at: { readonly askedAt: number; readonly born: number }): Promise<void> {
+  /** Nobody answered; `mute`: nobody was asked either, for want of a link. */
+  #missed(held: Held, how: 'silence' | 'mute'): void {
+    const { id, address, parent, grant, refused } = held.record;
+    const age = this.#age(held);
+    held.dueMs = this.#nextDue(held);
+    if (how === 'mute') held.dueMs = Math.min(held.dueMs, age + Math.min(this.#patience.leastMs, LINK_MS));
+    if (refused !== undefined) return;
+    const stage = grant === undefined ? 'expired' : stageAt(grant.terms, age);
+    if (stage === 'expired' || stage === 'rebinding') this.#tell(held, stage === 'expired' ? 'expired' : 'unanswered');
+    else if (how === 'silence')
+      this.#asking.env.log.info({ endpoint: id, address, parent }, 'a DHCP server does not answer: it is asked again later');
+  }
+
+  async #settle(held: Held, answer: Verdict, at: { readonly askedAt: number; readonly born: number }): Promise<void> {
     const { log } = this.#asking.env;
     const { id, address, parent } = held.record;
-    const { grant } = held.record;
     // Set before the record is written: a store that fails does not lead to question after question.
-    held.dueMs = grant === undefined ? this.#age(held) + this.#patience.leastMs : this.#nextDue(held, grant);
-    if (answer === undefined) {
-      const stage = grant === undefined ? 'expired' : stageAt(grant.terms, this.#age(held));
-      if (held.record.refused !== undefined) return;
-      if (stage === 'expired' || stage === 'rebinding') this.#tell(held, stage === 'expired' ? 'expired' : 'unanswered');
-      else log.info({ endpoint: id, address, parent }, 'a DHCP server does not answer: the lease is asked for again later');
-      return;
-    }
+    held.dueMs = this.#nextDue(held);
     if (answer.kind === 'refused') {
       held.isUnverified = true;
       held.dueMs = this.#age(held) + this.#patience.mostMs;
@@ -185,8 +195,11 @@ export class Renewals implements LeaseWatch {
     this.onTroubles?.();
   }
 
-  #nextDue(held: Held, { terms }: Grant): number {
+  #nextDue(held: Held): number {
     const age = this.#age(held);
+    const { grant } = held.record;
+    if (grant === undefined) return age + this.#patience.leastMs;
+    const { terms } = grant;
     // A lease that is asked for ahead of its time is not yet in danger: its own times come too.
     return stageAt(terms, age) === 'bound'
       ? Math.min(age + this.#patience.leastMs, terms.renewMs)

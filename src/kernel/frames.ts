@@ -2,6 +2,7 @@
 
 import { errnoOf, KernelError } from '../base/index.ts';
 import { attachFilter, type FilterStep } from './bpf.ts';
+import { closeOffThread } from './closer.ts';
 import type { Netns } from './contract.ts';
 import * as libc from './libc.ts';
 
@@ -42,7 +43,8 @@ export function openFrameSocket(
     if (!isOpen) return;
     isOpen = false;
     watch.close();
-    libc.close(fd);
+    // The kernel waits there until no processor has a frame for it in hand.
+    closeOffThread(fd);
   };
   const read = (): void => {
     for (let count = 0; isOpen && count < MOST_AT_ONCE; count++) {

@@ -25,7 +25,7 @@ export interface ServerLease {
 }
 
 /** Longest wait for the server to be up, to end, or to have written something, milliseconds. */
-const LIMIT_MS = 20_000;
+const LIMIT_MS = 45_000;
 
 const running = new Set<DhcpServer>();
 
