@@ -24,8 +24,8 @@ export interface Asking extends DhcpParts {
 
 /** From one sending of a question to the next, and to the end of waiting, milliseconds. */
 const PAUSES_MS = [4000, 6000];
-/** Refusals of what was offered a moment ago before we give up. */
-const MAX_ROUNDS = 2;
+/** Times that an offer comes to nothing before we give up. */
+const MAX_ROUNDS = 4;
 
 export interface Surroundings {
   readonly subnet: Prefix;
@@ -79,29 +79,34 @@ export async function acquire(
 ): Promise<LeaseRecord> {
   for (let round = 1; ; round++) {
     const offer = await discover(asking, client, wanted, reserved);
-    const lease = await undoable(async (undo) => {
-      undo.add('give lease back', () => giveBack(asking, client.id));
-      const taken = await request(asking, client, offer);
-      if (taken === undefined) await asking.leases.remove(client.id);
-      return taken;
-    });
-    if (lease !== undefined) return lease;
-    if (round === MAX_ROUNDS)
-      throw new CnmError(
-        'dhcp_refused',
-        `DHCP server ${offer.server} on ${client.parent} offers ${offer.address} to ${client.name} and then refuses it: see its log`,
-      );
+    const outcome = 'refusal' in offer ? offer : await take(asking, client, offer);
+    if (!('refusal' in outcome)) return outcome;
+    if (round === MAX_ROUNDS) throw outcome.refusal;
   }
 }
 
 type Offer = Answer & { readonly address: Address };
+
+/** What may go well the next time: servers offer one address to many who ask at once. */
+interface Refusal {
+  readonly refusal: CnmError;
+}
+
+function take(asking: Asking, client: Client, offer: Offer): Promise<LeaseRecord | Refusal> {
+  return undoable(async (undo) => {
+    undo.add('give lease back', () => giveBack(asking, client.id));
+    const taken = await request(asking, client, offer);
+    if ('refusal' in taken) await asking.leases.remove(client.id);
+    return taken;
+  });
+}
 
 async function discover(
   asking: Asking,
   client: Client,
   wanted: Address | undefined,
   reserved: ReadonlySet<Address>,
-): Promise<Offer> {
+): Promise<Offer | Refusal> {
   const { parent, subnet, name } = client;
   let refusal: CnmError | undefined;
   const refuse = (code: 'address_in_use' | 'dhcp_refused', text: string): undefined => void (refusal = new CnmError(code, text));
@@ -111,7 +116,7 @@ async function discover(
     asks: [{ type: 'discover', ...(wanted && { requestedAddress: wanted }) }],
     pausesMs: PAUSES_MS,
     signal: asking.closing,
-    accept({ ...answer }): Offer | undefined {
+    accept({ ...answer }): Offer | Refusal | undefined {
       const { type, address, server } = answer;
       if (type !== 'offer' || address === undefined) return undefined;
       const told = `DHCP server ${server} on ${parent} offers ${address}`;
@@ -124,7 +129,9 @@ async function discover(
         return refuse('dhcp_refused', `${told}, which is not inside ${subnet}: make the network with the server's own subnet`);
       const isTaken = asking.leases.all().some((one) => one.parent === parent && one.address === address);
       if (isTaken || reserved.has(address))
-        return refuse('dhcp_refused', `${told}, which is in use on this host: see the server's reservations`);
+        return {
+          refusal: new CnmError('dhcp_refused', `${told}, which is in use on this host: see the server's reservations`),
+        };
       return { ...answer, address };
     },
     isEnough: () => refusal !== undefined,
@@ -139,8 +146,7 @@ async function discover(
   );
 }
 
-/** Undefined when the server has changed its mind. */
-async function request(asking: Asking, client: Client, offer: Offer): Promise<LeaseRecord | undefined> {
+async function request(asking: Asking, client: Client, offer: Offer): Promise<LeaseRecord | Refusal> {
   const { address, server, serverMac } = offer;
   const askedAt = asking.clock.wall();
   const grantOf = (terms: Terms): Grant => ({ address, server, serverMac, askedAt, terms, home: asking.home });
@@ -165,7 +171,10 @@ async function request(asking: Asking, client: Client, offer: Offer): Promise<Le
       'dhcp_unanswered',
       `DHCP server ${server} on ${client.parent} has offered ${address} to ${client.name} and does not answer any more: try again`,
     );
-  if (answer === 'refused') return undefined;
+  if (answer === 'refused') {
+    const text = `DHCP server ${server} on ${client.parent} offers ${address} to ${client.name} and then refuses it: see its log`;
+    return { refusal: new CnmError('dhcp_refused', text) };
+  }
   const record = { ...draft, grant: grantOf(answer) };
   await asking.leases.put(record);
   return record;

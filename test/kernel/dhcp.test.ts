@@ -106,13 +106,14 @@ describe('a network whose addresses a server gives', () => {
     expect(await house.world()).toEqual(before);
   });
 
-  test('whose router is named by the user has that one, and no sandbox gets its address', async () => {
+  test('whose router is named by the user has that one, and no sandbox gets its address', LONG, async () => {
     const house = await dhcpHouse();
-    await serve(house);
-    await house.network('lan', { ...onDhcp, ipam: { driver: 'dhcp', config: [{ subnet: LAN.v4, gateway: '10.30.0.15' }] } });
+    const mac = '02:00:00:00:00:55';
+    await serve(house, { flags: [`--dhcp-host=${mac},10.30.0.200`] });
+    await house.network('lan', { ...onDhcp, ipam: { driver: 'dhcp', config: [{ subnet: LAN.v4, gateway: '10.30.0.200' }] } });
     await boxed(house);
-    expect((await house.inside('box').exec('ip', ['route', 'show', 'default'])).stdout).toContain('via 10.30.0.15');
-    await expect(boxed(house, 'late', { ipv4: '10.30.0.15' })).rejects.toMatchObject({ code: 'dhcp_refused' });
+    expect((await house.inside('box').exec('ip', ['route', 'show', 'default'])).stdout).toContain('via 10.30.0.200');
+    await expect(boxed(house, 'late', { mac })).rejects.toMatchObject({ code: 'dhcp_refused' });
   });
 
   test.each<[string, Record<string, unknown>, string]>([
