@@ -4,6 +4,7 @@ import { lookup } from 'node:dns/promises';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createBridgeDriver } from '../drivers/bridge/driver.ts';
+import { openDhcp } from '../drivers/dhcp/open.ts';
 import { createHostDriver } from '../drivers/host/driver.ts';
 import { createIpvlanDriver } from '../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../drivers/macvlan/driver.ts';
@@ -137,6 +138,8 @@ async function parts(
   cleanup.push(() => plugins.close());
   const cluster = options.cluster && (await joinCluster(options.cluster, instance, host, env));
   if (cluster !== undefined) cleanup.push(() => cluster.close());
+  const dhcp = await openDhcp({ host, env, store });
+  cleanup.push(() => dhcp.close());
   const parents = new ParentUsers();
   const pools = options.pools ?? [];
   return {
@@ -158,6 +161,7 @@ async function parts(
         createDefaultIpam({ hostId: instance, ...(pools.length > 0 && { pools: parseAddressPools(pools) }) }),
         createNullIpam(),
         ...(cluster ? [sharedIpam(cluster)] : []),
+        dhcp.ipam,
       ],
       plugins.ipams,
     ),

@@ -56,6 +56,13 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     });
   }
 
+  /** What a creation begins with; whoever calls it again has claimed the parent already. */
+  async function prepareParent(net: DriverNetwork): Promise<void> {
+    const options = parseParented(kind, net);
+    users.claim(userOf(net, options));
+    await ensureParent(parts, users, options.parent);
+  }
+
   async function createNetwork(net: DriverNetwork): Promise<{ state: Json }> {
     const options = parseParented(kind, net);
     checkPools(net);
@@ -152,6 +159,7 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     // The gateway is a router on the wire: there is none unless it is named.
     skipGwAlloc: async () => ({ v4: true, v6: true }),
     auxAddresses: (options) => (truthOption(options, labels.hostAccess, false) ? [labels.auxHost] : []),
+    prepareParent: (_ctx, net) => prepareParent(net),
     createNetwork: (_ctx, net) => createNetwork(net),
     deleteNetwork: (_ctx, net) => deleteNetwork(net),
     async createEndpoint(_ctx, net, ep) {

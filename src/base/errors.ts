@@ -158,6 +158,16 @@ export const errorCatalogue = {
     'A plugin refused, or its answer cannot be used; what was begun is taken back.',
     "The message holds the plugin's own words, or what is wrong with them.",
   ),
+  dhcp_unanswered: entry(
+    'unavailable',
+    'No DHCP server answers on the parent of the network; nothing was changed.',
+    'See that a server runs there and has addresses left, then try again.',
+  ),
+  dhcp_refused: entry(
+    'internal',
+    'A DHCP server refuses, or gives what cannot be used; what was leased is given back.',
+    'The message says what the server gave: correct its reservations, or the subnet of the network.',
+  ),
   store_unreachable: entry('unavailable', 'The store does not answer.', 'Check the store; nothing was changed.'),
   no_cluster: entry('unavailable', 'The daemon is in no cluster.', 'Start it with --cluster etcd://HOST:PORT.'),
   store_refused: entry(

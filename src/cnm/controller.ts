@@ -14,6 +14,7 @@ import { EventLog, eventsOf } from './events.ts';
 import { type SandboxFiles, filesOf } from './files.ts';
 import { Guests } from './guests/index.ts';
 import { GuestState } from './guests/state.ts';
+import { LeaseTroubles } from './lease-troubles.ts';
 import { Mender } from './mend.ts';
 import { createNetwork, deleteNetwork } from './networks.ts';
 import { Processes } from './processes.ts';
@@ -50,6 +51,7 @@ export class NetworkController implements AsyncDisposable {
 
   /** What happens, from the opening on. */
   readonly events: EventLog;
+  readonly leaseTroubles: LeaseTroubles;
 
   /** Networks on behalf of foreign engines. */
   readonly guests: Guests;
@@ -63,6 +65,7 @@ export class NetworkController implements AsyncDisposable {
     this.#pruner = new Pruner(cnm);
     this.#mender = new Mender(cnm, guests, cnm.mendEveryMs);
     this.#conflicts = new Conflicts(cnm, this.events);
+    this.leaseTroubles = new LeaseTroubles(cnm, this.events);
   }
 
   /** Opens on a store; the kernel matches the records, and the predefined networks exist, when it resolves. */
@@ -92,6 +95,7 @@ export class NetworkController implements AsyncDisposable {
     for (const sandbox of cnm.state.sandboxes()) controller.#processes.watch(sandbox);
     controller.#mender.start();
     controller.#conflicts.start();
+    controller.leaseTroubles.start();
     return controller;
   }
 
@@ -271,6 +275,7 @@ export class NetworkController implements AsyncDisposable {
     this.#cnm.closing = true;
     this.#processes.close();
     this.#conflicts.stop();
+    this.leaseTroubles.stop();
     let timer: NodeJS.Timeout | undefined;
     const limit = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_WAIT_MS)));
     await Promise.race([Promise.allSettled([...this.#running, this.#mender.stop()]), limit]);

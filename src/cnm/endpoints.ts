@@ -49,7 +49,7 @@ async function makeEndpoint(
   const driver = driverOf(cnm, net);
   const usesIpam = driver.capabilities.addressing === 'ipam';
   if (usesIpam) await tellLeases(cnm, net);
-  const draft = draftOf(cnm, net, owner, withMac(net, asked));
+  const draft = draftOf(cnm, net, owner, withMac(cnm, net, asked));
   // A delete of the network sees the record, or the record sees that the network is going.
   await cnm.locks.run(`network:${net.id}`, async () => {
     if (cnm.state.networkById(net.id)?.phase !== 'ready') throw new CnmError('no_network', `network ${net.name} not found`);
@@ -66,9 +66,11 @@ async function makeEndpoint(
   return ready;
 }
 
-/** An IPAM driver may want to know the MAC before it gives an address (spec 03 I3). */
-const withMac = (net: NetworkRecord, asked: CheckedEndpoint): CheckedEndpoint =>
-  asked.mac === undefined && net.ipam.needsMac === true ? { ...asked, mac: randomMac() } : asked;
+/** An IPAM driver may want to know the MAC before it gives an address (spec 03 I3); there are links that have none of their own. */
+const withMac = (cnm: Cnm, net: NetworkRecord, asked: CheckedEndpoint): CheckedEndpoint =>
+  asked.mac === undefined && net.ipam.needsMac === true && driverOf(cnm, net).capabilities.ownMac !== false
+    ? { ...asked, mac: randomMac() }
+    : asked;
 
 /** Among endpoints of connects the sandboxes' names are unique already; one that is stuck must not keep a new one out. */
 function refuseSameName(cnm: Cnm, net: NetworkRecord, draft: EndpointRecord): void {

@@ -16,7 +16,7 @@ import { type Cnm, contextOf, driverNetwork, driverOf, refuseWhenClosing, stillW
 import { overlappedRoute } from './exclusions.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA } from './records.ts';
 import { type NetworkSpec, checkIpam, checkNetworkName, familiesOf, isPredefined } from './spec.ts';
-import { releasePools, requestPools } from './steps/addresses.ts';
+import { addressingOf, releasePools, requestPools } from './steps/addresses.ts';
 
 export interface CreatedNetwork {
   readonly record: NetworkRecord;
@@ -154,9 +154,14 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
   }
   if (usesIpam && !draft.enableIPv4 && !draft.enableIPv6) throw new CnmError('no_family', 'IPv4 or IPv6 must be enabled');
   driver.validateNetwork?.(driverNetwork(draft));
+  if (usesIpam) cnm.ipams.get(draft.ipam.driver).validateNetwork?.(addressingOf(cnm, draft));
   return undoable(async (undo) => {
     await cnm.state.commit({ networks: [draft] });
     undo.add('forget record', () => cnm.state.commit({ remove: { network: draft.id } }));
+    if (usesIpam && cnm.ipams.get(draft.ipam.driver).capabilities.asksOnParent === true) {
+      undo.add('take parent back', () => driver.deleteNetwork(contextOf(), driverNetwork(draft)));
+      await driver.prepareParent?.(ctx, driverNetwork(draft));
+    }
     const skip = (await driver.skipGwAlloc?.(ctx, draft)) ?? { v4: false, v6: false };
     const pools = usesIpam ? await requestPools(cnm, draft, { skip, aux: driver.auxAddresses?.(draft.options) ?? [] }, undo) : [];
     stillWanted(ctx);

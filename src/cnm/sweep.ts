@@ -1,4 +1,4 @@
-/** Removes what carries our mark and is wanted by nobody: links, namespace pins, files, the keeper's entries. */
+/** Removes what carries our mark and is wanted by nobody: links, namespace pins, files, the keeper's entries, leases elsewhere. */
 
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,6 +19,8 @@ export async function sweep(hosting: Hosting): Promise<void> {
     if (!known.has(name)) rmSync(join(cnm.runDir, 'sandboxes', name), { recursive: true, force: true });
   }
   await sweepKeeper(hosting);
+  const owners = new Set(cnm.state.allEndpoints().map((ep) => ep.id));
+  for (const ipam of cnm.ipams.all()) await ipam.sweep?.(owners);
 }
 
 /** Also those of networks that could not be restored: a later try needs them. */

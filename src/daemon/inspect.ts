@@ -30,15 +30,17 @@ function degraded(problems: readonly string[]): { Degraded?: string } {
   return { Degraded: [...problems.slice(0, MAX_PROBLEMS), ...(more > 0 ? [`and ${more} more`] : [])].join('; ') };
 }
 
-/** The network's own problem, and those of ports that are published through its endpoints. */
+/** The network's own problem, and those of leases and published ports of its endpoints. */
 function problemsOf(controller: NetworkController, net: NetworkRecord): string[] {
-  const ports = controller.endpointsOfNetwork(net.id).flatMap((ep) => {
+  const endpoints = controller.endpointsOfNetwork(net.id);
+  const leases = endpoints.flatMap((ep) => controller.leaseTroubles.ofEndpoint(ep));
+  const ports = endpoints.flatMap((ep) => {
     const conflicts = controller.conflictsOfEndpoint(ep);
     if (conflicts.length === 0 || ep.sandbox === undefined) return [];
     const { name } = controller.sandboxRecord(ep.sandbox);
     return conflicts.map((conflict) => `sandbox ${name}: ${conflictText(conflict)}`);
   });
-  return [...(net.degraded === undefined ? [] : [net.degraded]), ...ports];
+  return [...(net.degraded === undefined ? [] : [net.degraded]), ...leases, ...ports];
 }
 
 export function networkJson(controller: NetworkController, net: NetworkRecord, withContainers: boolean): NetworkJson {
@@ -159,7 +161,7 @@ export function endpointDetail(controller: NetworkController, ep: EndpointRecord
     ByConnect: ep.boundTo !== undefined,
     Created: isoTime(ep.created),
     ...endpointJson(ep),
-    ...degraded(controller.conflictsOfEndpoint(ep).map(conflictText)),
+    ...degraded([...controller.leaseTroubles.ofEndpoint(ep), ...controller.conflictsOfEndpoint(ep).map(conflictText)]),
   };
 }
 
@@ -208,7 +210,10 @@ export function sandboxJson(controller: NetworkController, sandbox: SandboxRecor
     Labels: { ...sandbox.labels },
     AutoRemove: sandbox.autoRemove,
     Created: isoTime(sandbox.created),
-    ...degraded(controller.conflictsOfSandbox(sandbox.id).map(conflictText)),
+    ...degraded([
+      ...controller.endpointsOfSandbox(sandbox.id).flatMap((ep) => controller.leaseTroubles.ofEndpoint(ep)),
+      ...controller.conflictsOfSandbox(sandbox.id).map(conflictText),
+    ]),
   };
 }
 

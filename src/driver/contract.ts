@@ -245,6 +245,11 @@ export interface Driver {
   /** Keys of auxiliary addresses that each subnet must have: leased where they are not given. */
   auxAddresses?(options: DriverOptions): readonly string[];
   /**
+   * Makes the link that the network hangs on, for an IPAM driver that asks on it before the network is created. What it has made
+   * goes with deleteNetwork, also when it throws.
+   */
+  prepareParent?(ctx: Ctx, net: DriverNetwork): Promise<void>;
+  /**
    * What the creation will change that bears no mark of ours, recorded as the network's state before it is changed: a delete
    * after a crash takes it back. Changes nothing; undefined when there is no such thing.
    */

@@ -17,6 +17,8 @@ export interface PoolRequest {
   /** Prefixes that an automatic choice avoids: the host's routes and nameservers, each with words for the error. */
   readonly exclude?: readonly { readonly prefix: Prefix; readonly reason: string }[];
   readonly options?: Readonly<Record<string, string>>;
+  /** The link of the host that the network hangs on, where there is one. */
+  readonly parent?: string;
 }
 
 export interface Pool {
@@ -34,6 +36,43 @@ export interface AddressRequest {
   /** Given when capabilities.requiresMac. */
   readonly mac?: Mac;
   readonly options?: Readonly<Record<string, string>>;
+  /** Leased before, as a record says, with this address: it is not for somebody else to say so again now. Default false. */
+  readonly isReplay?: boolean;
+}
+
+/** What a network wants, before anything is leased. */
+export interface NetworkQuestion {
+  /** Network driver. */
+  readonly driver: string;
+  readonly driverOptions: Readonly<Record<string, string>>;
+  /** As in PoolRequest. */
+  readonly parent?: string;
+  readonly enableIPv4: boolean;
+  readonly enableIPv6: boolean;
+  readonly config: readonly {
+    readonly subnet?: Prefix;
+    readonly range?: Prefix;
+    readonly aux: Readonly<Record<string, Address>>;
+  }[];
+  /** Keys of auxiliary addresses that each subnet must have: they are leased where they are not given. */
+  readonly aux: readonly string[];
+}
+
+/** A lease that somebody else must prolong, and does not. */
+export interface LeaseTrouble {
+  /** Whose lease it is. */
+  readonly owner: string;
+  readonly address: Address;
+  readonly kind: 'unanswered' | 'expired' | 'refused';
+  /** What is wrong and what helps, for people. */
+  readonly text: string;
+}
+
+/** Leases in trouble. They are kept: what their owners have goes on as it is. */
+export interface LeaseWatch {
+  readonly troubles: readonly LeaseTrouble[];
+  /** Called after each change of `troubles`. */
+  onTroubles: (() => void) | undefined;
 }
 
 export interface PoolUsage {
@@ -50,13 +89,23 @@ export interface PoolUsage {
  */
 export interface IpamDriver {
   readonly name: string;
-  readonly capabilities: { readonly requiresMac: boolean; readonly requiresReplay: boolean };
+  readonly capabilities: {
+    readonly requiresMac: boolean;
+    readonly requiresReplay: boolean;
+    /** Pools and addresses are asked for on the network's parent, which must be there before. Default false. */
+    readonly asksOnParent?: boolean;
+  };
   addressSpaces(): Promise<{ readonly local: string; readonly global: string }>;
   requestPool(request: PoolRequest): Promise<Pool>;
   releasePool(pool: PoolId, owner: string): Promise<void>;
   requestAddress(pool: PoolId, request: AddressRequest): Promise<Prefix>;
   releaseAddress(pool: PoolId, address: Address, owner: string): Promise<void>;
   usage?(pool: PoolId): Promise<PoolUsage>;
+  /** Throws for a network that it cannot serve, before anything is leased. */
+  validateNetwork?(asked: NetworkQuestion): void;
+  /** After a start: leases of endpoints that are not among `owners` are given back. */
+  sweep?(owners: ReadonlySet<string>): Promise<void>;
+  readonly watch?: LeaseWatch;
 }
 
 /** Option key and value by which a gateway is asked for. */

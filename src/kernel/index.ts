@@ -3,10 +3,12 @@
 export type * from './contract.ts';
 export { takeListeners, type Listeners } from './activation.ts';
 export { announce, announcementFrame } from './announce.ts';
+export * as bpf from './bpf.ts';
 export { missingCapabilities, requireCapabilities } from './capability.ts';
 export { deleteFlows } from './conntrack.ts';
 export { EpollSet, wake, watchOnceMore } from './epoll.ts';
 export { DescriptorStore, inheritedDescriptors } from './fdstore.ts';
+export { openFrameSocket, isLinkLoss, type FrameSocket } from './frames.ts';
 export { Inside } from './inside.ts';
 export { lockFile, type FileLock } from './lockfile.ts';
 export { markOf, newInstanceId } from './mark.ts';

@@ -4,13 +4,13 @@
  */
 
 import { addressBytes, addressFromBytes, errnoOf, familyOf, type Address, type IpFamily } from '../base/index.ts';
+import { attachFilter, give } from './bpf.ts';
 import * as libc from './libc.ts';
 import type { Netns } from './contract.ts';
 import { netnsOfSocket } from './netns.ts';
 
 const SO_REUSEADDR = 2;
 const SO_TYPE = 3;
-const SO_ATTACH_FILTER = 26;
 const IPV6_V6ONLY = 26;
 
 interface SocketSpec {
@@ -77,17 +77,6 @@ export function sourceAddressTo(netns: Netns, address: Address): Address | undef
 
 export const localPort = (fd: number): number => libc.socketName(fd).readUInt16BE(2);
 
-/** struct sock_fprog with one instruction that returns 0 octets: drop. The program must stay in place for the call only. */
-function dropAllFilter(): Buffer {
-  dropProgram ??= libc.allocateForever(8);
-  dropProgram.bytes.writeUInt16LE(0x06, 0);
-  const filter = Buffer.alloc(16);
-  filter.writeUInt16LE(1, 0);
-  filter.writeBigUInt64LE(dropProgram.address, 8);
-  return filter;
-}
-let dropProgram: libc.NativeMemory | undefined;
-
 function bound(type: number, spec: SocketSpec, prepare: (fd: number) => void): number {
   const v6 = familyOf(spec.address) === 6;
   const fd = libc.socket(v6 ? libc.AF.inet6 : libc.AF.inet, type | libc.SOCK.nonblock, 0);
@@ -109,7 +98,7 @@ export function openUdpSocket(spec: UdpSpec): number {
   return bound(libc.SOCK.datagram, spec, (fd) => {
     if (spec.reuse === true) libc.setSocketOption(fd, libc.SOL.socket, SO_REUSEADDR, 1);
     // Before bind, so that not even one packet slips into the queue.
-    if (spec.dropAll === true) libc.setSocketOption(fd, libc.SOL.socket, SO_ATTACH_FILTER, dropAllFilter());
+    if (spec.dropAll === true) attachFilter(fd, [give(0)]);
   });
 }
 

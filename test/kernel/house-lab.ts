@@ -6,7 +6,9 @@
 
 import { lstatSync, mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import type { Patience } from '../../drivers/dhcp/terms.ts';
 import { createBridgeDriver } from '../../drivers/bridge/driver.ts';
+import { type DhcpHouse, openDhcp } from '../../drivers/dhcp/open.ts';
 import { createHostDriver } from '../../drivers/host/driver.ts';
 import { createIpvlanDriver } from '../../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../../drivers/macvlan/driver.ts';
@@ -20,7 +22,7 @@ import { openFirewall } from '../../src/firewall/index.ts';
 import { createDefaultIpam, createNullIpam } from '../../src/ipam/index.ts';
 import type { KeeperLink } from '../../src/keeper/index.ts';
 import { createReaper, markOf, newInstanceId, openNetns } from '../../src/kernel/index.ts';
-import { MemoryStore } from '../../src/store/index.ts';
+import { MemoryStore, type Store } from '../../src/store/index.ts';
 import { serve } from './firewall-lab.ts';
 import { Lab as KeeperLab, afterTest } from './keeper-lab.ts';
 import { type TestHost, hostAt, testFolder, testHosts } from './support.ts';
@@ -40,6 +42,10 @@ export interface HouseOptions {
   /** Replaces what the controller is opened with. */
   readonly parts?: (parts: ControllerParts) => ControllerParts;
   readonly defaultBridge?: ControllerParts['defaultBridge'];
+  /** Replaces what records and leases are kept in. */
+  readonly store?: (store: Store) => Store;
+  /** How long a DHCP server is given. */
+  readonly patience?: Patience;
 }
 
 export interface World {
@@ -62,6 +68,7 @@ export class House {
   /** Where foreign plugins have their sockets. */
   readonly plugins = testFolder();
   controller!: NetworkController;
+  #dhcp: DhcpHouse | undefined;
 
   private constructor(host: TestHost, outside: TestHost, runDir: string, foundation: Foundation) {
     this.host = host;
@@ -93,13 +100,18 @@ export class House {
   async start(options: HouseOptions = {}): Promise<void> {
     const base = options.foundation?.(this.#foundation) ?? this.#foundation;
     const { host, mark, env } = base;
+    const store = options.store?.(this.store) ?? this.store;
     const foreign = { host, mark, env, store: this.store, folders: [this.plugins], replyMs: PLUGIN_MS };
     const plugins = await openPlugins(foreign);
     afterTest(() => plugins.close());
+    await this.#dhcp?.close();
+    const dhcp = await openDhcp({ host, env, store, ...(options.patience && { patience: options.patience }) });
+    this.#dhcp = dhcp;
+    afterTest(() => dhcp.close());
     const parents = new ParentUsers();
     const parts: ControllerParts = {
       ...base,
-      store: this.store,
+      store,
       drivers: new Registry(
         'driver',
         [
@@ -111,7 +123,7 @@ export class House {
         ],
         plugins.drivers,
       ),
-      ipams: new Registry('IPAM driver', [createDefaultIpam({ hostId: 'house' }), createNullIpam()], plugins.ipams),
+      ipams: new Registry('IPAM driver', [createDefaultIpam({ hostId: 'house' }), dhcp.ipam, createNullIpam()], plugins.ipams),
       hostPorts: { ephemeral: { from: 40_000, to: 40_999 }, reserved: new Set() },
       runDir: this.runDir,
       mendEveryMs: 0,

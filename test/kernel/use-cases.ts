@@ -1,5 +1,6 @@
 /** What the controller is asked to do where some call of it fails, on which parts. */
 
+import { dhcpCreations } from './dhcp-cases.ts';
 import { foreignCreations, foreignRemovals } from './foreign-cases.ts';
 import type { Faults } from './faults.ts';
 import type { House, HouseOptions } from './house-lab.ts';
@@ -25,9 +26,9 @@ export function breakable(faults: Faults): HouseOptions {
       // Silence: whether the wish was performed is unknown.
       keeper: faults.wrap('keeper', parts.keeper, ['sandbox', 'names', 'holds'], ['before', 'after']),
     }),
+    store: (store) => faults.wrap('store', store, ['commit'], ['before']),
     parts: (parts) => ({
       ...parts,
-      store: faults.wrap('store', parts.store, ['commit'], ['before']),
       ipams: faults.registry(parts.ipams),
       drivers: faults.drivers(parts.drivers),
     }),
@@ -154,6 +155,7 @@ export const creations: readonly UseCase[] = [
   ...endpointCases,
   ...guestCreations,
   ...parentCreations,
+  ...dhcpCreations,
   ...foreignCreations,
 ];
 
@@ -188,6 +190,7 @@ export const removals: readonly UseCase[] = [
   reversed('leave', 'join of an endpoint that becomes the gateway'),
   reversed('delete network on a parent with a place of the host', 'create network on a parent with a place of the host'),
   reversed('disconnect from a network on a parent', 'connect to a network on a parent'),
+  reversed('disconnect from a network by DHCP', 'connect to a network by DHCP'),
   {
     title: 'remove an endpoint that is joined',
     prepare: async (house) => {

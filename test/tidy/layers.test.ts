@@ -22,6 +22,7 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   'drivers/host': ['base', 'driver', 'drivers/shared'],
   'drivers/null': ['base', 'driver', 'drivers/shared'],
   'drivers/remote': ['base', 'kernel', 'driver', 'ipam', 'store'],
+  'drivers/dhcp': ['base', 'kernel', 'driver', 'ipam', 'store'],
   cnm: ['base', 'kernel', 'store', 'ipam', 'dns', 'keeper', 'firewall', 'portmap', 'driver', 'cluster'],
   daemon: ['base', 'kernel', 'cnm', 'driver'],
   plugin: ['base', 'cnm', 'driver', 'ipam'],

@@ -23,6 +23,7 @@ const TEST = {
   script: 'bsdutils',
   tcpdump: 'tcpdump',
   strace: 'strace',
+  dnsmasq: 'dnsmasq-base',
   runc: 'runc',
   ncat: 'ncat',
   zsh: 'zsh',

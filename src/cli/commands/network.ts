@@ -125,7 +125,7 @@ function addCreate(program: Command, context: CliContext): void {
     .option('--scope <scope>', 'scope of the network; local is the only one that works')
     .option('--config-only', 'a configuration for others, not a network')
     .option('--config-from <network>', 'take the configuration of another network')
-    .option('--ipam-driver <driver>', 'who gives addresses: default, or null', 'default')
+    .option('--ipam-driver <driver>', 'who gives addresses: default, dhcp, or null', 'default')
     .option('--ipam-opt <key=value>', 'option of the IPAM driver; may repeat', collect)
     .option('--subnet <cidr>', 'subnet; one for IPv4, one for IPv6; without it one is chosen', collect)
     .option('--ip-range <cidr>', 'part of a subnet that is handed out', collect)

@@ -11,9 +11,15 @@ import {
   shortId,
 } from '../../base/index.ts';
 import type { Undo } from '../../base/index.ts';
-import { wire } from '../../driver/index.ts';
-import { GATEWAY_REQUEST, type IpamDriver, REQUEST_ADDRESS_TYPE } from '../../ipam/index.ts';
-import type { Cnm } from '../context.ts';
+import { labels, wire } from '../../driver/index.ts';
+import {
+  type AddressRequest,
+  GATEWAY_REQUEST,
+  type IpamDriver,
+  type NetworkQuestion,
+  REQUEST_ADDRESS_TYPE,
+} from '../../ipam/index.ts';
+import { type Cnm, driverOf } from '../context.ts';
 import { hostExclusions } from '../exclusions.ts';
 import type { EndpointRecord, IpamConfig, NetworkPool, NetworkRecord } from '../records.ts';
 
@@ -24,6 +30,23 @@ interface PoolWish {
   /** Keys of auxiliary addresses that are leased also when they are not given. */
   readonly aux: readonly string[];
 }
+
+/** The link of the host that the network hangs on, where there is one. */
+const parentOf = (cnm: Cnm, net: NetworkRecord): { readonly parent?: string } => {
+  const parent = driverOf(cnm, net).capabilities.usesParent === true ? net.options[labels.parent] : undefined;
+  return parent ? { parent } : {};
+};
+
+/** What an IPAM driver is asked about before anything is leased. */
+export const addressingOf = (cnm: Cnm, net: NetworkRecord): NetworkQuestion => ({
+  driver: net.driver,
+  driverOptions: net.options,
+  ...parentOf(cnm, net),
+  enableIPv4: net.enableIPv4,
+  enableIPv6: net.enableIPv6,
+  config: net.ipam.config,
+  aux: driverOf(cnm, net).auxAddresses?.(net.options) ?? [],
+});
 
 /** Leases every subnet of a new network, IPv4 first, with gateway and auxiliary addresses. */
 export async function requestPools(cnm: Cnm, net: NetworkRecord, asked: PoolWish, undo: Undo): Promise<NetworkPool[]> {
@@ -60,6 +83,7 @@ async function requestPool(
     ...(config.subnet && { subnet: config.subnet }),
     ...(config.range && { range: config.range }),
     ...(automatic && { exclude: await hostExclusions(cnm, family) }),
+    ...parentOf(cnm, net),
     options: net.ipam.options,
   });
   undo.add(`release pool ${pool.id}`, () => ipam.releasePool(pool.id, net.id));
@@ -124,14 +148,16 @@ export async function replayPools(cnm: Cnm, net: NetworkRecord): Promise<void> {
   const { local } = await ipam.addressSpaces();
   for (const pool of net.pools) {
     const owned = { owner: net.id, options: net.ipam.options };
+    const { parent } = parentOf(cnm, net);
     await ipam.requestPool({
       ...owned,
       space: local,
       family: pool.family,
       subnet: pool.prefix,
       ...(pool.range && { range: pool.range }),
+      ...(parent && { parent }),
     });
-    for (const address of poolAddresses(pool)) await ipam.requestAddress(pool.pool, { ...owned, address });
+    for (const address of poolAddresses(pool)) await ipam.requestAddress(pool.pool, { ...owned, address, isReplay: true });
   }
 }
 
@@ -159,6 +185,13 @@ export async function requestAddresses(cnm: Cnm, net: NetworkRecord, ep: Endpoin
   return { ...ep, ...leased, pools: used };
 }
 
+/** What an IPAM driver is told of an endpoint. */
+const askerOf = (net: NetworkRecord, ep: EndpointRecord): Pick<AddressRequest, 'owner' | 'mac' | 'options'> => ({
+  owner: ep.id,
+  ...(net.ipam.needsMac && ep.mac && { mac: ep.mac }),
+  options: { ...net.ipam.options, [wire.keys.endpointName]: ep.name },
+});
+
 function outOfRange(net: NetworkRecord, asked: Address): CnmError {
   const subnets = net.pools.map((pool) => pool.prefix).join(', ') || 'none';
   return new CnmError(
@@ -182,10 +215,8 @@ async function requestFrom(
   for (const { pool, prefix: subnet } of fitting) {
     try {
       const prefix = await ipam.requestAddress(pool, {
-        owner: ep.id,
+        ...askerOf(net, ep),
         ...(asked && { address: asked }),
-        ...(net.ipam.needsMac && ep.mac && { mac: ep.mac }),
-        options: { ...net.ipam.options, [wire.keys.endpointName]: ep.name },
       });
       if (prefixContains(subnet, prefixAddress(prefix))) return { prefix, pool };
       await ipam.releaseAddress(pool, prefixAddress(prefix), ep.id);
@@ -211,7 +242,7 @@ export async function releaseAddresses(cnm: Cnm, net: NetworkRecord, ep: Endpoin
 export async function replayAddresses(cnm: Cnm, net: NetworkRecord, ep: EndpointRecord): Promise<void> {
   const ipam = cnm.ipams.get(net.ipam.driver);
   for (const { prefix, pool } of leasesOf(ep)) {
-    await ipam.requestAddress(pool, { owner: ep.id, address: prefixAddress(prefix), options: net.ipam.options });
+    await ipam.requestAddress(pool, { ...askerOf(net, ep), address: prefixAddress(prefix), isReplay: true });
   }
 }
 
