@@ -160,7 +160,7 @@ async function parts(
       [
         createDefaultIpam({ hostId: instance, ...(pools.length > 0 && { pools: parseAddressPools(pools) }) }),
         createNullIpam(),
-        ...(cluster ? [sharedIpam(cluster)] : []),
+        ...(cluster ? [sharedIpam(cluster, env)] : []),
         dhcp.ipam,
       ],
       plugins.ipams,
@@ -183,8 +183,8 @@ async function parts(
   };
 }
 
-const sharedIpam = (cluster: Cluster): IpamDriver =>
-  createSharedIpam({ store: () => cluster.store, site: () => cluster.store.clusterId, node: cluster.self });
+const sharedIpam = (cluster: Cluster, { log }: Env): IpamDriver =>
+  createSharedIpam({ store: () => cluster.store, site: () => cluster.store.clusterId, node: cluster.self, log });
 
 async function joinCluster(wish: NonNullable<ComposeOptions['cluster']>, id: string, host: Netns, env: Env): Promise<Cluster> {
   const { address, nodeName: name, version, leaseSeconds: ttlSeconds } = wish;

@@ -20,7 +20,7 @@ import { createNetwork, deleteNetwork } from './networks.ts';
 import { Processes } from './processes.ts';
 import { Pruner } from './prune.ts';
 import { PortAllocator } from '../portmap/index.ts';
-import { reconcile } from './reconcile.ts';
+import { reconcile, withdraw } from './reconcile.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
 import type { Caller } from './callers.ts';
 import { type SandboxSpec, createSandbox } from './sandboxes.ts';
@@ -31,15 +31,6 @@ import { State } from './state.ts';
 const CLOSE_WAIT_MS = 10_000;
 /** Changes under way at once. It bounds every queue below: locks, the store, the packet filter, the keeper. */
 const MAX_CHANGES = 1024;
-
-/** A start that fails leaves no rules where there is no network that they are for. */
-async function withdraw(cnm: Cnm, guests: GuestState): Promise<void> {
-  if (guests.networks.size > 0) return;
-  if (cnm.state.allNetworks().some((net) => cnm.drivers.find(net.driver)?.restorer !== undefined)) return;
-  await cnm.firewall
-    .purge()
-    .catch((error: unknown) => cnm.env.log.error({ err: error }, 'rules of a start that failed cannot be removed'));
-}
 
 export class NetworkController implements AsyncDisposable {
   readonly #cnm: Cnm;
@@ -89,7 +80,7 @@ export class NetworkController implements AsyncDisposable {
       await reconcile({ cnm, state: guests });
       await ensureDefaults(cnm);
     } catch (error) {
-      await withdraw(cnm, guests);
+      await withdraw({ cnm, state: guests });
       throw error;
     }
     for (const sandbox of cnm.state.sandboxes()) controller.#processes.watch(sandbox);

@@ -77,6 +77,15 @@ async function replay(cnm: Cnm): Promise<Map<string, string>> {
   return problems;
 }
 
+/** A start that fails leaves no rules where there is no network that they are for. */
+export async function withdraw({ cnm, state }: Hosting): Promise<void> {
+  if (state.networks.size > 0) return;
+  if (cnm.state.allNetworks().some((net) => cnm.drivers.find(net.driver)?.restorer !== undefined)) return;
+  await cnm.firewall
+    .purge()
+    .catch((error: unknown) => cnm.env.log.error({ err: error }, 'rules of a start that failed cannot be removed'));
+}
+
 /** Namespaces of the sandboxes that are still what their records say. */
 function openLiving(cnm: Cnm): Map<string, Netns> {
   const alive = new Map<string, Netns>();

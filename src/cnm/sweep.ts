@@ -19,7 +19,7 @@ export async function sweep(hosting: Hosting): Promise<void> {
     if (!known.has(name)) rmSync(join(cnm.runDir, 'sandboxes', name), { recursive: true, force: true });
   }
   await sweepKeeper(hosting);
-  const owners = new Set(cnm.state.allEndpoints().map((ep) => ep.id));
+  const owners = new Set([...cnm.state.allEndpoints(), ...cnm.state.allNetworks()].map(({ id }) => id as string));
   for (const ipam of cnm.ipams.all()) await ipam.sweep?.(owners);
 }
 

@@ -19,6 +19,8 @@ export interface PoolRequest {
   readonly options?: Readonly<Record<string, string>>;
   /** The link of the host that the network hangs on, where there is one. */
   readonly parent?: string;
+  /** Leased before, as a record says. Default false. */
+  readonly isReplay?: boolean;
 }
 
 export interface Pool {

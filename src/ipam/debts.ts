@@ -1,12 +1,17 @@
 /** What is owed to a cluster that is away: done later, in order, as long as this process lives. */
 
-import { codeOf } from '../base/index.ts';
+import { type Logger, codeOf, messageOf } from '../base/index.ts';
 
 const RETRY_MS = 1000;
 
 export class Debts {
   readonly #owed: (() => Promise<void>)[] = [];
   #timer: NodeJS.Timeout | undefined;
+  readonly #log: Logger;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
 
   /** Does the work now, or later where the store does not answer. Throws every other error of it. */
   async pay(work: () => Promise<void>): Promise<void> {
@@ -22,8 +27,11 @@ export class Debts {
 
   async #payAll(): Promise<void> {
     for (let next = this.#owed[0]; next !== undefined; next = this.#owed[0]) {
-      // Nobody is left to hear of another error.
-      if (!(await isDone(next).catch(() => true))) break;
+      const isOver = await isDone(next).catch((error: unknown) => {
+        this.#log.error({ error: messageOf(error) }, 'what was owed to the cluster is refused');
+        return true;
+      });
+      if (!isOver) break;
       this.#owed.shift();
     }
     this.#timer = undefined;

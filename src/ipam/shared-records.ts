@@ -1,7 +1,17 @@
 /** Records of addressing that hosts share: all pools in one, and one for each address. */
 
 import { z } from 'zod';
-import { CnmError, type Json, type Prefix, addressToBigInt, quoted, type Address } from '../base/index.ts';
+import {
+  type Address,
+  CnmError,
+  type Json,
+  type Prefix,
+  addressFromBigInt,
+  addressToBigInt,
+  familyOf,
+  parsePrefix,
+  quoted,
+} from '../base/index.ts';
 import type { Entry, Key } from '../store/index.ts';
 
 export interface Holder {
@@ -34,12 +44,19 @@ const poolsSchema = z.object({
 });
 const leaseSchema = z.object({ schema: z.literal(1), holders: z.array(holder), isReserved: z.boolean() });
 
+export const LEASES: Key = 'ipam/lease/';
 /** Before the records of a subnet's addresses. */
-export const leasesOf = (subnet: Prefix): Key => `ipam/lease/${subnet.replace('/', '_')}/`;
+export const leasesOf = (subnet: Prefix): Key => `${LEASES}${subnet.replace('/', '_')}/`;
 /** In the order of addresses. */
 export const leaseKey = (subnet: Prefix, address: Address): Key =>
   leasesOf(subnet) + addressToBigInt(address).toString(16).padStart(32, '0');
-export const valueOfKey = (key: Key): bigint => BigInt(`0x${key.slice(key.lastIndexOf('/') + 1)}`);
+/** Inverse of leaseKey. Throws store_corrupt. */
+export function addressOfKey(key: Key): { readonly prefix: Prefix; readonly address: Address } {
+  const [subnet, value] = key.slice(LEASES.length).split('/');
+  if (subnet === undefined || !/^[0-9a-f]{32}$/.test(value ?? '')) throw corrupt(key);
+  const prefix = parsePrefix(subnet.replace('_', '/'));
+  return { prefix, address: addressFromBigInt(BigInt(`0x${value}`), familyOf(prefix)) };
+}
 
 export const encodePools = (pools: Pools): Json => ({ schema: 1, pools }) as unknown as Json;
 /** Throws store_corrupt. */
@@ -56,5 +73,8 @@ export const decodeLease = (entry: Entry): SharedLease => parsed(leaseSchema, en
 function parsed<T>(schema: z.ZodType<T>, { key, value }: Entry): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  throw new CnmError('store_corrupt', `the cluster's record ${quoted(key)} is not one that this version writes`);
+  throw corrupt(key);
 }
+
+const corrupt = (key: Key): CnmError =>
+  new CnmError('store_corrupt', `the cluster's record ${quoted(key)} is not one that this version writes`);

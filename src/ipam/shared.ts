@@ -5,11 +5,10 @@
 
 import {
   type Address,
+  type Logger,
   type Prefix,
   CnmError,
-  addressFromBigInt,
   codeOf,
-  familyOf,
   makePrefix,
   parsePrefix,
   prefixAddress,
@@ -32,17 +31,20 @@ import { GLOBAL_POOLS, normalPools, uniqueLocalPool } from './pools.ts';
 import { changePools, subnetFor } from './shared-pools.ts';
 import {
   POOLS_KEY,
+  type Holder,
+  LEASES,
+  type Pools,
   type SharedLease,
+  addressOfKey,
   decodeLease,
   decodePools,
   encodeLease,
   leaseKey,
   leasesOf,
-  valueOfKey,
 } from './shared-records.ts';
 import { Debts } from './debts.ts';
 import { Subnet } from './subnet.ts';
-import { normalWish } from './wish.ts';
+import { type Wish, normalWish } from './wish.ts';
 
 export const CLUSTER_SPACE = 'Cluster';
 /** In a view, the owner of what another host has. */
@@ -57,6 +59,7 @@ export interface SharedIpamOptions {
   readonly site: () => string;
   /** This host. */
   readonly node: string;
+  readonly log: Logger;
 }
 
 export const createSharedIpam = (options: SharedIpamOptions): IpamDriver => new SharedIpam(options);
@@ -68,9 +71,14 @@ class SharedIpam implements IpamDriver {
   readonly #node: string;
   readonly #site: () => string;
   readonly #views = new Map<Prefix, Promise<Subnet>>();
-  readonly #debts = new Debts();
+  readonly #debts: Debts;
+  readonly #log: Logger;
+  /** Whoever was given something since the start: a sweep that comes late leaves that alone. */
+  readonly #served = new Set<string>();
 
-  constructor({ store, site, node }: SharedIpamOptions) {
+  constructor({ store, site, node, log }: SharedIpamOptions) {
+    this.#log = log;
+    this.#debts = new Debts(log);
     this.#store = store;
     this.#site = site;
     this.#node = node;
@@ -84,6 +92,14 @@ class SharedIpam implements IpamDriver {
     if (request.space !== CLUSTER_SPACE)
       throw new CnmError('unknown_address_space', `cannot find address space ${quoted(request.space)}`);
     const wish = normalWish(request);
+    this.#served.add(request.owner);
+    if (request.isReplay !== true || wish.subnet === undefined) return this.#takePool(request, wish);
+    // A start does not wait for the cluster.
+    await this.#debts.pay(async () => void (await this.#takePool(request, wish)));
+    return poolOf(wish.subnet, wish.range);
+  }
+
+  async #takePool(request: PoolRequest, wish: Wish): Promise<Pool> {
     const { owner } = request;
     const from = normalPools([...GLOBAL_POOLS, uniqueLocalPool(this.#site())]);
     let found: Pool | undefined;
@@ -119,7 +135,12 @@ class SharedIpam implements IpamDriver {
 
   async requestAddress(pool: PoolId, request: AddressRequest): Promise<Prefix> {
     const { prefix, range } = parsedId(pool);
-    return request.address === undefined ? this.#choose(prefix, range, request) : this.#named(prefix, request.address, request);
+    const { address } = request;
+    this.#served.add(request.owner);
+    if (address === undefined) return this.#choose(prefix, range, request);
+    if (request.isReplay !== true) return this.#named(prefix, address, request);
+    await this.#debts.pay(async () => void (await this.#named(prefix, address, request)));
+    return makePrefix(address, prefixLength(prefix));
   }
 
   /** While the cluster is away the address is given back later, and is nobody's until then. */
@@ -140,6 +161,26 @@ class SharedIpam implements IpamDriver {
   async usage(pool: PoolId): Promise<PoolUsage> {
     const { prefix, range } = parsedId(pool);
     return { prefix, ...(await this.#view(prefix, true)).usage(range) };
+  }
+
+  /** Gives back what this host had for owners of which no record is left. Repeatable. */
+  async sweep(owners: ReadonlySet<string>): Promise<void> {
+    await this.#debts.pay(async () => {
+      const isStray = ({ owner, node }: Holder): boolean => node === this.#node && !owners.has(owner) && !this.#served.has(owner);
+      const { entries } = await this.#store().list(LEASES);
+      for (const entry of entries) {
+        const { prefix, address } = addressOfKey(entry.key);
+        for (const { owner } of decodeLease(entry).holders.filter(isStray)) {
+          this.#log.warn({ owner, address }, 'an address of the cluster belongs to nobody here: it is given back');
+          await this.#release(prefix, address, owner);
+        }
+      }
+      await changePools(this.#store(), (pools) => {
+        if (!Object.values(pools).some((holders) => holders.some(isStray))) return pools;
+        const left = Object.entries(pools).map(([prefix, holders]) => [prefix, holders.filter((one) => !isStray(one))] as const);
+        return Object.fromEntries(left.filter(([, holders]) => holders.length > 0)) as Pools;
+      });
+    });
   }
 
   async #choose(prefix: Prefix, range: Prefix | undefined, { owner, options }: AddressRequest): Promise<Prefix> {
@@ -251,8 +292,7 @@ class SharedIpam implements IpamDriver {
     for (const entry of entries) {
       const { holders } = decodeLease(entry);
       const owner = holders.find(({ node }) => node === this.#node)?.owner ?? ELSEWHERE;
-      const address = addressFromBigInt(valueOfKey(entry.key), familyOf(prefix));
-      subnet.lease({ owner, purpose: 'plain', isSerial: false, address });
+      subnet.lease({ owner, purpose: 'plain', isSerial: false, address: addressOfKey(entry.key).address });
     }
     return subnet;
   }

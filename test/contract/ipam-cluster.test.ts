@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Address, type Prefix, codeOf, parseEtcdAddress, prefixAddress } from '../../src/base/index.ts';
+import { type Address, type Prefix, codeOf, parseEtcdAddress, prefixAddress, silentLogger } from '../../src/base/index.ts';
 import { type IpamDriver, createSharedIpam } from '../../src/ipam/index.ts';
 import { type ClusterStore, openEtcdStore } from '../../src/store/index.ts';
 import { EtcdCluster } from './etcd.ts';
@@ -27,7 +27,7 @@ const freshPrefix = (): string => `/i-${randomBytes(4).toString('hex')}`;
 async function host(prefix: string, node: string): Promise<IpamDriver> {
   const store = await openEtcdStore(parseEtcdAddress(cluster.address(prefix)));
   stores.push(store);
-  return createSharedIpam({ store: () => store, site: () => 'site', node });
+  return createSharedIpam({ store: () => store, site: () => 'site', node, log: silentLogger });
 }
 
 ipamContract('cluster, on etcd', {
@@ -101,4 +101,25 @@ test('subnets of two hosts do not overlap unless they are the same', async () =>
   expect(await ask(0, '10.90.0.0/24')).toBe('pool_overlap');
   const automatic = await Promise.all([ask(0), ask(1)]);
   expect(new Set([SUBNET, ...automatic]).size).toBe(3);
+});
+
+test('a sweep gives back what this host has for owners that are no more, and nothing of another host', async () => {
+  const prefix = freshPrefix();
+  const [before, other] = [await host(prefix, 'a'), await host(prefix, 'b')];
+  const ask = { space: 'Cluster', family: 4, subnet: SUBNET } as const;
+  const { id: pool } = await before.requestPool({ owner: 'net', ...ask });
+  await before.requestPool({ owner: 'lost', ...ask, range: '10.90.0.128/25' as Prefix });
+  await other.requestPool({ owner: 'lost', ...ask });
+  const [kept, lost] = [await before.requestAddress(pool, { owner: 'ep' }), await before.requestAddress(pool, { owner: 'gone' })];
+  const theirs = await other.requestAddress(pool, { owner: 'gone' });
+  const after = await host(prefix, 'a');
+  const young = await after.requestAddress(pool, { owner: 'young' });
+  await after.sweep?.(new Set(['net', 'ep']));
+  const asked = [kept, lost, theirs, young].map((one) =>
+    other.requestAddress(pool, { owner: 'new', address: prefixAddress(one) }),
+  );
+  expect(await settled(asked)).toEqual(['address_in_use', 'got it', 'address_in_use', 'address_in_use']);
+  // The range of the lost network is free, its namesake of the other host is there.
+  await after.requestPool({ owner: 'next', ...ask, range: '10.90.0.128/25' as Prefix });
+  await expect(other.requestPool({ owner: 'next', ...ask })).rejects.toMatchObject({ code: 'pool_overlap' });
 });

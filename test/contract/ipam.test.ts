@@ -1,3 +1,4 @@
+import { silentLogger } from '../../src/base/index.ts';
 import { createDefaultIpam, createNullIpam, createSharedIpam } from '../../src/ipam/index.ts';
 import { MemoryStore } from '../../src/store/index.ts';
 import { ipamContract } from './ipam.ts';
@@ -12,7 +13,7 @@ ipamContract('null', { open: async () => createNullIpam(), families: [4, 6], all
 ipamContract('cluster, on a store in memory', {
   open: async () => {
     const store = new MemoryStore();
-    return createSharedIpam({ store: () => store, site: () => 'site', node: 'contract' });
+    return createSharedIpam({ store: () => store, site: () => 'site', node: 'contract', log: silentLogger });
   },
   families: [4, 6],
   allocates: true,

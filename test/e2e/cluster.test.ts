@@ -129,13 +129,29 @@ test(
   },
 );
 
-test('when the data of the cluster are made anew, the hosts appear in it again', { timeout: 120_000 }, async () => {
-  await etcd.killAll();
-  etcd.forget();
-  await etcd.startAll();
-  await shows(one, BOTH);
-  await shows(two, 'one 10.91.0.1 ready\ntwo 10.91.0.2 ready*');
-});
+test(
+  'when the data of the cluster are made anew, the hosts appear in it again, and have their addresses when they start',
+  { timeout: 120_000 },
+  async () => {
+    await etcd.killAll();
+    etcd.forget();
+    await etcd.startAll();
+    await shows(one, BOTH);
+    await shows(two, 'one 10.91.0.1 ready\ntwo 10.91.0.2 ready*');
+    for (const lab of [one, two]) {
+      await lab.stop('SIGTERM');
+      await lab.start();
+    }
+    const address = await one.ok('sandbox', 'inspect', '--format', '{{.Networks.shared.IPAddress}}', 'b');
+    const wish = { Name: 'thief', Networks: { shared: { IPAMConfig: { IPv4Address: address } } } };
+    await shows(two, 'one 10.91.0.1 ready\ntwo 10.91.0.2 ready*');
+    await waitUntil(async () => {
+      const { status } = await two.api('POST', '/sandboxes/create', wish);
+      if (status === 201) await two.ok('sandbox', 'rm', 'thief');
+      return status === 403;
+    }, GONE_MS);
+  },
+);
 
 test('a daemon in no cluster says so', async () => {
   const alone = await Lab.open();

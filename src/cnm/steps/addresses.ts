@@ -156,6 +156,7 @@ export async function replayPools(cnm: Cnm, net: NetworkRecord): Promise<void> {
       subnet: pool.prefix,
       ...(pool.range && { range: pool.range }),
       ...(parent && { parent }),
+      isReplay: true,
     });
     for (const address of poolAddresses(pool)) await ipam.requestAddress(pool.pool, { ...owned, address, isReplay: true });
   }
