@@ -241,10 +241,15 @@ async function claim(cnm: Cnm, draft: SandboxRecord, source: Netns | undefined):
   });
 }
 
-/** Ends resolver and held ports of a sandbox; the keeper has let go of its sockets when this resolves. */
+/**
+ * Ends resolver and held ports of a sandbox; the keeper has let go of its sockets when this resolves. Both are tried: a keeper that
+ * is away is told of both when it is back.
+ */
 async function forgetInKeeper(cnm: Cnm, id: SandboxId): Promise<void> {
-  await cnm.keeper.sandbox(id, null);
-  await cnm.keeper.holds(id, []);
+  await attemptAll([
+    ['release resolver', () => cnm.keeper.sandbox(id, null)],
+    ['release ports', () => cnm.keeper.holds(id, [])],
+  ]);
   cnm.ports.release(id);
 }
 

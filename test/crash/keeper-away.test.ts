@@ -1,0 +1,44 @@
+/** What is asked for while the keeper is away for longer than anybody waits: refused, and nothing of it is left when it is back. */
+
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, expect, test } from 'vitest';
+import { Lab, waitUntil } from '../e2e/lab.ts';
+import { ask } from './client.ts';
+import { untruths } from './truth.ts';
+
+const SETTLE_MS = 30_000;
+
+const closers: (() => Promise<void> | void)[] = [];
+afterAll(async () => {
+  for (const close of closers.reverse()) await close();
+});
+
+test('a sandbox that could not be made or removed meanwhile leaves no hold behind', { timeout: 120_000 }, async () => {
+  const lab = await Lab.open();
+  closers.push(() => lab.close());
+  expect((await ask(lab, 'POST', '/networks/create', { Name: 'net' })).status).toBe(201);
+  const sandbox = (Name: string, HostPort: string) =>
+    ask(lab, 'POST', '/sandboxes/create', { Name, Networks: { net: {} }, PortBindings: { '80/tcp': [{ HostPort }] } });
+  for (const [name, port] of [
+    ['stays', '8080'],
+    ['goes', '8082'],
+  ] as const)
+    expect((await sandbox(name, port)).status).toBe(201);
+  const { keeper, supervisor } = await lab.keeperProcesses();
+  process.kill(supervisor, 'SIGSTOP');
+  try {
+    process.kill(keeper, 'SIGKILL');
+    const both = await Promise.all([sandbox('fails', '8081'), ask(lab, 'DELETE', '/sandboxes/goes?force=1')]);
+    expect(both.map(({ status }) => status)).toEqual([503, 503]);
+  } finally {
+    process.kill(supervisor, 'SIGCONT');
+  }
+  await waitUntil(async () => (await untruths(lab)).length === 0, SETTLE_MS).catch(() => {});
+  expect(await untruths(lab)).toEqual([]);
+  expect(readdirSync(join(lab.runDir, 'keeper/holds'))).toHaveLength(1);
+  expect((await sandbox('fails', '8081')).status).toBe(201);
+  // A removal may be repeated, and its name and port are free then.
+  expect((await ask(lab, 'DELETE', '/sandboxes/goes?force=1')).status).toBe(204);
+  expect((await sandbox('goes', '8082')).status).toBe(201);
+});
