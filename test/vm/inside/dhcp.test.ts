@@ -30,7 +30,7 @@ const serve = (lab: WireLab, link: string, range: string): Promise<DhcpServer> =
     link,
     leaseFile: join(testFolder(), 'leases'),
     range,
-    flags: ['--dhcp-option=option:T1,2', '--dhcp-option=option:T2,60'],
+    flags: ['--dhcp-option=option:T1,2', '--dhcp-option=option:T2,5'],
   });
 
 test(
