@@ -60,7 +60,7 @@ async function restoreEndpoint(
       return undefined;
     }
     await refuseForeign(place, link);
-    if (link !== undefined) await detach(parts, mode.kind, ep, place);
+    await detach(parts, mode.kind, ep, place);
     await attach(parts, parent, mode, ep, place);
     return undefined;
   } catch (error) {
