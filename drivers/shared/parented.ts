@@ -169,6 +169,7 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
       return {};
     },
     restorer: {
+      remakesMoved: true,
       linksOf: ({ net }) => {
         const { parent } = parseParented(kind, net);
         return [parent.name, ownLinkName(kind.name, 'host', net.id)];
