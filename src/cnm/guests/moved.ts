@@ -26,25 +26,41 @@ export function openLosing(hosting: Hosting, network?: NetworkId): Map<EndpointI
     if (ep.phase !== 'joined' || (network ?? ep.network) !== ep.network || !remakesMoved(hosting, ep)) continue;
     const netns = sandboxOf(ep);
     if (netns === undefined) continue;
-    using inside = new Inside(netns);
-    if (addressesOf(ep).every((prefix) => inside.hasAddress(prefixAddress(prefix)))) netns[Symbol.dispose]();
-    else losing.set(ep.id, netns);
+    if (lacksAddress(hosting, ep, netns)) losing.set(ep.id, netns);
+    else netns[Symbol.dispose]();
   }
   return losing;
 }
 
+/** A sandbox that cannot be asked has lost nothing that we know of. */
+function lacksAddress({ cnm }: Hosting, ep: GuestEndpoint, netns: Netns): boolean {
+  try {
+    using inside = new Inside(netns);
+    return addressesOf(ep).some((prefix) => !inside.hasAddress(prefixAddress(prefix)));
+  } catch (error) {
+    cnm.env.log.warn({ endpoint: ep.id, err: error }, 'the sandbox of an endpoint of an engine cannot be looked into');
+    return false;
+  }
+}
+
 /** Notes what engines have called links that they moved, once they are addressed: made anew they get the same names. */
 export async function noteNames(hosting: Hosting): Promise<void> {
-  for (const { id, phase, join } of hosting.state.endpoints.values()) {
-    if (phase === 'joined' && join?.isBare === true && join.identity !== undefined && join.seenAs === undefined)
-      await hosting.cnm.locks.run(`endpoint:${id}`, () => noteName(hosting, id));
+  for (const ep of hosting.state.endpoints.values()) {
+    const { phase, join } = ep;
+    if (phase !== 'joined' || join?.isBare !== true || join.identity === undefined || join.seenAs !== undefined) continue;
+    if (!remakesMoved(hosting, ep)) continue;
+    try {
+      await hosting.cnm.locks.run(`endpoint:${ep.id}`, () => noteName(hosting, ep.id));
+    } catch (error) {
+      hosting.cnm.env.log.warn({ endpoint: ep.id, err: error }, 'the name of a link of an engine cannot be noted');
+    }
   }
 }
 
 /** The caller holds the endpoint's lock. */
 async function noteName(hosting: Hosting, id: EndpointId): Promise<void> {
   const ep = hosting.state.endpoints.get(id);
-  if (ep?.phase !== 'joined' || ep.join?.isBare !== true || !remakesMoved(hosting, ep)) return;
+  if (ep?.phase !== 'joined' || ep.join?.isBare !== true) return;
   using netns = sandboxOf(ep);
   const link = netns && (await addressed(netns, ep));
   if (link === undefined) return;
@@ -66,10 +82,13 @@ export async function restoreWays(hosting: Hosting, network: NetworkId, made: Re
   for (const [id, netns] of made) {
     const ep = hosting.state.endpoints.get(id);
     if (ep?.network !== network || ep.join?.told === undefined) continue;
-    const link = await addressed(netns, ep);
-    if (link === undefined) continue;
-    for (const spec of waysOf(hosting, ep, link.index, netns))
-      await ignoring(['EEXIST'], () => netns.rtnl().batch([{ op: 'route.add', spec }]));
+    try {
+      const link = await addressed(netns, ep);
+      for (const spec of link === undefined ? [] : waysOf(hosting, ep, link.index, netns))
+        await ignoring(['EEXIST'], () => netns.rtnl().batch([{ op: 'route.add', spec }]));
+    } catch (error) {
+      hosting.cnm.env.log.warn({ endpoint: id, err: error }, 'routes of an endpoint of an engine cannot be restored');
+    }
   }
 }
 
