@@ -9,7 +9,7 @@ import type { NetworkJson, SandboxAnswer } from '../../../src/base/index.ts';
 import { Lab } from '../../e2e/lab.ts';
 import { expectTagged, heard, peerVlan, plugTrunk } from './trunk.ts';
 
-const LIMIT_MS = 300_000;
+const LIMIT_MS = 600_000;
 const CREATE = ['create', '-d', 'macvlan', '--subnet=10.0.0.0/24', '--ip-range=10.0.0.0/25', '--gateway=10.0.0.1'] as const;
 const SAME = { Name: 'mymacvlan', Driver: 'macvlan', Options: { parent: 'eth0.100' } };
 const SUBNET = { Subnet: '10.0.0.0/24', IPRange: '10.0.0.0/25', Gateway: '10.0.0.1' };

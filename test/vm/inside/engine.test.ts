@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { EngineLab } from '../../engine/lab.ts';
 import { expectTagged, heard, peerVlan, plugTrunk } from './trunk.ts';
 
-const LIMIT_MS = 400_000;
+const LIMIT_MS = 600_000;
 
 let lab: EngineLab;
 beforeAll(async () => {
