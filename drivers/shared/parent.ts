@@ -25,10 +25,12 @@ export class ParentUsers {
 
   /** Throws parent_in_use when another network keeps this one out, or the other way round. */
   claim(user: ParentUser): void {
-    const other = this.#others(user).find((o) => o.driver === user.driver && (o.isAlone || user.isAlone));
-    if (other !== undefined) {
-      const why =
-        user.driver === 'ipvlan' ? 'an ipvlan network has its parent for itself' : 'mode passthru has its parent for itself';
+    const [clash] = this.#others(user).flatMap((other) => {
+      const why = whyNotBoth(user, other);
+      return why === undefined ? [] : [{ other, why }];
+    });
+    if (clash !== undefined) {
+      const { other, why } = clash;
       throw new CnmError(
         'parent_in_use',
         `cannot create network ${user.name}: network ${other.name} is already using parent interface ${user.parent}, and ${why}`,
@@ -53,6 +55,15 @@ export class ParentUsers {
   #others({ id, parent }: ParentUser): ParentUser[] {
     return [...this.#users.values()].filter((other) => other.id !== id && other.parent === parent);
   }
+}
+
+/** Why two networks cannot be on one parent, if they cannot. */
+function whyNotBoth(user: ParentUser, other: ParentUser): string | undefined {
+  // The kernel would tell only when both have a link on it (EBUSY), which is a join, long after both were made.
+  if (user.driver !== other.driver)
+    return `it is of driver ${other.driver}: a parent takes links of macvlan or of ipvlan, not both; use another parent, or a VLAN of it`;
+  if (!user.isAlone && !other.isAlone) return undefined;
+  return user.driver === 'ipvlan' ? 'an ipvlan network has its parent for itself' : 'mode passthru has its parent for itself';
 }
 
 /** Kinds of bridges and the like, whose ports have no room for links on top: the kernel answers EBUSY. */

@@ -1,9 +1,16 @@
 /** Start, and later when somebody disturbed us: parents that are gone, parents that are back, links that sandboxes have lost. */
 
 import { CnmError, type NetworkId, messageOf } from '../../src/base/index.ts';
-import { type JoinPlace, type RestoreNetwork, type RestoreReport, restoreInside } from '../../src/driver/index.ts';
+import {
+  type DriverNetwork,
+  type JoinPlace,
+  type RestoreNetwork,
+  type RestoreReport,
+  restoreInside,
+} from '../../src/driver/index.ts';
 import type { Link } from '../../src/kernel/index.ts';
 import { type HostView, ensureHostSide, hasHostSide } from './host-side.ts';
+import { hasMovedLink, remakeMoved } from './moved-link.ts';
 import { type ParentUsers, ensureParent } from './parent.ts';
 import { type ParentedKind, type ParentedOptions, parseParented } from './parented-options.ts';
 import { type SublinkMode, attach, detach, isOn, linkOf } from './sublink.ts';
@@ -29,7 +36,7 @@ export async function restoreParented(
     }
     const problems: string[] = [];
     for (const endpoint of endpoints) {
-      const problem = await restoreEndpoint(parts, parent, mode, endpoint);
+      const problem = await restoreEndpoint(parts, parent, mode, net, endpoint);
       if (problem !== undefined) problems.push(problem);
     }
     return { ...base, ...(problems.length > 0 && { problem: problems.join('; ') }) };
@@ -50,17 +57,19 @@ async function restoreEndpoint(
   parts: LinkParts,
   parent: Link,
   mode: SublinkMode,
-  { ep, place }: Wished,
+  net: DriverNetwork,
+  { ep, place, moved }: Wished,
 ): Promise<string | undefined> {
-  if (place === undefined) return undefined;
   try {
+    if (moved !== undefined) await remakeMoved(parts, parent, mode, net, ep, moved);
+    if (place === undefined) return undefined;
     const link = await linkOf(parts, mode.kind, ep, place);
     if (link !== undefined && isOn(parent, link)) {
       await restoreInside(place, ep, link);
       return undefined;
     }
     await refuseForeign(place, link);
-    if (link !== undefined) await detach(parts, mode.kind, ep, place);
+    await detach(parts, mode.kind, ep, place);
     await attach(parts, parent, mode, ep, place);
     return undefined;
   } catch (error) {
@@ -73,7 +82,7 @@ async function refuseForeign({ netns, ifname }: JoinPlace, own: Link | undefined
   throw new CnmError('name_taken', `another link is called ${ifname} in its sandbox: rename or remove that one`);
 }
 
-/** Networks whose parent or host side is not as wished. What sandboxes have lost is seen by looks into them. */
+/** Networks whose parent or host side is not as wished, or a link of theirs in a sandbox that is to be looked into. */
 export async function observeParented(
   parts: LinkParts,
   kind: ParentedKind,
@@ -98,7 +107,20 @@ export async function observeParented(
       )
     );
   };
-  return desired.filter((wish) => !isRight(wish)).map(({ net }) => net.id);
+  const wrong: NetworkId[] = [];
+  for (const wish of desired) if (!isRight(wish) || (await lacksLink(parts, kind, view, wish))) wrong.push(wish.net.id);
+  return wrong;
+}
+
+async function lacksLink(parts: LinkParts, kind: ParentedKind, { links }: HostView, wish: RestoreNetwork): Promise<boolean> {
+  const { parent, mode } = parseParented(kind, wish.net);
+  const below = links.get(parent.name);
+  if (below === undefined) return true;
+  for (const { ep, place, moved } of wish.endpoints) {
+    if (place !== undefined && (await linkOf(parts, kind.name, ep, place)) === undefined) return true;
+    if (moved !== undefined && !(await hasMovedLink(parts, below, mode, ep, moved))) return true;
+  }
+  return false;
 }
 
 async function lookAt(parts: LinkParts, isWhole: boolean): Promise<HostView> {

@@ -177,6 +177,7 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
       return {};
     },
     restorer: {
+      remakesMoved: true,
       linksOf: ({ net }) => {
         const { parent } = parseParented(kind, net);
         return [parent.name, ownLinkName(kind.name, 'host', net.id)];

@@ -1,6 +1,6 @@
-/** The link of an endpoint on its parent: made in the sandbox under its final name, deleted on leave. */
+/** The link of an endpoint on its parent: made in the sandbox, deleted on leave. */
 
-import { CnmError, KernelError, errnoOf, ignoring, messageOf, undoable } from '../../src/base/index.ts';
+import { CnmError, type EndpointId, KernelError, errnoOf, ignoring, messageOf, undoable } from '../../src/base/index.ts';
 import { type DriverEndpoint, type JoinPlace, dress } from '../../src/driver/index.ts';
 import { type Link, type LinkSpec, type Netns, kernelLacks } from '../../src/kernel/index.ts';
 import type { SublinkKind } from './parent-name.ts';
@@ -13,6 +13,9 @@ export interface SublinkMode extends Pick<LinkSpec, 'macvlan' | 'ipvlan'> {
   readonly isPassthru: boolean;
 }
 
+/** Name of a link in its sandbox until it has its own. */
+export const halfLinkName = (id: EndpointId): string => `half${id.slice(0, 11)}`;
+
 /** Makes the link and makes it the endpoint's. A failure leaves nothing. */
 export async function attach(
   parts: LinkParts,
@@ -24,7 +27,10 @@ export async function attach(
   await undoable(async (undo) => {
     undo.add('remove link', () => detach(parts, mode.kind, ep, at));
     try {
-      await addSublink(parts, parent, mode, { name: at.ifname, netns: at.netns, ...(ep.iface.mac && { mac: ep.iface.mac }) });
+      // Kernels before 6.15, that of Debian 12 too, take no name in the sandbox that a link of the host has: its eth0.
+      const name = at.isBare === true ? at.ifname : halfLinkName(ep.id);
+      await addSublink(parts, parent, mode, { name, netns: at.netns, ...(ep.iface.mac && { mac: ep.iface.mac }) });
+      if (name !== at.ifname) await rename(at.netns, name, at.ifname);
       // The kernel gives the one link its parent's MAC; another one is given to both.
       const { mac } = ep.iface;
       if (mode.isPassthru && mac !== undefined && mac !== parent.mac)
@@ -34,6 +40,11 @@ export async function attach(
       throw refused(error, parent, mode, ep);
     }
   });
+}
+
+async function rename(netns: Netns, from: string, to: string): Promise<void> {
+  const { index } = await netns.rtnl().link.get({ name: from });
+  await netns.rtnl().batch([{ op: 'link.set', at: { index }, change: { name: to } }]);
 }
 
 /** Throws KernelError as the kernel answers. */
@@ -119,10 +130,17 @@ export async function linkOf(
   return own.find(({ index }) => addressed.some(({ link }) => link === index));
 }
 
-/** Deletes the endpoint's link. One that is gone is fine. */
+/** Deletes the endpoint's link, one without its final name too. One that is gone is fine. */
 export async function detach(parts: LinkParts, kind: SublinkKind, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
   const link = await linkOf(parts, kind, ep, at);
   if (link !== undefined) await removeSublink(at.netns, link);
+  await removeHalf(parts, kind, ep, at.netns);
+}
+
+/** What a kill has left without its final name. */
+export async function removeHalf(parts: LinkParts, kind: SublinkKind, { id }: DriverEndpoint, netns: Netns): Promise<void> {
+  const half = await findSublink(parts, kind, netns, halfLinkName(id));
+  if (half !== undefined) await removeSublink(netns, half);
 }
 
 /** The kernel takes 15 to 20 ms, hence on a pool thread. Its being set down alone would take nearly as long. */

@@ -19,6 +19,7 @@ import {
   replayGuests,
   storeGuestReports,
 } from './guests/restore.ts';
+import { openLosing, restoreWays } from './guests/moved.ts';
 import { tryOpenSandboxNetns } from './join.ts';
 import { unmakeNetwork } from './networks.ts';
 import type { NetworkRecord } from './records.ts';
@@ -34,6 +35,7 @@ export async function reconcile(hosting: Hosting): Promise<void> {
   await replayGuests(hosting);
   const alive = openLiving(cnm);
   const places = openPlaces(hosting);
+  const losing = openLosing(hosting);
   try {
     const reports = await restoreDrivers(hosting, alive, places, problems);
     await cnm.firewall.sync(
@@ -42,13 +44,14 @@ export async function reconcile(hosting: Hosting): Promise<void> {
     await tellKeeper(cnm, alive);
     await storeReports(cnm, reports, problems);
     await storeGuestReports(hosting, reports);
+    for (const { id } of reports) await restoreWays(hosting, id, losing);
     await finish(cnm, alive);
     await finishGuests(hosting);
     // Last: an endpoint that was on its way in may have had the default routes.
     await restoreSandboxes(cnm, alive);
     await sweep(hosting);
   } finally {
-    for (const netns of [...alive.values(), ...places.values()]) netns[Symbol.dispose]();
+    for (const netns of [...alive.values(), ...places.values(), ...losing.values()]) netns[Symbol.dispose]();
   }
 }
 

@@ -184,7 +184,17 @@ export interface RestoreNetwork {
     readonly place?: JoinPlace;
     /** An engine has taken the sandbox's side, and does with it as it likes: only the host's side is ours. No `place` then. */
     readonly hasMoved?: boolean;
+    /** Where it has taken it, as far as that can be seen. */
+    readonly moved?: MovedPlace;
   }[];
+}
+
+/** Sandbox of an engine. */
+export interface MovedPlace {
+  readonly sandbox: SandboxId;
+  readonly netns: Netns;
+  /** What the engine calls the link there; absent: that was not seen while it was there. */
+  readonly ifname?: string;
 }
 
 export interface RestoreReport {
@@ -200,6 +210,8 @@ export interface RestoreReport {
 export interface RestoreFacet {
   /** Endpoints that have moved are looked at too. Default false. */
   readonly seesMoved?: boolean;
+  /** Links that have moved go with a link of the host, and are made anew where they were. Default false. */
+  readonly remakesMoved?: boolean;
   /** Makes the kernel match what is wished; one report a network. Never throws for a single network. */
   restore(ctx: Ctx, desired: readonly RestoreNetwork[]): Promise<readonly RestoreReport[]>;
   /** Networks of which the host's links or addresses are not as wished. Cheap: asked every few seconds; changes nothing. */

@@ -27,15 +27,17 @@ import { isSupervisor, startSupervised } from './supervise.ts';
 /** Longest wait for the keeper's word, milliseconds. */
 const ACK_MS = 1500;
 /** Longest wait for the first connection, milliseconds: a machine that starts everything at once is slow. */
-const START_MS = 30_000;
+const START_MS = 80_000;
 /** Pauses between tries to connect, milliseconds; doubled from the first to the last. */
 const FIRST_PAUSE_MS = 10;
 const LAST_PAUSE_MS = 320;
-/**
- * Time that a living supervisor, or a keeper just started, has before another is started, milliseconds. Doubled with every one
- * that did not come: on a machine that is only slow, more of them would make it slower.
- */
+/** Time that a living supervisor has before another is started, milliseconds. */
 const START_GRACE_MS = 3000;
+/**
+ * The same for a keeper just started. Doubled with every one that did not come: on a machine that is only slow, more of them would
+ * make it slower.
+ */
+const FIRST_GRACE_MS = 6000;
 const LAST_GRACE_MS = 48_000;
 
 /** Pause between two looks at whether the keeper still answers and what it says, and the silence after which it is ended, milliseconds. */
@@ -84,7 +86,7 @@ class KeeperClient implements KeeperLink {
   #connection: KeeperConnection | undefined;
   #hello: Hello | undefined;
   #lastStart = Number.NEGATIVE_INFINITY;
-  #grace = START_GRACE_MS;
+  #grace = FIRST_GRACE_MS;
   /** Whether the supervisor that was started last still runs. */
   #isStarting = (): boolean => false;
   #lostAt = Number.NEGATIVE_INFINITY;
@@ -290,7 +292,7 @@ class KeeperClient implements KeeperLink {
     }
     this.#hello = hello;
     this.#lastStart = Number.NEGATIVE_INFINITY;
-    this.#grace = START_GRACE_MS;
+    this.#grace = FIRST_GRACE_MS;
     this.#learn(hello.conflicts);
     this.#tellAgain(connection, hello);
     this.#connection = connection;

@@ -23,8 +23,10 @@ const server = dns2.createServer({
         address: '203.0.113.7',
       });
     }
-    if (delayMs === 0) void send(response);
-    else setTimeout(() => void send(response), delayMs);
+    // There may be no way back to whoever asks.
+    const answer = () => void Promise.resolve(send(response)).catch(() => {});
+    if (delayMs === 0) answer();
+    else setTimeout(answer, delayMs);
   },
 });
 await server.listen({ udp: { address, port: 53 }, tcp: { address, port: 53 } });

@@ -2,18 +2,24 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { waitUntil } from '../e2e/lab.ts';
 import { EngineLab } from './lab.ts';
 
 const ROUTER = '10.70.0.254';
+/** A look of the daemon's is five seconds after the last one, and one that was heard of sooner. */
+const LOOK_MS = 30_000;
 
 describe.each(['stable', 'newest'] as const)('the %s engine', { timeout: 120_000 }, (generation) => {
   let lab: EngineLab;
-  beforeAll(async () => {
-    lab = await EngineLab.open(generation);
+  const plugIn = async (): Promise<void> => {
     await lab.on('ip', 'link', 'add', 'lan0', 'type', 'veth', 'peer', 'name', 'lan0', 'netns', lab.outside);
     await lab.on('ip', 'link', 'set', 'lan0', 'up');
     await lab.out('ip', 'addr', 'add', `${ROUTER}/24`, 'dev', 'lan0');
     await lab.out('ip', 'link', 'set', 'lan0', 'up');
+  };
+  beforeAll(async () => {
+    lab = await EngineLab.open(generation);
+    await plugIn();
   }, 300_000);
   afterAll(() => lab?.close());
 
@@ -57,6 +63,35 @@ describe.each(['stable', 'newest'] as const)('the %s engine', { timeout: 120_000
     expect(await macvlans()).toBe('');
     expect(await lab.leftovers()).toEqual([]);
     expect(await lab.on('ip', '-o', 'link', 'show', 'lan0')).toContain('lan0');
+  });
+
+  test('running containers have their links again when the parent is deleted and made anew', async () => {
+    const options = ['--subnet', '10.70.0.0/24', '--gateway', ROUTER, '-o', 'parent=lan0'];
+    await lab.ok('network', 'create', '-d', 'patchbay-macvlan', ...options, 'lan');
+    await run('one', '--network', 'lan');
+    await run('two', '--network', 'lan');
+    const linkOf = async (name: string): Promise<string | undefined> =>
+      /eth0@.* link\/ether (\S+)/.exec(await lab.ok('exec', name, 'ip', '-o', 'link'))?.[1];
+    const macs = [await linkOf('one'), await linkOf('two')];
+    expect(macs).toEqual([expect.any(String), expect.any(String)]);
+    for (const isLong of [true, false]) {
+      await lab.on('ip', 'link', 'del', 'lan0');
+      expect([await linkOf('one'), await linkOf('two')]).toEqual([undefined, undefined]);
+      if (isLong) await waitUntil(() => lab.log.includes('parent lan0 is not there'), LOOK_MS);
+      await plugIn();
+      for (const name of ['one', 'two']) await waitUntil(() => pings(name, ROUTER), LOOK_MS);
+      expect([await linkOf('one'), await linkOf('two')]).toEqual(macs);
+      expect(await lab.ok('exec', 'one', 'ip', 'route')).toContain(`default via ${ROUTER} dev eth0`);
+      expect(await pings('two', 'one')).toBe(true);
+    }
+    await lab.ok('restart', 'one');
+    expect(await pings('one', 'two')).toBe(true);
+    await lab.ok('network', 'disconnect', 'lan', 'two');
+    expect(await linkOf('two')).toBeUndefined();
+    await lab.ok('rm', '-f', 'one', 'two');
+    await lab.ok('network', 'rm', 'lan');
+    expect(await macvlans()).toBe('');
+    expect(await lab.leftovers()).toEqual([]);
   });
 
   test('what cannot work is told in words, and nothing is left', async () => {

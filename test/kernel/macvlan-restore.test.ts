@@ -168,6 +168,22 @@ test('a link that its sandbox has renamed is the endpoint’s all the same, and 
   expect(await linksIn(a)).toEqual([]);
 });
 
+test('a link that a kill left without its final name goes with its endpoint, and is no endpoint’s at a start', async () => {
+  const { house, a, works } = await busy();
+  const links = await linksIn(a);
+  const half = `half${house.controller.sandbox('a').endpoints()[0]?.id.slice(0, 11)}`;
+  const halve = (): Promise<unknown> =>
+    a.exec('sh', ['-ec', `ip link set eth0 down; ip addr flush dev eth0; ip link set eth0 name ${half}`]);
+  await halve();
+  expect((await linksIn(a))[0]).toContain(half);
+  await house.start();
+  expect(await linksIn(a)).toEqual(links);
+  await works();
+  await halve();
+  await house.controller.disconnect('lan', 'a', false);
+  expect(await linksIn(a)).toEqual([]);
+});
+
 test('a join that fails takes no link of another endpoint with it, not even one of the same MAC', async () => {
   const { house, a } = await busy();
   const mac = house.controller.sandbox('a').endpoints()[0]?.record.mac ?? '';

@@ -3,6 +3,7 @@ import { type Address, type NetworkId, type Prefix, CnmError } from '../../src/b
 import type { DriverEndpoint, DriverNetwork } from '../../src/driver/index.ts';
 import { createIpvlanDriver } from '../../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../../drivers/macvlan/driver.ts';
+import { ParentUsers } from '../../drivers/shared/parent.ts';
 import { parseParent, parseVlan } from '../../drivers/shared/parent-name.ts';
 import type { ParentedOptions } from '../../drivers/shared/parented-options.ts';
 import { checkPools, waysOf } from '../../drivers/shared/ways.ts';
@@ -49,6 +50,47 @@ describe('parent', () => {
 
   test.each(['lo', 'a b', '..', 'all', 'x/y', 'enp0s31f6.409455', '-x'])('%j is refused', (parent) => {
     expect(refusal(() => parseParent('macvlan', network({ parent })))).toMatch(/^bad_option: /);
+  });
+});
+
+describe('networks on one parent', () => {
+  const user = (driver: 'macvlan' | 'ipvlan', name: string, isAlone = driver === 'ipvlan', parent = 'eth0') => ({
+    id: name.padEnd(64, '0') as NetworkId,
+    name,
+    driver,
+    parent,
+    isAlone,
+  });
+  test.each([
+    ['macvlan, then macvlan', user('macvlan', 'a'), user('macvlan', 'b'), undefined],
+    ['on other parents', user('macvlan', 'a'), user('ipvlan', 'b', true, 'eth0.5'), undefined],
+    ['the same again', user('ipvlan', 'a'), user('ipvlan', 'a'), undefined],
+    [
+      'macvlan, then ipvlan',
+      user('macvlan', 'a'),
+      user('ipvlan', 'b'),
+      /network a .* eth0, and it is of driver macvlan: .* not both/,
+    ],
+    [
+      'ipvlan, then macvlan',
+      user('ipvlan', 'a'),
+      user('macvlan', 'b'),
+      /network a .* eth0, and it is of driver ipvlan: .* not both/,
+    ],
+    ['passthru, then ipvlan', user('macvlan', 'a', true), user('ipvlan', 'b'), /it is of driver macvlan/],
+    ['ipvlan, then ipvlan', user('ipvlan', 'a'), user('ipvlan', 'b'), /network a .* an ipvlan network has its parent for itself/],
+    ['macvlan, then passthru', user('macvlan', 'a'), user('macvlan', 'b', true), /mode passthru has its parent for itself/],
+    ['passthru, then macvlan', user('macvlan', 'a', true), user('macvlan', 'b'), /mode passthru has its parent for itself/],
+  ])('%s', (_what, first, second, wanted) => {
+    for (const begin of ['claim', 'note'] as const) {
+      const users = new ParentUsers();
+      users[begin](first);
+      const told = refusal(() => users.claim(second));
+      if (wanted === undefined) expect(told).toBeUndefined();
+      else expect(told).toMatch(wanted);
+      users.forget(first.id);
+      expect(refusal(() => users.claim(second))).toBeUndefined();
+    }
   });
 });
 

@@ -40,6 +40,9 @@ test('the machine boots, and runs every file to its end', () => {
   expect(status, output).toBe(isGreen ? 0 : 1);
 });
 
-test.each(results.flatMap((file) => file.assertionResults))('$fullName', ({ status: outcome, failureMessages }) => {
-  expect(outcome, failureMessages.join('\n')).toBe('passed');
+/** What kept a file from its tests, such as a set-up that failed, is told with each of them. */
+const cases = results.flatMap(({ assertionResults, message = '' }) => assertionResults.map((one) => ({ ...one, message })));
+
+test.each(cases)('$fullName', ({ status: outcome, failureMessages, message }) => {
+  expect(outcome, [...failureMessages, message].join('\n')).toBe('passed');
 });

@@ -12,10 +12,19 @@ const MACHINE = '/var/cache/patchbay-test/machine';
 
 /** Where releases of Debian have it. */
 const VIRTIOFSD = ['/usr/lib/qemu/virtiofsd', '/usr/libexec/virtiofsd'];
-const MEMORY = '2048M';
+const MEMORY = '3072M';
 const CORES = 2;
 /** For a file server to listen, milliseconds. */
 const SOCKET_LIMIT_MS = 10_000;
+
+/** The job's own root is the first one of the machine: else a container's namespaces would lead to the one that it boots from. */
+const PLAIN_BOOT = `
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
+/bin/sh /job/script >/job/output 2>&1
+echo $? >/job/status
+sync
+busybox poweroff -f
+`;
 
 export interface JobOutcome {
   /** Exit status of the script; undefined when it did not come to its end. */
@@ -29,7 +38,10 @@ export interface JobOutcome {
 export interface Job {
   /** A shell script. */
   readonly script: string;
-  /** A shell script that becomes the machine's first process. It has `script` run, its output and status written, and switches off. */
+  /**
+   * A shell script that becomes the machine's first process. It has `script` run, its output and status written, and switches off.
+   * Default: that and nothing else.
+   */
   readonly boot?: string;
   /** Files that are read from /job afterwards. */
   readonly wanted: readonly string[];
@@ -38,7 +50,7 @@ export interface Job {
 }
 
 /** Does a job in a machine of its own. Throws when the machine cannot be started. */
-export async function inMachine({ script, boot, wanted, limitMs }: Job): Promise<JobOutcome> {
+export async function inMachine({ script, boot = PLAIN_BOOT, wanted, limitMs }: Job): Promise<JobOutcome> {
   const virtiofsd = VIRTIOFSD.find((path) => existsSync(path));
   if (virtiofsd === undefined) throw new Error(`there is no ${VIRTIOFSD.join(', nor ')}: the set-up installs it`);
   const folder = mkdtempSync('/tmp/pbv-');
@@ -48,7 +60,7 @@ export async function inMachine({ script, boot, wanted, limitMs }: Job): Promise
     const console = join(folder, 'console');
     mkdirSync(job);
     writeFileSync(join(job, 'script'), script);
-    if (boot !== undefined) writeFileSync(join(job, 'boot'), boot);
+    writeFileSync(join(job, 'boot'), boot);
     const shares: string[] = [];
     for (const [tag, source] of [
       ['machine', '/'],
@@ -80,10 +92,11 @@ export async function inMachine({ script, boot, wanted, limitMs }: Job): Promise
   }
 }
 
+/** Of the processor no more than programs need: wide vectors are slow to emulate. */
 const machineFlags = (console: string): string[] =>
   [
     '-nodefaults -no-user-config -display none -no-reboot -nic none',
-    `-machine q35 -accel tcg,thread=multi -cpu max -smp ${CORES} -m ${MEMORY}`,
+    `-machine q35 -accel tcg,thread=multi -cpu Nehalem -smp ${CORES} -m ${MEMORY}`,
     `-object memory-backend-memfd,id=memory,size=${MEMORY},share=on -numa node,memdev=memory`,
     `-kernel ${MACHINE}/kernel -initrd ${MACHINE}/initramfs -serial file:${console}`,
   ]

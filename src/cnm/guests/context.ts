@@ -14,6 +14,10 @@ export interface Hosting {
 
 export const guestDriver = ({ cnm }: Hosting, net: GuestNetwork): Driver => cnm.drivers.get(net.driver);
 
+/** Whether a link that its engine has moved is made anew when it is gone. */
+export const remakesMoved = ({ cnm, state }: Hosting, { network }: GuestEndpoint): boolean =>
+  cnm.drivers.find(state.networks.get(network)?.driver ?? '')?.restorer?.remakesMoved === true;
+
 /** The engine tells no names: networks and endpoints are called as their ids begin. */
 export const guestNetworkValue = ({ id, asked, driverState }: GuestNetwork): DriverNetwork => ({
   id,

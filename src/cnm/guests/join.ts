@@ -1,30 +1,18 @@
 /** Guests on their way into and out of an engine's sandbox. */
 
-import {
-  type Address,
-  type EndpointId,
-  type NetworkId,
-  type Prefix,
-  CnmError,
-  attemptAll,
-  shortId,
-  undoable,
-} from '../../base/index.ts';
+import { type EndpointId, type NetworkId, type Prefix, CnmError, attemptAll, shortId, undoable } from '../../base/index.ts';
 import { type Ctx, type JoinPlace, type JoinResult, type StaticRoute, bareLinkName, labels } from '../../driver/index.ts';
 import type { Netns } from '../../kernel/index.ts';
 import { contextOf, refuseWhenClosing, stillWanted } from '../context.ts';
 import { type Hosting, guestDriver, guestEndpointValue, guestNetworkValue, knownEndpoint, readyNetwork } from './context.ts';
 import { withdrawn } from './ports.ts';
-import { type GuestEndpoint, type GuestJoin, type GuestNetwork, holderOf } from './records.ts';
+import { type GuestEndpoint, type GuestJoin, type GuestNetwork, type GuestWays, holderOf } from './records.ts';
 import { openSandbox, placeOf, seenAt } from './sandbox.ts';
 
 /** What the engine is told of a join. */
-export interface GuestJoined {
+export interface GuestJoined extends GuestWays {
   /** Link on the host that the engine moves into its sandbox; absent when it is there already, addressed and up. */
   readonly link?: { readonly name: string; readonly prefix: string };
-  readonly gateway?: Address;
-  readonly gateway6?: Address;
-  readonly routes: readonly StaticRoute[];
 }
 
 /** A default route onto the link itself is told as a static one. */
@@ -74,13 +62,14 @@ export async function joinGuest(
       const result = await driver.join(ctx, guestNetworkValue(net), guestEndpointValue(joining), place);
       undo.add('leave guest', () => driver.leave(contextOf(), guestNetworkValue(net), guestEndpointValue(joining), place));
       stillWanted(ctx);
-      await state.commit({ endpoints: [{ ...joining, phase: 'joined', driverState: result.state }] });
-      return {
-        ...(inside === undefined && { link: { name: join.ifname, prefix: prefixOf(net) } }),
+      const told: GuestWays = {
         ...(result.gateway && { gateway: result.gateway }),
         ...(result.gateway6 && { gateway6: result.gateway6 }),
         routes: routesOf(result),
       };
+      const joined: GuestEndpoint = { ...joining, phase: 'joined', join: { ...join, told }, driverState: result.state };
+      await state.commit({ endpoints: [joined] });
+      return { ...(inside === undefined && { link: { name: join.ifname, prefix: prefixOf(net) } }), ...told };
     });
   });
 }

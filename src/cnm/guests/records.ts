@@ -1,7 +1,7 @@
 /** What is remembered for foreign engines: networks and endpoints that they own, whose addresses and sandboxes are theirs. */
 
 import type { Address, EndpointId, IpFamily, Json, Mac, NetworkId, Prefix, SandboxId } from '../../base/index.ts';
-import type { DriverOptions, DriverPool, GatewayRoles, PortBinding } from '../../driver/index.ts';
+import type { DriverOptions, DriverPool, GatewayRoles, PortBinding, StaticRoute } from '../../driver/index.ts';
 import type { PoolId } from '../../ipam/index.ts';
 import type { AllocatedPort, WantedPort } from '../../portmap/index.ts';
 import type { RecordBase } from '../records.ts';
@@ -50,6 +50,17 @@ export interface GuestJoin {
   readonly ifname: string;
   /** The engine moves the link, and names and addresses it. */
   readonly isBare: boolean;
+  /** What the engine calls the link that it moved, once that was seen. */
+  readonly seenAs?: string;
+  /** What the engine was told to lay. Absent in records of before. */
+  readonly told?: GuestWays;
+}
+
+/** Gateways and routes of an endpoint. */
+export interface GuestWays {
+  readonly gateway?: Address;
+  readonly gateway6?: Address;
+  readonly routes: readonly StaticRoute[];
 }
 
 export interface GuestEndpoint extends RecordBase {

@@ -1,59 +1,62 @@
 /** Start and mending of the guests: what their driver shall make the kernel match, and what a crash left half-made. */
 
 import { type EndpointId, type NetworkId, messageOf, shortId } from '../../base/index.ts';
-import type { JoinPlace, RestoreNetwork, RestoreReport } from '../../driver/index.ts';
+import type { RestoreNetwork, RestoreReport } from '../../driver/index.ts';
 import type { Netns } from '../../kernel/index.ts';
 import { ours } from '../../portmap/index.ts';
 import { contextOf } from '../context.ts';
-import { type Hosting, guestEndpointValue, guestNetworkValue } from './context.ts';
+import { type Hosting, guestEndpointValue, guestNetworkValue, remakesMoved } from './context.ts';
 import { endGuestEndpoint } from './endpoints.ts';
 import { leaveJoined } from './join.ts';
 import { replayGuestPools } from './leases.ts';
 import { unmakeGuestNetwork } from './networks.ts';
+import { noteNames, openLosing, restoreWays } from './moved.ts';
 import { withdrawn } from './ports.ts';
 import { type GuestEndpoint, type GuestNetwork, holderOf } from './records.ts';
-import { isAbandoned, noteSandboxes, placeOf } from './sandbox.ts';
+import { isAbandoned, noteSandboxes, placeOf, sandboxOf } from './sandbox.ts';
 
 /** Open namespaces by the id of the endpoint that is joined there. */
 export type GuestPlaces = ReadonlyMap<EndpointId, Netns>;
 
+type Wished = RestoreNetwork['endpoints'][number];
+
 const joined = ({ state }: Hosting, net: GuestNetwork): GuestEndpoint[] =>
   state.endpointsOf(net.id).filter((ep) => ep.phase === 'joined');
 
-/** Without `places` every joined endpoint is wished, without its place. */
+/** An endpoint that is not in `places` is wished without its place. */
 export function guestWish(hosting: Hosting, net: GuestNetwork, places?: GuestPlaces): RestoreNetwork {
   return {
     net: guestNetworkValue(net),
     endpoints: joined(hosting, net).map((ep) => {
       const netns = places?.get(ep.id);
-      const place: JoinPlace | undefined = netns && { sandbox: holderOf(ep.id), netns, ifname: ep.join?.ifname ?? '' };
-      const hasMoved = ep.join?.isBare === true;
-      return {
-        ep: guestEndpointValue(ep),
-        roles: ep.roles,
-        ports: ep.held,
-        ...(place && { place }),
-        ...(hasMoved && { hasMoved }),
-      };
+      return { ep: guestEndpointValue(ep), roles: ep.roles, ports: ep.held, ...whereabouts(ep, netns) };
     }),
   };
 }
 
+function whereabouts({ id, join }: GuestEndpoint, netns?: Netns): Pick<Wished, 'place' | 'hasMoved' | 'moved'> {
+  const at = netns && { sandbox: holderOf(id), netns };
+  if (join?.isBare !== true) return at ? { place: { ...at, ifname: join?.ifname ?? '' } } : {};
+  return { hasMoved: true, ...(at && { moved: { ...at, ...(join.seenAs !== undefined && { ifname: join.seenAs }) } }) };
+}
+
 /** Without endpoints whose link the engine moved, where the driver knows no better. */
-function observed(hosting: Hosting, net: GuestNetwork): RestoreNetwork {
-  const wish = guestWish(hosting, net);
-  if (hosting.cnm.drivers.find(net.driver)?.restorer?.seesMoved === true) return wish;
+function observed(hosting: Hosting, net: GuestNetwork, losing: GuestPlaces): RestoreNetwork {
+  const wish = guestWish(hosting, net, losing);
+  const restorer = hosting.cnm.drivers.find(net.driver)?.restorer;
+  if (restorer?.seesMoved === true || restorer?.remakesMoved === true) return wish;
   return { ...wish, endpoints: wish.endpoints.filter(({ hasMoved }) => hasMoved !== true) };
 }
 
 export const guestNetworksOf = ({ state }: Hosting, driver: string): GuestNetwork[] =>
   [...state.networks.values()].filter((net) => net.phase === 'ready' && net.driver === driver);
 
-/** Namespaces of joined endpoints that are still what the records say. The caller closes them. */
-export function openPlaces({ state }: Hosting): Map<EndpointId, Netns> {
+/** Namespaces of joined endpoints that are still what the records say, where their driver has work there. The caller closes them. */
+export function openPlaces(hosting: Hosting): Map<EndpointId, Netns> {
   const places = new Map<EndpointId, Netns>();
-  for (const ep of state.endpoints.values()) {
-    const netns = ep.phase === 'joined' ? placeOf(ep) : undefined;
+  for (const ep of hosting.state.endpoints.values()) {
+    if (ep.phase !== 'joined') continue;
+    const netns = remakesMoved(hosting, ep) ? sandboxOf(ep) : placeOf(ep);
     if (netns !== undefined) places.set(ep.id, netns);
   }
   return places;
@@ -125,12 +128,18 @@ export function guestLinks(hosting: Hosting): string[] {
 export async function mendGuests(hosting: Hosting): Promise<void> {
   const { cnm, state } = hosting;
   await noteSandboxes(hosting);
+  await noteNames(hosting);
   const suspects: NetworkId[] = [];
-  for (const driver of cnm.drivers.all()) {
-    const mine = guestNetworksOf(hosting, driver.name);
-    if (driver.restorer === undefined || mine.length === 0) continue;
-    const wrong = await driver.restorer.observe(mine.map((net) => observed(hosting, net)));
-    suspects.push(...wrong, ...mine.filter((net) => net.degraded !== undefined).map((net) => net.id));
+  const losing = openLosing(hosting);
+  try {
+    for (const driver of cnm.drivers.all()) {
+      const mine = guestNetworksOf(hosting, driver.name);
+      if (driver.restorer === undefined || mine.length === 0) continue;
+      const wrong = await driver.restorer.observe(mine.map((net) => observed(hosting, net, losing)));
+      suspects.push(...wrong, ...mine.filter((net) => net.degraded !== undefined).map((net) => net.id));
+    }
+  } finally {
+    for (const netns of losing.values()) netns[Symbol.dispose]();
   }
   for (const id of new Set(suspects)) {
     const endpoints = state.endpointsOf(id).map((ep) => `endpoint:${ep.id}`);
@@ -145,16 +154,18 @@ async function mendGuest(hosting: Hosting, id: NetworkId): Promise<void> {
   const restorer = net && cnm.drivers.find(net.driver)?.restorer;
   if (net?.phase !== 'ready' || restorer === undefined) return;
   const places = openPlaces(hosting);
+  const losing = openLosing(hosting, id);
   try {
-    if (net.degraded === undefined && (await restorer.observe([observed(hosting, net)])).length === 0) return;
+    if (net.degraded === undefined && (await restorer.observe([observed(hosting, net, losing)])).length === 0) return;
     const [report] = await restorer.restore(contextOf(), [guestWish(hosting, net, places)]);
     if (report === undefined) return;
     if (report.problem === undefined) await cnm.firewall.apply(report.rules);
+    await restoreWays(hosting, id, losing);
     await storeGuestReports(hosting, [report]);
     if (report.problem === undefined) cnm.env.log.warn({ network: id }, 'a network of an engine was not as left: it is mended');
   } catch (error) {
     cnm.env.log.error({ network: id, problem: messageOf(error) }, 'a network of an engine cannot be mended');
   } finally {
-    for (const netns of places.values()) netns[Symbol.dispose]();
+    for (const netns of [...places.values(), ...losing.values()]) netns[Symbol.dispose]();
   }
 }

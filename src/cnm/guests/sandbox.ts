@@ -75,10 +75,13 @@ export function seenAt(key: string): { readonly identity?: string } {
 }
 
 /** The namespace that the link was made in; undefined when it is another one now, or the engine moved the link. */
-export function placeOf(ep: GuestEndpoint): Netns | undefined {
-  if (ep.join?.identity === undefined || ep.join.isBare) return undefined;
-  const netns = tryOpenNetns(ep.join.key);
-  if (netns === undefined || netns.identity === ep.join.identity) return netns;
+export const placeOf = (ep: GuestEndpoint): Netns | undefined => (ep.join?.isBare === false ? sandboxOf(ep) : undefined);
+
+/** The namespace that the endpoint is joined to; undefined when it was not seen yet, or is another one now. */
+export function sandboxOf({ join }: GuestEndpoint): Netns | undefined {
+  if (join?.identity === undefined) return undefined;
+  const netns = tryOpenNetns(join.key);
+  if (netns === undefined || netns.identity === join.identity) return netns;
   netns[Symbol.dispose]();
   return undefined;
 }

@@ -31,7 +31,7 @@ test(
       /^parent_in_use: .* is already using parent interface lan0/,
     );
     expect(await refusal(lab.network('macvlan', { parent: 'lan0' }))).toMatch(
-      /^parent_in_use: parent lan0 has no room for macvlan/,
+      /^parent_in_use: .* is already using parent interface lan0, and it is of driver ipvlan/,
     );
 
     await lab.host.exec('ip', ['link', 'del', 'lan0']);

@@ -55,15 +55,25 @@ test(
   },
 );
 
-test('networks of both drivers on one VLAN: it goes with the last', { timeout: LIMIT_MS }, async () => {
-  const lab = await WireLab.open();
-  const one = await lab.network('macvlan', on('lan0.50'));
-  const two = await lab.network('ipvlan', on('lan0.50'));
-  await lab.deleteNetwork('macvlan', one);
-  expect(await lab.links()).toEqual(['lan0.50 vlan']);
-  await lab.deleteNetwork('ipvlan', two);
-  expect(await lab.links()).toEqual([]);
-});
+test.each([
+  ['macvlan', 'ipvlan'],
+  ['ipvlan', 'macvlan'],
+] as const)(
+  'a VLAN of a %s network is refused to %s, and goes with its last network',
+  { timeout: LIMIT_MS },
+  async (first, second) => {
+    const lab = await WireLab.open();
+    const one = await lab.network(first, on('lan0.50'));
+    const wanted = `parent_in_use: cannot create network net2: network net1 is already using parent interface lan0.50, and it is of driver ${first}`;
+    expect(await refusal(lab.network(second, on('lan0.50')))).toContain(wanted);
+    lab.restart();
+    expect(await lab.restore(first, one)).toBeUndefined();
+    expect(await refusal(lab.network(second, on('lan0.50')))).toContain(wanted.replace('net2', 'net3'));
+    expect(await lab.links()).toEqual(['lan0.50 vlan']);
+    await lab.deleteNetwork(first, one);
+    expect(await lab.links()).toEqual([]);
+  },
+);
 
 test('a VLAN of somebody else is used as it is and stays; what cannot be made is told', { timeout: LIMIT_MS }, async () => {
   const lab = await WireLab.open();

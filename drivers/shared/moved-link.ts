@@ -1,0 +1,67 @@
+/** The link of an endpoint that an engine has moved into its sandbox: the kernel deletes it with the parent, and it is made anew there. */
+
+import { CnmError } from '../../src/base/index.ts';
+import { type DriverEndpoint, type DriverNetwork, type MovedPlace, bareLinkName, labels } from '../../src/driver/index.ts';
+import type { Link } from '../../src/kernel/index.ts';
+import type { LinkParts } from './parts.ts';
+import { type SublinkMode, attach, findSublink, halfLinkName, isOn, removeHalf } from './sublink.ts';
+
+const DEFAULT_PREFIX = 'eth';
+
+/** Whether the engine has it: in the sandbox under any name, or still or again on the host. */
+export async function hasMovedLink(
+  parts: LinkParts,
+  parent: Link,
+  mode: SublinkMode,
+  ep: DriverEndpoint,
+  moved: MovedPlace,
+): Promise<boolean> {
+  // A second look inside: on its way in it was in neither place.
+  return (
+    (await isInside(parts, parent, mode, ep, moved)) ||
+    (await findSublink(parts, mode.kind, parts.host, bareLinkName(ep.id))) !== undefined ||
+    isInside(parts, parent, mode, ep, moved)
+  );
+}
+
+async function isInside(
+  parts: LinkParts,
+  parent: Link,
+  { kind }: SublinkMode,
+  { id, iface }: DriverEndpoint,
+  { netns, ifname }: MovedPlace,
+): Promise<boolean> {
+  const links = await netns.rtnl().link.list({ group: parts.mark.liveGroup });
+  const own = links.filter((link) => link.kind === kind && link.name !== halfLinkName(id));
+  if (own.length === 0) return false;
+  // Engines address it some time after they have moved it. Nobody has two links on one parent of ipvlan.
+  if (own.some((link) => [bareLinkName(id), ifname].includes(link.name) || (kind === 'ipvlan' && isOn(parent, link))))
+    return true;
+  if (own.some((link) => iface.mac !== undefined && link.mac === iface.mac)) return true;
+  const addresses = (await netns.rtnl().address.list()).filter(({ prefix }) => prefix === iface.v4 || prefix === iface.v6);
+  return own.some(({ index }) => addresses.some(({ link }) => link === index));
+}
+
+/** Makes it under the name that it had; where nobody saw that, under the first that is free. Throws name_taken. */
+export async function remakeMoved(
+  parts: LinkParts,
+  parent: Link,
+  mode: SublinkMode,
+  net: DriverNetwork,
+  ep: DriverEndpoint,
+  moved: MovedPlace,
+): Promise<void> {
+  if (await hasMovedLink(parts, parent, mode, ep, moved)) return;
+  const taken = new Set((await moved.netns.rtnl().link.list()).map(({ name }) => name));
+  const ifname = moved.ifname ?? firstFree(net.options[labels.ifacePrefix] || DEFAULT_PREFIX, taken);
+  if (taken.has(ifname))
+    throw new CnmError('name_taken', `another link is called ${ifname} in its sandbox: rename or remove that one`);
+  await removeHalf(parts, mode.kind, ep, moved.netns);
+  await attach(parts, parent, mode, ep, { sandbox: moved.sandbox, netns: moved.netns, ifname });
+}
+
+function firstFree(prefix: string, taken: ReadonlySet<string>): string {
+  let number = 0;
+  while (taken.has(`${prefix}${number}`)) number++;
+  return `${prefix}${number}`;
+}
