@@ -7,9 +7,12 @@ import { createHostDriver } from '../drivers/host/driver.ts';
 import { createIpvlanDriver } from '../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../drivers/null/driver.ts';
+import { createOverlayDriver } from '../drivers/overlay/driver.ts';
+import { VXLAN_PORT } from '../drivers/overlay/parts.ts';
 import { openPlugins } from '../drivers/remote/plugins.ts';
 import { ParentUsers } from '../drivers/shared/parent.ts';
 import { type Address, type Env, CnmError, errnoOf } from './base/index.ts';
+import { createNumbers } from './cluster/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
 import { Registry } from './driver/index.ts';
 import { openFirewall } from './firewall/index.ts';
@@ -125,6 +128,8 @@ async function parts(
   cleanup.push(() => plugins.close());
   const parents = new ParentUsers();
   const pools = options.pools ?? [];
+  // Without a cluster there is nobody to build a tunnel to.
+  const tunnels = { vtep: () => undefined, dataPathPort: VXLAN_PORT, numbers: createNumbers(store, 'vni') };
   return {
     store,
     drivers: new Registry(
@@ -133,6 +138,7 @@ async function parts(
         createBridgeDriver(driverParts),
         createMacvlanDriver(driverParts, parents),
         createIpvlanDriver(driverParts, parents),
+        createOverlayDriver({ ...driverParts, ...tunnels, pinFolder: join(options.runDir, 'netns') }),
         createHostDriver(),
         createNullDriver(),
       ],

@@ -11,9 +11,12 @@ import { createHostDriver } from '../../drivers/host/driver.ts';
 import { createIpvlanDriver } from '../../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../../drivers/null/driver.ts';
+import { createOverlayDriver } from '../../drivers/overlay/driver.ts';
+import { VXLAN_PORT } from '../../drivers/overlay/parts.ts';
 import { openPlugins } from '../../drivers/remote/plugins.ts';
 import { ParentUsers } from '../../drivers/shared/parent.ts';
 import { type Address, silentLogger } from '../../src/base/index.ts';
+import { createNumbers } from '../../src/cluster/index.ts';
 import { type ControllerParts, NetworkController, type SandboxSpec } from '../../src/cnm/index.ts';
 import { type DriverParts, Registry } from '../../src/driver/index.ts';
 import { openFirewall } from '../../src/firewall/index.ts';
@@ -97,6 +100,8 @@ export class House {
     const plugins = await openPlugins(foreign);
     afterTest(() => plugins.close());
     const parents = new ParentUsers();
+    // As one host of a cluster that has no other.
+    const tunnels = { vtep: () => WIRE.host as Address, dataPathPort: VXLAN_PORT, numbers: createNumbers(this.store, 'vni') };
     const parts: ControllerParts = {
       ...base,
       store: this.store,
@@ -106,6 +111,7 @@ export class House {
           createBridgeDriver(base),
           createMacvlanDriver(base, parents),
           createIpvlanDriver(base, parents),
+          createOverlayDriver({ ...base, ...tunnels, pinFolder: join(this.runDir, 'netns') }),
           createHostDriver(),
           createNullDriver(),
         ],

@@ -4,6 +4,7 @@ import { foreignCreations, foreignRemovals } from './foreign-cases.ts';
 import type { Faults } from './faults.ts';
 import type { House, HouseOptions } from './house-lab.ts';
 import { guestCreations, guestRemovals } from './guest-cases.ts';
+import { overlayCreations, overlayRemovals } from './overlay-cases.ts';
 import { parentCreations } from './parent-cases.ts';
 import { hostAt, testHosts } from './support.ts';
 import type { UseCase } from './use-case.ts';
@@ -154,6 +155,7 @@ export const creations: readonly UseCase[] = [
   ...endpointCases,
   ...guestCreations,
   ...parentCreations,
+  ...overlayCreations,
   ...foreignCreations,
 ];
 
@@ -208,5 +210,6 @@ export const removals: readonly UseCase[] = [
     revert: boxed,
   },
   ...guestRemovals,
+  ...overlayRemovals,
   ...foreignRemovals,
 ];

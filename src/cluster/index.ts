@@ -1,0 +1,1 @@
+export { createNumbers } from './numbers.ts';
