@@ -112,13 +112,13 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
     options: OverlayOptions,
     segments: readonly Segment[],
   ): Promise<{ netns: Netns; isNew: boolean }> {
-    const netns = openInside(parts, net.id);
-    if (netns !== undefined) {
-      const bridges = await Promise.all(segments.map(({ bridge }) => netns.rtnl().link.find({ name: bridge })));
-      if (bridges.every((bridge) => bridge?.up === true)) return { netns, isNew: false };
-      netns[Symbol.dispose]();
-      bookOf(net).look();
-    }
+    const isWhole = await inside(net, async (found) => {
+      const bridges = await Promise.all(segments.map(({ bridge }) => found.rtnl().link.find({ name: bridge })));
+      return bridges.every((bridge) => bridge?.up === true);
+    });
+    const netns = isWhole === true ? openInside(parts, net.id) : undefined;
+    if (netns !== undefined) return { netns, isNew: false };
+    bookOf(net).look();
     return ensureInside(parts, net, await furnitureOf(parts, net, options, segments));
   }
 

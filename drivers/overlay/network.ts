@@ -6,7 +6,15 @@
 import { join } from 'node:path';
 import { type Address, CnmError, type NetworkId, codeOf, familyOf, ignoring, prefixAddress } from '../../src/base/index.ts';
 import type { DriverNetwork } from '../../src/driver/index.ts';
-import { type Link, type Netns, createNetns, openNetns, removeNetnsPin, writeSysctl } from '../../src/kernel/index.ts';
+import {
+  type Link,
+  type Netns,
+  createNetns,
+  openNetns,
+  readSysctl,
+  removeNetnsPin,
+  writeSysctl,
+} from '../../src/kernel/index.ts';
 import type { OverlayOptions } from './options.ts';
 import type { OverlayParts } from './parts.ts';
 import { type Furniture, type Segment, gatewayAddresses, linkMac, pinName } from './segments.ts';
@@ -111,7 +119,7 @@ async function ensureSegment(
   }
   const { index } = bridge;
   await ensureTunnel(parts, net, netns, segment, index, furniture);
-  if (segment.v6 !== undefined) writeSysctl(netns, ['net', 'ipv6', 'conf', name, 'disable_ipv6'], '0');
+  if (segment.v6 !== undefined) enableIPv6(netns, name);
   const present = (await rtnl.address.list({ link: index })).map(({ prefix }) => prefix);
   const missing = gatewayAddresses(segment).filter((prefix) => !present.includes(prefix));
   await rtnl.batch([
@@ -123,6 +131,13 @@ async function ensureSegment(
       change: { up: true, mtu: furniture.mtu, ...(bridge.mac !== mac && { mac }) },
     },
   ]);
+}
+
+function enableIPv6(netns: Netns, link: string): void {
+  const key = ['net', 'ipv6', 'conf', link, 'disable_ipv6'];
+  if (readSysctl(netns, key) === undefined)
+    throw new CnmError('kernel_lacks', 'this host has no IPv6: make the network without it');
+  writeSysctl(netns, key, '0');
 }
 
 /** What is in a network's namespace. */

@@ -119,10 +119,11 @@ test('the docker client makes one too, and what is not there is refused in words
     Name: 'over',
     Driver: 'overlay',
     Attachable: true,
+    Internal: true,
     Scope: 'global',
   });
   expect(status).toBe(201);
-  expect((await inspect(lab)).Attachable).toBe(true);
+  expect(await inspect(lab)).toMatchObject({ Attachable: true, Internal: true });
   expect(json.Id).toMatch(/^[0-9a-f]{64}$/);
   await lab.ok('rm', 'over');
 });

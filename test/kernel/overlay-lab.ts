@@ -199,6 +199,11 @@ export class OverlayLab {
       await wire.exec('ip', ['link', 'set', `h${i}`, 'master', 'wire0', 'up']);
       hosts.push(new OverlayHost(i, at, numbers, underlay(i, family), port));
     }
+    // The wire's ports forward a moment after they are up.
+    for (const { at } of hosts) {
+      for (const i of hosts.keys())
+        await eventually(async () => ((await pings(at, underlay(i, family))) ? true : undefined), `host ${i} answers`);
+    }
     return new OverlayLab(wire, hosts);
   }
 
@@ -292,12 +297,18 @@ export class Capture {
   }
 }
 
-/** Whether one ping of so many octets is answered. */
-export const pings = async (from: { readonly exec: TestHost['exec'] }, to: string | undefined, size = 56): Promise<boolean> => {
-  if (to === undefined) throw new Error('no address');
-  const args = ['-c', '1', '-W', '1', '-M', 'do', '-s', String(size), to];
+type From = { readonly exec: TestHost['exec'] };
+
+async function ping(from: From, to: string, size: number, seconds: number): Promise<boolean> {
+  const args = ['-c', '1', '-W', String(seconds), '-M', 'do', '-s', String(size), to];
   return (await from.exec('ping', args, { reject: false })).exitCode === 0;
-};
+}
+
+/** Whether the first packet is answered, however busy the machine is. */
+export const pings = (from: From, to: string, size = 56): Promise<boolean> => ping(from, to, size, 8);
+
+/** Whether no answer comes; waits less. */
+export const isSilent = async (from: From, to: string, size = 56): Promise<boolean> => !(await ping(from, to, size, 1));
 
 export const addressOf = ({ ep }: Guest, family: IpFamily): string =>
   prefixAddress((family === 4 ? ep.iface.v4 : ep.iface.v6) as Prefix);

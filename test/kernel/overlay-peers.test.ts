@@ -3,7 +3,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { EndpointId } from '../../src/base/index.ts';
 import type { DriverNetwork, Peer } from '../../src/driver/index.ts';
-import { type Guest, type OverlayHost, OverlayLab, addressOf, ctx, pings, underlay } from './overlay-lab.ts';
+import { type Guest, type OverlayHost, OverlayLab, addressOf, ctx, isSilent, pings, underlay } from './overlay-lab.ts';
 
 /** Batches and operations that went through namespaces opened by their pins. */
 const sent = vi.hoisted(() => ({ batches: 0, operations: 0, announced: 0 }));
@@ -44,7 +44,9 @@ let host: OverlayHost;
 let a: Guest;
 beforeEach(async () => {
   lab = await OverlayLab.open();
-  net = await lab.network({ v4: ['10.20.0.0/16'], v6: ['fd20::/64'] });
+  // What endpoints announce by themselves is not counted.
+  const options = { 'com.docker.network.advertise_addr_nmsgs': '0' };
+  net = await lab.network({ v4: ['10.20.0.0/16'], v6: ['fd20::/64'], options });
   host = lab.host(0);
   a = await host.guest(net, { v4: '10.20.0.2/16', v6: 'fd20::2/64' });
 });
@@ -176,7 +178,7 @@ test('what is taken away and what is put beside by hand is mended, and nothing e
      ip neigh add 10.20.0.77 lladdr 02:00:00:00:00:77 dev br0 nud permanent
      ip neigh add fd20::77 lladdr 02:00:00:00:00:77 dev br0 nud permanent`,
   );
-  expect(await pings(near, addressOf(b, 4))).toBe(false);
+  expect(await isSilent(near, addressOf(b, 4))).toBe(true);
   expect(await audit()).toEqual({ restored: 2, removed: 5, left: 0 });
   expect(await entries()).toEqual(wanted);
   expect(await host.inside(net, 'bridge fdb show dev br0')).toContain('02:00:00:00:00:99');
