@@ -70,7 +70,8 @@ function opOf(row: Row, { bridge, tunnel }: Wire, verb: 'replace' | 'remove'): R
     case 'neighbour':
       return { op: `neighbour.${verb}`, spec: { link: bridge.index, address: row.address, mac: row.mac, state: 'permanent' } };
     case 'port':
-      return { op: `fdb.${verb}`, spec: { link: tunnel.index, mac: row.mac } };
+      // No sandbox here draws it to itself by sending with the address.
+      return { op: `fdb.${verb}`, spec: { link: tunnel.index, mac: row.mac, sticky: true } };
     case 'remote':
       return { op: `fdb.${verb}`, spec: { link: tunnel.index, mac: row.mac, destination: row.vtep, permanent: true } };
   }

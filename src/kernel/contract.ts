@@ -178,6 +178,8 @@ export interface FdbSpec {
   /** VXLAN: the remote VTEP. */
   readonly destination?: Address;
   readonly permanent?: boolean;
+  /** Of a bridge: frames with this address from another port do not move it there. */
+  readonly sticky?: boolean;
 }
 
 export type RtnlOp =

@@ -37,7 +37,6 @@ export const overlayCreations: readonly UseCase[] = [
     prepare: async () => {},
     act: network,
     revert: (house) => house.controller.deleteNetwork('over'),
-    isOnPaper: true,
   },
   { title: 'first connect to an overlay network', prepare: alone, act: connect, revert: disconnect },
   { title: 'further connect to an overlay network', prepare: together, act: connect, revert: disconnect },
@@ -54,7 +53,6 @@ export const overlayRemovals: readonly UseCase[] = [
     prepare: network,
     act: (house) => house.controller.deleteNetwork('over'),
     revert: network,
-    isOnPaper: true,
   },
   {
     title: 'last disconnect from an overlay network',

@@ -46,7 +46,7 @@ test.each(ROUNDS)('$title: killed $moment any call, the next start puts it right
     if (isDone) {
       expect(n).toBeGreaterThan(1);
       // Those that other suites do not meet.
-      if (round.isOnPaper !== true) expect(inside).toBeGreaterThan(0);
+      if (/connect/.test(round.title)) expect(inside).toBeGreaterThan(0);
       return;
     }
     if (faults.broke?.startsWith('rtnl in the sandbox') === true) inside++;

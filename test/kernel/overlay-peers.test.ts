@@ -60,7 +60,7 @@ async function entries(at: OverlayHost = host): Promise<string[]> {
   );
   return text
     .split('\n')
-    .map((line) => line.replace(/ link-netnsid \d+/, '').trim())
+    .map((line) => line.replace(/ link-netnsid \d+| sticky/g, '').trim())
     .filter((line) => line !== '' && !line.endsWith('master br0 permanent'))
     .sort();
 }
@@ -191,6 +191,19 @@ test('what is taken away and what is put beside by hand is mended, and nothing e
   );
   expect(await audit()).toEqual({ restored: 2, removed: 0, left: 0 });
   expect(await entries()).toEqual(wanted);
+});
+
+test("a sandbox that sends with a peer's MAC does not draw what is meant for the peer", async () => {
+  const b = await lab.host(1).guest(net, { v4: '10.20.0.3/16' });
+  const near = await host.guest(net, { v4: '10.20.0.9/16' });
+  await lab.tell(net);
+  expect(await pings(a, addressOf(b, 4))).toBe(true);
+  const own = near.ep.iface.mac as string;
+  await near.exec('ip', ['link', 'set', 'eth0', 'address', b.peer.mac]);
+  await near.exec('ping', ['-c', '3', '-i', '0.1', '-W', '1', addressOf(a, 4)], { reject: false });
+  expect(await pings(a, addressOf(b, 4))).toBe(true);
+  await near.exec('ip', ['link', 'set', 'eth0', 'address', own]);
+  expect(await audit()).toEqual({ restored: 0, removed: 0, left: 0 });
 });
 
 test('a change meets entries that others have changed: what is there decides', async () => {

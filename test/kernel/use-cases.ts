@@ -23,6 +23,7 @@ export function breakable(faults: Faults): HouseOptions {
         },
       }),
       firewall: faults.wrap('firewall', parts.firewall, ['apply'], ['before']),
+      numbers: faults.wrap('numbers', parts.numbers, ['take', 'release'], ['before', 'after']),
       // Silence: whether the wish was performed is unknown.
       keeper: faults.wrap('keeper', parts.keeper, ['sandbox', 'names', 'holds'], ['before', 'after']),
     }),
