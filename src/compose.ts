@@ -9,10 +9,12 @@ import { createHostDriver } from '../drivers/host/driver.ts';
 import { createIpvlanDriver } from '../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../drivers/null/driver.ts';
+import { createOverlayDriver } from '../drivers/overlay/driver.ts';
+import { VXLAN_PORT } from '../drivers/overlay/parts.ts';
 import { openPlugins } from '../drivers/remote/plugins.ts';
 import { ParentUsers } from '../drivers/shared/parent.ts';
 import { type Address, type Env, type EtcdAddress, CnmError, errnoOf, parseAddress } from './base/index.ts';
-import { Cluster } from './cluster/index.ts';
+import { Cluster, createNumbers } from './cluster/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
 import { Registry } from './driver/index.ts';
 import { openFirewall } from './firewall/index.ts';
@@ -142,6 +144,8 @@ async function parts(
   cleanup.push(() => dhcp.close());
   const parents = new ParentUsers();
   const pools = options.pools ?? [];
+  // Without a cluster there is nobody to build a tunnel to.
+  const tunnels = { vtep: () => undefined, dataPathPort: VXLAN_PORT, numbers: createNumbers(store, 'vni') };
   return {
     store,
     drivers: new Registry(
@@ -150,6 +154,7 @@ async function parts(
         createBridgeDriver(driverParts),
         createMacvlanDriver(driverParts, parents),
         createIpvlanDriver(driverParts, parents),
+        createOverlayDriver({ ...driverParts, ...tunnels, pinFolder: join(options.runDir, 'netns') }),
         createHostDriver(),
         createNullDriver(),
       ],

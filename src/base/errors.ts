@@ -121,6 +121,11 @@ export const errorCatalogue = {
   config_only: entry('forbidden', 'A configuration-only network cannot do this.', 'Use a network made with --config-from.'),
   endpoint_active: entry('forbidden', 'The endpoint is joined to a sandbox.', 'Leave first, or force.'),
   network_full: entry('forbidden', 'The network takes no further endpoint.', 'Use a second network.'),
+  number_taken: entry(
+    'forbidden',
+    'A number, such as the VXLAN id of a network, is in use.',
+    'Choose another number, or none; or remove what the message names.',
+  ),
   parent_in_use: entry(
     'forbidden',
     'The parent link is in use in a way that keeps others out.',
@@ -142,6 +147,7 @@ export const errorCatalogue = {
   daemon_running: entry('conflict', 'Another daemon holds the state directory.', 'Stop it, or use another --state-dir.'),
   port_taken: entry('internal', 'The host port is taken.', 'Choose another host port, or stop the process that holds it.'),
   ports_exhausted: entry('internal', 'No host port of the range is free.', 'Give a wider range, or free some ports.'),
+  numbers_exhausted: entry('internal', 'No number of the range is free.', 'Remove networks that are not used.'),
   no_free_address: entry('internal', 'The address pools of the network are full.', 'Remove an endpoint, or use a larger subnet.'),
   gateway_taken: entry('internal', 'The gateway or auxiliary address cannot be reserved.', 'Choose another address.'),
   not_connected: entry('internal', 'The sandbox is not connected to the network.', 'network inspect shows who is connected.'),

@@ -14,7 +14,8 @@ export async function sweep(hosting: Hosting): Promise<void> {
   const { cnm } = hosting;
   await sweepLinks(cnm, new Set([...wantedLinks(cnm), ...guestLinks(hosting)]));
   const known = new Set(cnm.state.allSandboxes().map((s) => shortId(s.id)));
-  for (const name of entries(join(cnm.runDir, 'netns'))) if (!known.has(name)) sweepPin(cnm, join(cnm.runDir, 'netns', name));
+  const pins = new Set([...known, ...wantedPins(cnm)]);
+  for (const name of entries(join(cnm.runDir, 'netns'))) if (!pins.has(name)) sweepPin(cnm, join(cnm.runDir, 'netns', name));
   for (const name of entries(join(cnm.runDir, 'sandboxes'))) {
     if (!known.has(name)) rmSync(join(cnm.runDir, 'sandboxes', name), { recursive: true, force: true });
   }
@@ -26,6 +27,11 @@ export async function sweep(hosting: Hosting): Promise<void> {
 /** Also those of networks that could not be restored: a later try needs them. */
 export function wantedLinks(cnm: Cnm): string[] {
   return cnm.state.networks().flatMap((net) => cnm.drivers.find(net.driver)?.restorer?.linksOf(wishOf(cnm, net)) ?? []);
+}
+
+/** Of namespaces that networks have for themselves. */
+function wantedPins(cnm: Cnm): string[] {
+  return cnm.state.networks().flatMap((net) => cnm.drivers.find(net.driver)?.restorer?.pinsOf?.(wishOf(cnm, net)) ?? []);
 }
 
 /** What is no pin is somebody else's; it must not keep the daemon from starting. */

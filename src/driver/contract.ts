@@ -22,6 +22,17 @@ export interface DriverParts {
   readonly env: Env;
 }
 
+/** Numbers that no two owners share, such as VXLAN ids: of the whole cluster where there is one. Throws store_unreachable. */
+export interface NumberPool {
+  /**
+   * A number for `owner`, `wanted` where that is given. Repeatable: who has one already is told the same; with another wish
+   * he has that one instead. Throws number_taken, numbers_exhausted.
+   */
+  take(owner: string, wanted?: number): Promise<number>;
+  /** The owner has none any more; one that has none is fine. */
+  release(owner: string): Promise<void>;
+}
+
 export interface Ctx {
   readonly signal: AbortSignal;
 }
@@ -218,6 +229,48 @@ export interface RestoreFacet {
   observe(desired: readonly RestoreNetwork[]): Promise<readonly NetworkId[]>;
   /** Host links that belong to the network; others with the owner's mark are swept. Asks no kernel. */
   linksOf(wish: RestoreNetwork): readonly string[];
+  /** Pins in the run directory that belong to the network; others are swept. Asks no kernel. */
+  pinsOf?(wish: RestoreNetwork): readonly string[];
+}
+
+/** An endpoint on another host of the cluster. */
+export interface Peer {
+  readonly endpoint: EndpointId;
+  readonly mac: Mac;
+  /** Addresses with the length of their subnet. */
+  readonly v4?: Prefix;
+  readonly v6?: Prefix;
+  /** Underlay address of its host. */
+  readonly vtep: Address;
+}
+
+/** What a change of peers did to the kernel's entries. All 0 while the network has nobody here: the wish is kept until then. */
+export interface PeerChanges {
+  readonly added: number;
+  readonly changed: number;
+  readonly removed: number;
+  /** Peers that nothing can be done for: outside the subnets, of this host, or of another underlay than this host's. */
+  readonly ignored: number;
+}
+
+export interface PeerAudit {
+  /** Entries that were gone or were others, and are right again. */
+  readonly restored: number;
+  /** Entries that nobody wished for, and are gone. */
+  readonly removed: number;
+  /** Wrong entries that are left for the next call. */
+  readonly left: number;
+}
+
+/** For a driver whose networks span hosts: where endpoints on other hosts are. */
+export interface ClusterFacet {
+  /**
+   * The whole wish, not a change of it. While it is not `complete`, as after a start, nothing is removed, and peers told before
+   * stay wished. Of several peers with one address the first one told has it, and the next one when that one goes. Repeatable.
+   */
+  setPeers(ctx: Ctx, net: DriverNetwork, peers: readonly Peer[], complete: boolean): Promise<PeerChanges>;
+  /** Compares the kernel's entries with the wish and mends them, a bounded number in a call. */
+  audit(ctx: Ctx, net: DriverNetwork): Promise<PeerAudit>;
 }
 
 export interface DriverCapabilities {
@@ -283,4 +336,5 @@ export interface Driver {
   readonly external?: ExternalFacet;
   readonly publisher?: PublisherFacet;
   readonly restorer?: RestoreFacet;
+  readonly cluster?: ClusterFacet;
 }

@@ -16,6 +16,8 @@ export const labels = {
   ifacePrefix: 'com.docker.network.container_iface_prefix',
   hostIPv4: 'com.docker.network.host_ipv4',
   hostIPv6: 'com.docker.network.host_ipv6',
+  vxlanIds: 'com.docker.network.driver.overlay.vxlanid_list',
+  encrypted: 'encrypted',
   mtu: 'com.docker.network.driver.mtu',
   enableIPv4: 'com.docker.network.enable_ipv4',
   enableIPv6: 'com.docker.network.enable_ipv6',

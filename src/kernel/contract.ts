@@ -42,6 +42,8 @@ interface BridgeSettings {
   readonly stp?: boolean;
   readonly multicastSnooping?: boolean;
   readonly vlanFiltering?: boolean;
+  /** VLAN that untagged frames of new ports are of; 0: none. */
+  readonly defaultPvid?: number;
 }
 
 interface VxlanSettings {
@@ -52,6 +54,24 @@ interface VxlanSettings {
   readonly proxy?: boolean;
   readonly l2miss?: boolean;
   readonly l3miss?: boolean;
+}
+
+/** What a VXLAN link was made with. Its socket is in the namespace that it was made from, wherever it lies. */
+export interface VxlanFacts {
+  readonly vni: number;
+  readonly port: number;
+  readonly local?: Address;
+  readonly learning: boolean;
+}
+
+/** Settings of a port of a bridge. */
+export interface PortFacts {
+  /** Takes the source addresses of what comes in into its table. */
+  readonly learning: boolean;
+  /** Sends what it finds no entry for: unknown unicasts, broadcasts or multicasts, any of the three. */
+  readonly flood: boolean;
+  /** ARP and ND about known neighbours of the bridge are answered instead of being sent there. */
+  readonly neighSuppress: boolean;
 }
 
 export interface LinkSpec extends LinkCommon {
@@ -87,6 +107,9 @@ export interface Link {
   readonly master?: number;
   /** Index of the lower link or of the veth peer, which may be in another namespace. */
   readonly parent?: number;
+  readonly vxlan?: VxlanFacts;
+  /** Of a port of a bridge. */
+  readonly port?: PortFacts;
 }
 
 export interface LinkChange {
@@ -101,6 +124,10 @@ export interface LinkChange {
   readonly hairpin?: boolean;
   /** Bridge port isolation (IFLA_BRPORT_ISOLATED). */
   readonly isolated?: boolean;
+  /** Of a bridge port: see PortFacts. `flood` sets all three kinds. */
+  readonly learning?: boolean;
+  readonly flood?: boolean;
+  readonly neighSuppress?: boolean;
 }
 
 export interface AddressSpec {
@@ -151,6 +178,8 @@ export interface FdbSpec {
   /** VXLAN: the remote VTEP. */
   readonly destination?: Address;
   readonly permanent?: boolean;
+  /** Of a bridge: frames with this address from another port do not move it there. */
+  readonly sticky?: boolean;
 }
 
 export type RtnlOp =

@@ -3,9 +3,9 @@
 import * as ifla from 'netlink/dist/rt/ifla.js';
 import * as rt from 'netlink/dist/rt/structs.js';
 import { AttrStream, type StreamData } from 'netlink/dist/structs.js';
-import { CnmError, addressBytes, familyOf, macBytes, type Mac } from '../base/index.ts';
+import { CnmError, addressBytes, addressFromBytes, familyOf, macBytes, type Mac } from '../base/index.ts';
 import { Attributes, u16be, u32 } from './attributes.ts';
-import type { Link, LinkAt, LinkChange, LinkSpec, Netns } from './contract.ts';
+import type { Link, LinkAt, LinkChange, LinkSpec, Netns, PortFacts, VxlanFacts } from './contract.ts';
 import type { Message } from './messages.ts';
 import { NLM_F_CREATE, NLM_F_EXCL } from './netlink.ts';
 
@@ -24,7 +24,9 @@ const IFINFO_SIZE = 16;
 const IFF_UP = 1;
 const IFF_LOWER_UP = 0x10000;
 const IFLA = { address: 1, ifname: 3, mtu: 4, link: 5, master: 10, linkinfo: 18, ifalias: 20, group: 27 } as const;
-const IFLA_INFO_KIND = 1;
+const IFLA_INFO = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const;
+const IFLA_VXLAN = { id: 1, local: 4, learning: 7, port: 15, local6: 17 } as const;
+const IFLA_BRPORT = { learning: 8, unicastFlood: 9, mcastFlood: 27, bcastFlood: 30, neighSuppress: 32 } as const;
 
 /** Longest name of a link, octets (IFNAMSIZ less its zero). */
 const MAX_NAME = 15;
@@ -103,6 +105,7 @@ function bridgeData({ bridge }: LinkSpec): StreamData {
     ...(bridge?.stp === undefined ? {} : { stpState: u32(Number(bridge.stp)) }),
     ...(bridge?.multicastSnooping === undefined ? {} : { mcastSnooping: u8(bridge.multicastSnooping) }),
     ...(bridge?.vlanFiltering === undefined ? {} : { vlanFiltering: u8(bridge.vlanFiltering) }),
+    ...(bridge?.defaultPvid === undefined ? {} : { vlanDefaultPvid: u16(bridge.defaultPvid) }),
   });
 }
 
@@ -166,12 +169,17 @@ function change(at: LinkAt, attributes: ifla.LinkAttrs, up?: boolean): Message {
   };
 }
 
-function portChange(at: LinkAt, { hairpin, isolated }: LinkChange): Message {
+const PORT_SETTINGS = ['hairpin', 'isolated', 'learning', 'flood', 'neighSuppress'] as const;
+
+function portChange(at: LinkAt, { hairpin, isolated, learning, flood, neighSuppress }: LinkChange): Message {
   const target = pointed(at);
   const slaveData = asBuffer(
     ifla.formatBridgePort({
       ...(hairpin === undefined ? {} : { mode: Number(hairpin) }),
       ...(isolated === undefined ? {} : { isolated: u8(isolated) }),
+      ...(learning === undefined ? {} : { learning: Number(learning) }),
+      ...(flood === undefined ? {} : { unicastFlood: Number(flood), mcastFlood: u8(flood), bcastFlood: u8(flood) }),
+      ...(neighSuppress === undefined ? {} : { neighSuppress: u8(neighSuppress) }),
     }),
   );
   const linkinfo = asBuffer(ifla.formatInfo({ slaveKind: 'bridge', slaveData }));
@@ -196,7 +204,7 @@ export function encodeLinkChange(at: LinkAt, wish: LinkChange): Message[] {
   const hasAttributes = Object.keys(attributes).length > 0;
   if (wish.up === false) messages.push(change(at, {}, false));
   if (hasAttributes || wish.up === true) messages.push(change(at, attributes, wish.up === true ? true : undefined));
-  if (wish.hairpin !== undefined || wish.isolated !== undefined) messages.push(portChange(at, wish));
+  if (PORT_SETTINGS.some((setting) => wish[setting] !== undefined)) messages.push(portChange(at, wish));
   return messages;
 }
 
@@ -233,10 +241,12 @@ export function parseLink(body: Buffer): Link {
   const alias = attributes.text(IFLA.ifalias);
   const master = attributes.u32(IFLA.master);
   const parent = attributes.u32(IFLA.link);
+  const info = attributes.nested(IFLA.linkinfo);
+  const kind = info.text(IFLA_INFO.kind) ?? '';
   return {
     index: body.readInt32LE(4),
     name: attributes.text(IFLA.ifname) ?? '',
-    kind: attributes.nested(IFLA.linkinfo).text(IFLA_INFO_KIND) ?? '',
+    kind,
     ...(hasMac ? { mac: (raw.toString('hex').match(/../g) ?? []).join(':') as Mac } : {}),
     mtu: attributes.u32(IFLA.mtu) ?? 0,
     up: (flags & IFF_UP) !== 0,
@@ -245,5 +255,24 @@ export function parseLink(body: Buffer): Link {
     ...(alias === undefined || alias === '' ? {} : { alias }),
     ...(master === undefined || master === 0 ? {} : { master }),
     ...(parent === undefined || parent === 0 ? {} : { parent }),
+    ...(kind === 'vxlan' && { vxlan: vxlanFacts(info.nested(IFLA_INFO.data)) }),
+    ...(info.text(IFLA_INFO.slaveKind) === 'bridge' && { port: portFacts(info.nested(IFLA_INFO.slaveData)) }),
   };
 }
+
+function vxlanFacts(data: Attributes): VxlanFacts {
+  const raw = data.bytes(IFLA_VXLAN.local6) ?? data.bytes(IFLA_VXLAN.local);
+  const local = raw !== undefined && raw.some((octet) => octet !== 0) ? addressFromBytes(raw) : undefined;
+  return {
+    vni: data.u32(IFLA_VXLAN.id) ?? 0,
+    port: data.u16be(IFLA_VXLAN.port) ?? 0,
+    ...(local === undefined ? {} : { local }),
+    learning: data.u8(IFLA_VXLAN.learning) !== 0,
+  };
+}
+
+const portFacts = (data: Attributes): PortFacts => ({
+  learning: data.u8(IFLA_BRPORT.learning) !== 0,
+  flood: [IFLA_BRPORT.unicastFlood, IFLA_BRPORT.mcastFlood, IFLA_BRPORT.bcastFlood].some((kind) => data.u8(kind) !== 0),
+  neighSuppress: data.u8(IFLA_BRPORT.neighSuppress) === 1,
+});

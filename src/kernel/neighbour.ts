@@ -13,7 +13,9 @@ const { NEWNEIGH, DELNEIGH, GETNEIGH } = rt.MessageType;
 
 const AF_BRIDGE = 7;
 const NUD = { reachable: 0x02, stale: 0x04, noarp: 0x40, permanent: 0x80 } as const;
-const NTF = { self: 2, master: 4 } as const;
+const NTF = { self: 2, master: 4, sticky: 0x40 } as const;
+/** Where the flags are in struct ndmsg. */
+const NDM_FLAGS = 10;
 const NDA = { destination: 1, mac: 2, link: 8 } as const;
 const NDMSG_SIZE = 12;
 
@@ -96,7 +98,7 @@ const fdbEntry = (spec: FdbSpec): Entry => ({
   family: AF_BRIDGE,
   link: spec.link,
   state: spec.permanent === true ? NUD.permanent : NUD.noarp,
-  flags: spec.destination === undefined ? NTF.master : NTF.self,
+  flags: spec.destination === undefined ? NTF.master | (spec.sticky === true ? NTF.sticky : 0) : NTF.self,
   mac: spec.mac,
   ...(spec.destination === undefined ? {} : { destination: spec.destination }),
 });
@@ -121,5 +123,6 @@ export function parseFdb(body: Buffer): FdbSpec | undefined {
     mac,
     ...(destination === undefined ? {} : { destination }),
     permanent: (body.readUInt16LE(8) & NUD.permanent) !== 0,
+    ...((body.readUInt8(NDM_FLAGS) & NTF.sticky) !== 0 && { sticky: true }),
   };
 }

@@ -1,13 +1,20 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { createBridgeDriver } from '../../drivers/bridge/driver.ts';
 import { createHostDriver } from '../../drivers/host/driver.ts';
 import { createMacvlanDriver } from '../../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../../drivers/null/driver.ts';
+import { createOverlayDriver } from '../../drivers/overlay/driver.ts';
+import { VXLAN_PORT } from '../../drivers/overlay/parts.ts';
 import { type Address, type NetworkId, type Prefix, type SandboxId, silentLogger } from '../../src/base/index.ts';
+import { createNumbers } from '../../src/cluster/index.ts';
 import type { Driver, DriverNetwork } from '../../src/driver/index.ts';
 import { openFirewall } from '../../src/firewall/index.ts';
-import { createReaper, markOf, newInstanceId } from '../../src/kernel/index.ts';
-import { type TestHost, hostAt, testHosts } from '../kernel/support.ts';
+import { createReaper, markOf, newInstanceId, removeNetnsPin } from '../../src/kernel/index.ts';
+import { MemoryStore } from '../../src/store/index.ts';
+import { afterTest } from '../kernel/keeper-lab.ts';
+import { type TestHost, hostAt, testFolder, testHosts } from '../kernel/support.ts';
 import { type DriverStage, driverContract } from './driver.ts';
 
 const network: DriverNetwork = {
@@ -23,7 +30,7 @@ const network: DriverNetwork = {
 };
 
 /** Links, addresses, routes and rules of ours, without counters and with nothing that waits for its deletion. */
-async function worldOf({ exec }: TestHost, settled: () => Promise<void>): Promise<string> {
+async function worldOf({ exec }: TestHost, pins: string, settled: () => Promise<void>): Promise<string> {
   await settled();
   // The carrier of a bridge without ports goes a moment later.
   const text = async (command: string, ...args: string[]): Promise<string> =>
@@ -33,11 +40,13 @@ async function worldOf({ exec }: TestHost, settled: () => Promise<void>): Promis
     .replaceAll(/\[\d+:\d+\]|# .*/g, '')
     .split('\n')
     .filter((line) => /br-|veth/.test(line));
-  return [...links, await text('ip', '-o', '-4', 'addr'), await text('ip', '-4', 'route'), ...rules].join('\n');
+  return [...readdirSync(pins), ...links, await text('ip', '-o', '-4', 'addr'), await text('ip', '-4', 'route'), ...rules].join(
+    '\n',
+  );
 }
 
 async function stageOf(
-  make: (parts: Parameters<typeof createBridgeDriver>[0]) => Driver,
+  make: (parts: Parameters<typeof createBridgeDriver>[0], pins: string) => Driver,
   addressed: boolean,
   options: DriverNetwork['options'] = {},
 ): Promise<DriverStage> {
@@ -49,7 +58,9 @@ async function stageOf(
   const firewall = await openFirewall({ backend: 'iptables', host: at.host, mark, log: silentLogger });
   onTestFinished(() => firewall.close());
   await firewall.sync([]);
-  const driver = make({ host: at.host, firewall, mark, reaper, env: { log: silentLogger, now: Date.now } });
+  const pins = testFolder();
+  afterTest(() => readdirSync(pins).forEach((name) => removeNetnsPin(join(pins, name))));
+  const driver = make({ host: at.host, firewall, mark, reaper, env: { log: silentLogger, now: Date.now } }, pins);
   let places = 0;
   return {
     driver,
@@ -60,7 +71,7 @@ async function stageOf(
       return { sandbox: String(places++).padStart(64, 's') as SandboxId, netns: host, ifname: 'eth0' };
     },
     world: () =>
-      worldOf(at, async () => {
+      worldOf(at, pins, async () => {
         reaper.kick();
         await reaper.idle();
       }),
@@ -68,6 +79,22 @@ async function stageOf(
 }
 
 driverContract('bridge', { open: () => stageOf(createBridgeDriver, true) });
-driverContract('macvlan', { open: () => stageOf(createMacvlanDriver, true, { parent: 'lan0', host_access: 'true' }) });
+driverContract('macvlan', {
+  open: () => stageOf((parts) => createMacvlanDriver(parts), true, { parent: 'lan0', host_access: 'true' }),
+});
+driverContract('overlay', {
+  open: () =>
+    stageOf(
+      (parts, pinFolder) =>
+        createOverlayDriver({
+          ...parts,
+          pinFolder,
+          vtep: () => '127.0.0.1' as Address,
+          dataPathPort: VXLAN_PORT,
+          numbers: createNumbers(new MemoryStore(), 'vni'),
+        }),
+      true,
+    ),
+});
 driverContract('host', { open: () => stageOf(createHostDriver, false) });
 driverContract('null', { open: () => stageOf(createNullDriver, false) });

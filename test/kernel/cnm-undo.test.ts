@@ -131,11 +131,18 @@ const AT_START = ['files', 'redirect', 'links', 'routes'];
 /** Labels in the sources, as patterns: what stands in a template may be anything. */
 function labels(pattern: RegExp): string[] {
   const root = join(import.meta.dirname, '../..');
-  const sources = ['src/cnm', 'src/cnm/steps', 'src/cnm/guests', 'src/portmap', 'drivers/shared', 'drivers/bridge'].flatMap(
-    (folder) =>
-      readdirSync(join(root, folder))
-        .filter((name) => name.endsWith('.ts'))
-        .map((name) => readFileSync(join(root, folder, name), 'utf8')),
+  const sources = [
+    'src/cnm',
+    'src/cnm/steps',
+    'src/cnm/guests',
+    'src/portmap',
+    'drivers/shared',
+    'drivers/bridge',
+    'drivers/overlay',
+  ].flatMap((folder) =>
+    readdirSync(join(root, folder))
+      .filter((name) => name.endsWith('.ts'))
+      .map((name) => readFileSync(join(root, folder, name), 'utf8')),
   );
   return sources.flatMap((text) => [...text.matchAll(pattern)].map((found) => found[2] ?? ''));
 }

@@ -13,11 +13,14 @@ import { createHostDriver } from '../../drivers/host/driver.ts';
 import { createIpvlanDriver } from '../../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../../drivers/null/driver.ts';
+import { createOverlayDriver } from '../../drivers/overlay/driver.ts';
+import { VXLAN_PORT } from '../../drivers/overlay/parts.ts';
 import { openPlugins } from '../../drivers/remote/plugins.ts';
 import { ParentUsers } from '../../drivers/shared/parent.ts';
 import { type Address, silentLogger } from '../../src/base/index.ts';
+import { createNumbers } from '../../src/cluster/index.ts';
 import { type ControllerParts, NetworkController, type SandboxSpec } from '../../src/cnm/index.ts';
-import { type DriverParts, Registry } from '../../src/driver/index.ts';
+import { type DriverParts, type NumberPool, Registry } from '../../src/driver/index.ts';
 import { openFirewall } from '../../src/firewall/index.ts';
 import { createDefaultIpam, createNullIpam } from '../../src/ipam/index.ts';
 import type { KeeperLink } from '../../src/keeper/index.ts';
@@ -34,7 +37,7 @@ export const WIRE = { host: '198.51.100.1', outside: '198.51.100.2', host6: '200
 const PLUGIN_MS = 1500;
 
 /** The low parts, from which drivers and the controller are built at every start. */
-type Foundation = DriverParts & { readonly keeper: KeeperLink };
+type Foundation = DriverParts & { readonly keeper: KeeperLink; readonly numbers: NumberPool };
 
 export interface HouseOptions {
   /** Replaces what drivers and controller are built on. */
@@ -64,13 +67,13 @@ export class House {
   readonly outside: TestHost;
   readonly runDir: string;
   readonly store = new MemoryStore();
-  readonly #foundation: Foundation;
+  readonly #foundation: Omit<Foundation, 'numbers'>;
   /** Where foreign plugins have their sockets. */
   readonly plugins = testFolder();
   controller!: NetworkController;
   #dhcp: DhcpHouse | undefined;
 
-  private constructor(host: TestHost, outside: TestHost, runDir: string, foundation: Foundation) {
+  private constructor(host: TestHost, outside: TestHost, runDir: string, foundation: Omit<Foundation, 'numbers'>) {
     this.host = host;
     this.outside = outside;
     this.runDir = runDir;
@@ -98,7 +101,8 @@ export class House {
 
   /** Opens a controller on what is in store and kernel: drivers, leases and state begin anew, as in a new process. */
   async start(options: HouseOptions = {}): Promise<void> {
-    const base = options.foundation?.(this.#foundation) ?? this.#foundation;
+    const foundation = { ...this.#foundation, numbers: createNumbers(this.store, 'vni') };
+    const base = options.foundation?.(foundation) ?? foundation;
     const { host, mark, env } = base;
     const store = options.store?.(this.store) ?? this.store;
     const foreign = { host, mark, env, store: this.store, folders: [this.plugins], replyMs: PLUGIN_MS };
@@ -109,6 +113,8 @@ export class House {
     this.#dhcp = dhcp;
     afterTest(() => dhcp.close());
     const parents = new ParentUsers();
+    // As one host of a cluster that has no other.
+    const tunnels = { vtep: () => WIRE.host as Address, dataPathPort: VXLAN_PORT };
     const parts: ControllerParts = {
       ...base,
       store,
@@ -118,6 +124,7 @@ export class House {
           createBridgeDriver(base),
           createMacvlanDriver(base, parents),
           createIpvlanDriver(base, parents),
+          createOverlayDriver({ ...base, ...tunnels, pinFolder: join(this.runDir, 'netns') }),
           createHostDriver(),
           createNullDriver(),
         ],

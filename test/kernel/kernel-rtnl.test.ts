@@ -301,6 +301,47 @@ describe('other kinds of links', () => {
     expect(await rtnl.fdb.list({ link: 60, mac: entry.mac })).toEqual([]);
   });
 
+  test.each(['127.0.0.1', '::1'])(
+    'a VXLAN link of %s lies in another namespace than its socket, and tells what it was made with',
+    async (own) => {
+      const hosts = await testHosts(2);
+      const [host, inner] = [hostAt(hosts, 0), hostAt(hosts, 1)];
+      const local = parseAddress(own);
+      const vxlan = { vni: 16_777_215, port: 4790, local, learning: false };
+      await host.host.rtnl().batch([{ op: 'link.add', spec: { kind: 'vxlan', name: 'vx0', netns: inner.host, vxlan } }]);
+      const rtnl = inner.host.rtnl();
+      expect((await rtnl.link.get({ name: 'vx0' })).vxlan).toEqual(vxlan);
+      expect((await rtnl.link.get({ name: 'vx0' })).port).toBeUndefined();
+      await rtnl.batch([{ op: 'link.set', at: { name: 'vx0' }, change: { up: true } }]);
+      expect((await host.exec('ss', ['-lunH'])).stdout).toContain(':4790');
+      expect((await inner.exec('ss', ['-lunH'])).stdout).toBe('');
+    },
+  );
+
+  test('a port of a bridge is told what to learn, to flood and to answer, and tells it', async () => {
+    const { host, exec } = hostAt(await testHosts(1), 0);
+    const rtnl = host.rtnl();
+    await rtnl.batch([
+      { op: 'link.add', spec: { kind: 'bridge', name: 'pb-br', index: 50, bridge: { defaultPvid: 0 } } },
+      { op: 'link.add', spec: { kind: 'veth', name: 'pb-a', master: 50, peer: { name: 'pb-b' } } },
+    ]);
+    const at = { name: 'pb-a' };
+    const port = async () => (await rtnl.link.get(at)).port;
+    expect(await port()).toEqual({ learning: true, flood: true, neighSuppress: false });
+    const silent = { learning: false, flood: false, neighSuppress: true };
+    await rtnl.batch([{ op: 'link.set', at, change: silent }]);
+    expect(await port()).toEqual(silent);
+    for (const kind of ['flood', 'mcast_flood', 'bcast_flood']) {
+      await exec('bridge', ['link', 'set', 'dev', 'pb-a', kind, 'on']);
+      expect(await port()).toEqual({ ...silent, flood: true });
+      await exec('bridge', ['link', 'set', 'dev', 'pb-a', kind, 'off']);
+    }
+    await rtnl.batch([{ op: 'link.set', at, change: { learning: true, flood: true, neighSuppress: false } }]);
+    expect((await exec('bridge', ['-d', 'link', 'show', 'dev', 'pb-a'])).stdout).toMatch(
+      /learning on flood on mcast_flood on bcast_flood on .*neigh_suppress off/,
+    );
+  });
+
   test('a macvlan is made in the sandbox on a lower link of the host', async () => {
     const hosts = await testHosts(2);
     const host = hostAt(hosts, 0);

@@ -5,6 +5,7 @@ import { foreignCreations, foreignRemovals } from './foreign-cases.ts';
 import type { Faults } from './faults.ts';
 import type { House, HouseOptions } from './house-lab.ts';
 import { guestCreations, guestRemovals } from './guest-cases.ts';
+import { overlayCreations, overlayRemovals } from './overlay-cases.ts';
 import { parentCreations } from './parent-cases.ts';
 import { hostAt, testHosts } from './support.ts';
 import type { UseCase } from './use-case.ts';
@@ -23,6 +24,7 @@ export function breakable(faults: Faults): HouseOptions {
         },
       }),
       firewall: faults.wrap('firewall', parts.firewall, ['apply'], ['before']),
+      numbers: faults.wrap('numbers', parts.numbers, ['take', 'release'], ['before', 'after']),
       // Silence: whether the wish was performed is unknown.
       keeper: faults.wrap('keeper', parts.keeper, ['sandbox', 'names', 'holds'], ['before', 'after']),
     }),
@@ -156,6 +158,7 @@ export const creations: readonly UseCase[] = [
   ...guestCreations,
   ...parentCreations,
   ...dhcpCreations,
+  ...overlayCreations,
   ...foreignCreations,
 ];
 
@@ -211,5 +214,6 @@ export const removals: readonly UseCase[] = [
     revert: boxed,
   },
   ...guestRemovals,
+  ...overlayRemovals,
   ...foreignRemovals,
 ];

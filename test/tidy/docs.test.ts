@@ -54,8 +54,8 @@ test('docs/errors.md lists exactly the codes of the catalogue, with kind, status
 });
 
 test('pages of drivers list exactly the option keys of the model and the drivers', () => {
-  const listed = ['docs/drivers/bridge.md', 'docs/drivers/macvlan.md'].flatMap((page) =>
-    keys(section(read(page), '## Options') ?? ''),
+  const listed = ['bridge', 'macvlan', 'overlay'].flatMap((page) =>
+    keys(section(read(`docs/drivers/${page}.md`), '## Options') ?? ''),
   );
   expect(listed.filter((key) => !MODES.has(key))).toEqual(expect.arrayContaining(Object.values(labels)));
   const known = new Set<string>(Object.values(labels));

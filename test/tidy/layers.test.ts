@@ -19,6 +19,7 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   'drivers/bridge': ['base', 'kernel', 'firewall', 'portmap', 'driver', 'keeper', 'drivers/shared'],
   'drivers/macvlan': ['base', 'driver', 'drivers/shared'],
   'drivers/ipvlan': ['base', 'driver', 'drivers/shared'],
+  'drivers/overlay': ['base', 'kernel', 'driver', 'drivers/shared'],
   'drivers/host': ['base', 'driver', 'drivers/shared'],
   'drivers/null': ['base', 'driver', 'drivers/shared'],
   'drivers/remote': ['base', 'kernel', 'driver', 'ipam', 'store'],

@@ -1,0 +1,19 @@
+/** What the overlay driver is built on. */
+
+import type { Address } from '../../src/base/index.ts';
+import type { NumberPool } from '../../src/driver/index.ts';
+import type { LinkParts } from '../shared/parts.ts';
+
+export interface OverlayParts extends LinkParts {
+  /** Folder of the pins of networks' namespaces, shared with those of sandboxes. */
+  readonly pinFolder: string;
+  /** This host's own underlay address; undefined without a cluster: no tunnels are made then. */
+  readonly vtep: () => Address | undefined;
+  /** UDP port of the tunnels. */
+  readonly dataPathPort: number;
+  /** VXLAN ids. */
+  readonly numbers: NumberPool;
+}
+
+/** IANA's port of VXLAN (RFC 7348). */
+export const VXLAN_PORT = 4789;
