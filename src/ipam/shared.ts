@@ -10,6 +10,7 @@ import {
   CnmError,
   codeOf,
   makePrefix,
+  messageOf,
   parsePrefix,
   prefixAddress,
   prefixLength,
@@ -168,9 +169,8 @@ class SharedIpam implements IpamDriver {
     await this.#debts.pay(async () => {
       const isStray = ({ owner, node }: Holder): boolean => node === this.#node && !owners.has(owner) && !this.#served.has(owner);
       const { entries } = await this.#store().list(LEASES);
-      for (const entry of entries) {
-        const { prefix, address } = addressOfKey(entry.key);
-        for (const { owner } of decodeLease(entry).holders.filter(isStray)) {
+      for (const { prefix, address, holders } of this.#leasesIn(entries)) {
+        for (const { owner } of holders.filter(isStray)) {
           this.#log.warn({ owner, address }, 'an address of the cluster belongs to nobody here: it is given back');
           await this.#release(prefix, address, owner);
         }
@@ -289,12 +289,30 @@ class SharedIpam implements IpamDriver {
   async #read(prefix: Prefix): Promise<Subnet> {
     const subnet = new Subnet(prefix);
     const { entries } = await this.#store().list(leasesOf(prefix));
-    for (const entry of entries) {
-      const { holders } = decodeLease(entry);
+    for (const { address, holders } of this.#leasesIn(entries)) {
       const owner = holders.find(({ node }) => node === this.#node)?.owner ?? ELSEWHERE;
-      subnet.lease({ owner, purpose: 'plain', isSerial: false, address: addressOfKey(entry.key).address });
+      try {
+        subnet.lease({ owner, purpose: 'plain', isSerial: false, address });
+      } catch (error) {
+        this.#log.warn({ address, error: messageOf(error) }, 'the cluster has a record of an address that no host can have');
+      }
     }
     return subnet;
+  }
+
+  /** One record that cannot be read must not hide the others: its address stays taken, by nobody here. */
+  *#leasesIn(entries: readonly Entry[]): Generator<{ prefix: Prefix; address: Address; holders: readonly Holder[] }> {
+    for (const entry of entries) {
+      let place: ReturnType<typeof addressOfKey> | undefined;
+      let holders: readonly Holder[] = [];
+      try {
+        place = addressOfKey(entry.key);
+        ({ holders } = decodeLease(entry));
+      } catch (error) {
+        this.#log.warn({ key: entry.key, error: messageOf(error) }, 'a record of the cluster is passed over');
+      }
+      if (place !== undefined) yield { ...place, holders };
+    }
   }
 }
 
