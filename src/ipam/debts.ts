@@ -6,7 +6,7 @@ const RETRY_MS = 1000;
 
 export class Debts {
   readonly #owed: (() => Promise<void>)[] = [];
-  #timer: NodeJS.Timeout | undefined;
+  #isScheduled = false;
   readonly #log: Logger;
 
   constructor(log: Logger) {
@@ -22,7 +22,9 @@ export class Debts {
   }
 
   #schedule(): void {
-    this.#timer ??= setTimeout(() => void this.#payAll(), RETRY_MS).unref();
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    setTimeout(() => void this.#payAll(), RETRY_MS).unref();
   }
 
   async #payAll(): Promise<void> {
@@ -34,7 +36,7 @@ export class Debts {
       if (!isOver) break;
       this.#owed.shift();
     }
-    this.#timer = undefined;
+    this.#isScheduled = false;
     if (this.#owed.length > 0) this.#schedule();
   }
 }
