@@ -124,7 +124,7 @@ class SharedIpam implements IpamDriver {
   /** As releaseAddress. */
   async releasePool(pool: PoolId, owner: string): Promise<void> {
     const { prefix, range } = parsedId(pool);
-    await this.#debts.pay(() =>
+    await this.#giveBack(() =>
       changePools(this.#store(), (pools) => {
         const { [prefix]: holders = [], ...others } = pools;
         const left = holders.filter((one) => one.owner !== owner || one.node !== this.#node || one.range !== range);
@@ -147,8 +147,20 @@ class SharedIpam implements IpamDriver {
   /** While the cluster is away the address is given back later, and is nobody's until then. */
   async releaseAddress(pool: PoolId, address: Address, owner: string): Promise<void> {
     const { prefix } = parsedId(pool);
-    await this.#debts.pay(() => this.#release(prefix, address, owner));
+    await this.#giveBack(() => this.#release(prefix, address, owner));
     (await this.#views.get(prefix)?.catch(() => undefined))?.release(address, owner);
+  }
+
+  /** A record that cannot be read stays as it is: it must keep no endpoint from going, and no daemon from starting. */
+  async #giveBack(work: () => Promise<void>): Promise<void> {
+    await this.#debts.pay(async () => {
+      try {
+        await work();
+      } catch (error) {
+        if (codeOf(error) !== 'store_corrupt') throw error;
+        this.#log.error({ error: messageOf(error) }, 'what the cluster has of this host is not given back');
+      }
+    });
   }
 
   async #release(prefix: Prefix, address: Address, owner: string): Promise<void> {
@@ -166,7 +178,7 @@ class SharedIpam implements IpamDriver {
 
   /** Gives back what this host had for owners of which no record is left. Repeatable. */
   async sweep(owners: ReadonlySet<string>): Promise<void> {
-    await this.#debts.pay(async () => {
+    await this.#giveBack(async () => {
       const isStray = ({ owner, node }: Holder): boolean => node === this.#node && !owners.has(owner) && !this.#served.has(owner);
       const { entries } = await this.#store().list(LEASES);
       for (const { prefix, address, holders } of this.#leasesIn(entries)) {

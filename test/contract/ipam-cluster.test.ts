@@ -153,3 +153,17 @@ test('a record that nobody can read keeps its own address from all, and nothing 
   expect([gone, ...taken]).toEqual(['10.90.0.1', '10.90.0.1', '10.90.0.4']);
   expect((await after.usage?.(pool))?.inUse).toBe(6n);
 });
+
+test('records that nobody can read keep no endpoint and no network from going', async () => {
+  const ipam = await host(freshPrefix(), 'a');
+  const { id: pool } = await ipam.requestPool({ owner: 'net', space: 'Cluster', family: 4, subnet: SUBNET });
+  const address = prefixAddress(await ipam.requestAddress(pool, { owner: 'ep' }));
+  const store = stores.at(-1) as ClusterStore;
+  const keys = (await store.list('ipam/')).entries.map(({ key }) => key);
+  expect(keys).toHaveLength(2);
+  await store.commit({ put: keys.map((key) => ({ key, value: { schema: 2 } })) });
+  await ipam.releaseAddress(pool, address, 'ep');
+  await ipam.releasePool(pool, 'net');
+  await ipam.sweep?.(new Set());
+  expect((await store.list('ipam/')).entries.map(({ value }) => value)).toEqual([{ schema: 2 }, { schema: 2 }]);
+});
