@@ -29,7 +29,8 @@ export const signKey = (id: string): Key => SIGNS + id;
 const LATEST_MS = 8.64e15;
 const nodeSchema = z.object({
   schema: z.literal(1),
-  name: z.string(),
+  // It is shown on terminals.
+  name: z.string().regex(/^[\w.-]{1,64}$/),
   address: z.string().optional(),
   version: z.string(),
   joined: z.number().int().min(0).max(LATEST_MS),
