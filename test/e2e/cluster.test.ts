@@ -174,6 +174,14 @@ test(
   },
 );
 
+test('names of members that nobody resolves hold up no start', async () => {
+  const members = ['a', 'b', 'c', 'd'].map((name) => `${name}.members.invalid`).join(',');
+  const lost = await Lab.open({ flags: ['--cluster', `etcd://${members}`, '--node-name', 'lost'] });
+  labs.push(lost);
+  await lost.ok('create', 'local');
+  expect((await lost.api('GET', '/cluster/nodes')).status).toBe(503);
+});
+
 test('a daemon in no cluster says so', async () => {
   const alone = await Lab.open();
   labs.push(alone);
