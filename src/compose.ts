@@ -138,7 +138,7 @@ async function parts(
   const driverParts = { host, firewall, mark, reaper, env };
   const plugins = await openPlugins({ host, mark, env, store, ...(options.plugins ?? { folders: [] }) });
   cleanup.push(() => plugins.close());
-  const cluster = options.cluster && (await joinCluster(options.cluster, instance, host, env));
+  const cluster = options.cluster && joinCluster(options.cluster, instance, host, env);
   if (cluster !== undefined) cleanup.push(() => cluster.close());
   const dhcp = await openDhcp({ host, env, store });
   cleanup.push(() => dhcp.close());
@@ -191,13 +191,16 @@ async function parts(
 const sharedIpam = (cluster: Cluster, { log }: Env): IpamDriver =>
   createSharedIpam({ store: () => cluster.store, site: () => cluster.store.clusterId, node: cluster.self, log });
 
-async function joinCluster(wish: NonNullable<ComposeOptions['cluster']>, id: string, host: Netns, env: Env): Promise<Cluster> {
+function joinCluster(wish: NonNullable<ComposeOptions['cluster']>, id: string, host: Netns, env: Env): Cluster {
   const { address, nodeName: name, version, leaseSeconds: ttlSeconds } = wish;
-  const own = wish.advertise ?? (await towards(address, host));
-  if (own === undefined)
-    env.log.warn({}, 'no address towards the cluster was found for other hosts to reach this one: see --advertise');
-  const node = { id, name, version, joined: env.now(), ...(own !== undefined && { address: own }) };
-  return new Cluster({ open: () => openEtcdStore(address), node, ttlSeconds, log: env.log });
+  const advertised = async (): Promise<Address | undefined> => {
+    const own = wish.advertise ?? (await towards(address, host));
+    if (own === undefined)
+      env.log.warn({}, 'no address towards the cluster was found for other hosts to reach this one: see --advertise');
+    return own;
+  };
+  const node = { id, name, version, joined: env.now() };
+  return new Cluster({ open: () => openEtcdStore(address), node, address: advertised, ttlSeconds, log: env.log });
 }
 
 /** The address that packets to a member of the cluster leave from. */

@@ -24,8 +24,8 @@ export interface Asking extends DhcpParts {
 
 /** From one sending of a question to the next, and to the end of waiting, milliseconds. */
 const PAUSES_MS = [4000, 6000];
-/** Times that an offer comes to nothing before we give up. */
-const MAX_ROUNDS = 4;
+/** Times that an offer comes to nothing before we give up. Of many who ask at once and are offered one address, one a time gets it. */
+const MAX_ROUNDS = 16;
 
 export interface Surroundings {
   readonly subnet: Prefix;

@@ -1,7 +1,7 @@
 /** This host's part in a cluster: opened as soon as the cluster answers, which need not be at the start. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CnmError, type Logger, isCnmError, messageOf, shown } from '../base/index.ts';
+import { type Address, CnmError, type Logger, isCnmError, messageOf, shown } from '../base/index.ts';
 import type { ClusterStore } from '../store/index.ts';
 import { Presence } from './presence.ts';
 import { type NodeRecord, nodeKey, signKey } from './records.ts';
@@ -13,7 +13,9 @@ const LAST_PAUSE_MS = 2000;
 export interface ClusterParts {
   /** Asked again and again until it succeeds. Throws store_unreachable while the cluster is away. */
   readonly open: () => Promise<ClusterStore>;
-  readonly node: NodeRecord;
+  readonly node: Omit<NodeRecord, 'address'>;
+  /** Where other hosts reach this one; asked once the cluster has answered, when names and routes are there. Never rejects. */
+  readonly address: () => Promise<Address | undefined>;
   /** After this long without a word others take the host for dead. */
   readonly ttlSeconds: number;
   readonly log: Logger;
@@ -95,11 +97,13 @@ export class Cluster {
   }
 
   async #open(): Promise<void> {
-    const { open, node, ttlSeconds, log } = this.#parts;
+    const { open, address, ttlSeconds, log } = this.#parts;
     const { signal } = this.#closing;
     for (let pause = FIRST_PAUSE_MS; !signal.aborted; pause = Math.min(2 * pause, LAST_PAUSE_MS)) {
       try {
         const store = await open();
+        const own = await address();
+        const node = { ...this.#parts.node, ...(own !== undefined && { address: own }) };
         const presence = new Presence({ store, node, ttlSeconds, log });
         const roster = new Roster({ store, self: { id: node.id, incarnation: presence.incarnation }, log });
         this.#joined = { store, presence, roster };

@@ -13,7 +13,7 @@ const LAST_PAUSE_MS = 2000;
 
 /**
  * Ends with the signal. While the cluster is away nothing comes, and what was told last stays the best that is known. Throws
- * store_refused and store_corrupt.
+ * store_refused.
  */
 export async function* follow(store: ClusterStore, prefix: Key, signal: AbortSignal): AsyncGenerator<Followed> {
   let pause = FIRST_PAUSE_MS;

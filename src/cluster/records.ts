@@ -25,12 +25,15 @@ export const SIGNS = 'alive/';
 export const nodeKey = (id: string): Key => NODES + id;
 export const signKey = (id: string): Key => SIGNS + id;
 
+/** The last time that a calendar of JavaScript has (ECMA-262 §21.4.1.1), milliseconds since 1970. */
+const LATEST_MS = 8.64e15;
 const nodeSchema = z.object({
   schema: z.literal(1),
-  name: z.string(),
+  // It is shown on terminals.
+  name: z.string().regex(/^[\w.-]{1,64}$/),
   address: z.string().optional(),
   version: z.string(),
-  joined: z.number(),
+  joined: z.number().int().min(0).max(LATEST_MS),
 });
 const signSchema = z.object({ incarnation: z.string() });
 

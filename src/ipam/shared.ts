@@ -10,6 +10,7 @@ import {
   CnmError,
   codeOf,
   makePrefix,
+  messageOf,
   parsePrefix,
   prefixAddress,
   prefixLength,
@@ -123,7 +124,7 @@ class SharedIpam implements IpamDriver {
   /** As releaseAddress. */
   async releasePool(pool: PoolId, owner: string): Promise<void> {
     const { prefix, range } = parsedId(pool);
-    await this.#debts.pay(() =>
+    await this.#giveBack(() =>
       changePools(this.#store(), (pools) => {
         const { [prefix]: holders = [], ...others } = pools;
         const left = holders.filter((one) => one.owner !== owner || one.node !== this.#node || one.range !== range);
@@ -146,8 +147,20 @@ class SharedIpam implements IpamDriver {
   /** While the cluster is away the address is given back later, and is nobody's until then. */
   async releaseAddress(pool: PoolId, address: Address, owner: string): Promise<void> {
     const { prefix } = parsedId(pool);
-    await this.#debts.pay(() => this.#release(prefix, address, owner));
+    await this.#giveBack(() => this.#release(prefix, address, owner));
     (await this.#views.get(prefix)?.catch(() => undefined))?.release(address, owner);
+  }
+
+  /** A record that cannot be read stays as it is: it must keep no endpoint from going, and no daemon from starting. */
+  async #giveBack(work: () => Promise<void>): Promise<void> {
+    await this.#debts.pay(async () => {
+      try {
+        await work();
+      } catch (error) {
+        if (codeOf(error) !== 'store_corrupt') throw error;
+        this.#log.error({ error: messageOf(error) }, 'what the cluster has of this host is not given back');
+      }
+    });
   }
 
   async #release(prefix: Prefix, address: Address, owner: string): Promise<void> {
@@ -165,12 +178,11 @@ class SharedIpam implements IpamDriver {
 
   /** Gives back what this host had for owners of which no record is left. Repeatable. */
   async sweep(owners: ReadonlySet<string>): Promise<void> {
-    await this.#debts.pay(async () => {
+    await this.#giveBack(async () => {
       const isStray = ({ owner, node }: Holder): boolean => node === this.#node && !owners.has(owner) && !this.#served.has(owner);
       const { entries } = await this.#store().list(LEASES);
-      for (const entry of entries) {
-        const { prefix, address } = addressOfKey(entry.key);
-        for (const { owner } of decodeLease(entry).holders.filter(isStray)) {
+      for (const { prefix, address, holders } of this.#leasesIn(entries)) {
+        for (const { owner } of holders.filter(isStray)) {
           this.#log.warn({ owner, address }, 'an address of the cluster belongs to nobody here: it is given back');
           await this.#release(prefix, address, owner);
         }
@@ -289,12 +301,30 @@ class SharedIpam implements IpamDriver {
   async #read(prefix: Prefix): Promise<Subnet> {
     const subnet = new Subnet(prefix);
     const { entries } = await this.#store().list(leasesOf(prefix));
-    for (const entry of entries) {
-      const { holders } = decodeLease(entry);
+    for (const { address, holders } of this.#leasesIn(entries)) {
       const owner = holders.find(({ node }) => node === this.#node)?.owner ?? ELSEWHERE;
-      subnet.lease({ owner, purpose: 'plain', isSerial: false, address: addressOfKey(entry.key).address });
+      try {
+        subnet.lease({ owner, purpose: 'plain', isSerial: false, address });
+      } catch (error) {
+        this.#log.warn({ address, error: messageOf(error) }, 'the cluster has a record of an address that no host can have');
+      }
     }
     return subnet;
+  }
+
+  /** One record that cannot be read must not hide the others: its address stays taken, by nobody here. */
+  *#leasesIn(entries: readonly Entry[]): Generator<{ prefix: Prefix; address: Address; holders: readonly Holder[] }> {
+    for (const entry of entries) {
+      let place: ReturnType<typeof addressOfKey> | undefined;
+      let holders: readonly Holder[] = [];
+      try {
+        place = addressOfKey(entry.key);
+        ({ holders } = decodeLease(entry));
+      } catch (error) {
+        this.#log.warn({ key: entry.key, error: messageOf(error) }, 'a record of the cluster is passed over');
+      }
+      if (place !== undefined) yield { ...place, holders };
+    }
   }
 }
 

@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Address, type Prefix, codeOf, parseEtcdAddress, prefixAddress, silentLogger } from '../../src/base/index.ts';
 import { type IpamDriver, createSharedIpam } from '../../src/ipam/index.ts';
+import { EtcdChannel } from '../../src/store/etcd/channel.ts';
 import { type ClusterStore, openEtcdStore } from '../../src/store/index.ts';
 import { EtcdCluster } from './etcd.ts';
 import { ipamContract } from './ipam.ts';
@@ -122,4 +123,47 @@ test('a sweep gives back what this host has for owners that are no more, and not
   // The range of the lost network is free, its namesake of the other host is there.
   await after.requestPool({ owner: 'next', ...ask, range: '10.90.0.128/25' as Prefix });
   await expect(other.requestPool({ owner: 'next', ...ask })).rejects.toMatchObject({ code: 'pool_overlap' });
+});
+
+test('a record that nobody can read keeps its own address from all, and nothing else', async () => {
+  const prefix = freshPrefix();
+  const ipam = await host(prefix, 'a');
+  const { id: pool } = await ipam.requestPool({ owner: 'net', space: 'Cluster', family: 4, subnet: SUBNET });
+  const gone = prefixAddress(await ipam.requestAddress(pool, { owner: 'gone' }));
+  const store = stores.at(-1) as ClusterStore;
+  const [lease] = (await store.list('ipam/lease/')).entries;
+  const folder = lease?.key.replace(/[^/]+$/, '') ?? '';
+  const broken = [
+    lease?.key.replace(/1$/, '2'),
+    `${folder}zz`,
+    `${folder}${'f'.repeat(32)}`,
+    `${folder}${'0'.repeat(32)}`,
+    'ipam/lease/what',
+  ];
+  await store.commit({ put: broken.map((key = '') => ({ key, value: { schema: 2 } })) });
+  // What is not even JSON, as no host writes it.
+  const channel = new EtcdChannel(parseEtcdAddress(cluster.address(prefix)));
+  const put = { key: Buffer.from(`${prefix}/${lease?.key.replace(/1$/, '3')}`), value: Buffer.from('garbage') };
+  await channel.call('KV', 'Txn', { compare: [], success: [{ request_put: put }] });
+  channel.close();
+  const after = await host(prefix, 'a');
+  await after.sweep?.(new Set(['net']));
+  const taken: string[] = [];
+  for (let i = 0; i < 2; i++) taken.push(prefixAddress(await after.requestAddress(pool, { owner: `ep${i}` })));
+  expect([gone, ...taken]).toEqual(['10.90.0.1', '10.90.0.1', '10.90.0.4']);
+  expect((await after.usage?.(pool))?.inUse).toBe(6n);
+});
+
+test('records that nobody can read keep no endpoint and no network from going', async () => {
+  const ipam = await host(freshPrefix(), 'a');
+  const { id: pool } = await ipam.requestPool({ owner: 'net', space: 'Cluster', family: 4, subnet: SUBNET });
+  const address = prefixAddress(await ipam.requestAddress(pool, { owner: 'ep' }));
+  const store = stores.at(-1) as ClusterStore;
+  const keys = (await store.list('ipam/')).entries.map(({ key }) => key);
+  expect(keys).toHaveLength(2);
+  await store.commit({ put: keys.map((key) => ({ key, value: { schema: 2 } })) });
+  await ipam.releaseAddress(pool, address, 'ep');
+  await ipam.releasePool(pool, 'net');
+  await ipam.sweep?.(new Set());
+  expect((await store.list('ipam/')).entries.map(({ value }) => value)).toEqual([{ schema: 2 }, { schema: 2 }]);
 });

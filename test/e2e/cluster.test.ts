@@ -2,7 +2,8 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { NodeJson } from '../../src/base/index.ts';
+import { type NodeJson, parseEtcdAddress } from '../../src/base/index.ts';
+import { EtcdChannel } from '../../src/store/etcd/channel.ts';
 import { EtcdCluster } from '../contract/etcd.ts';
 import { Lab, waitUntil } from './lab.ts';
 
@@ -75,6 +76,26 @@ test('a host whose daemon is stopped is down at once, and forgotten when it is r
   await shows(one, `one 10.91.0.1 ready*\nthree 10.91.0.3 down\ntwo 10.91.0.2 ready`);
   expect(await one.ok('node', 'rm', 'three')).toBe('three');
   await shows(one, BOTH);
+});
+
+test('records that no host writes hide nobody, neither at once nor later', async () => {
+  const channel = new EtcdChannel(parseEtcdAddress(etcd.address('/lab')));
+  const write = async (id: string, value: string | undefined): Promise<void> => {
+    const key = Buffer.from(`/lab/node/${id}`);
+    const change = value === undefined ? { request_delete_range: { key } } : { request_put: { key, value: Buffer.from(value) } };
+    await channel.call('KV', 'Txn', { compare: [], success: [change] });
+  };
+  const node = (name: string, joined: number): string => JSON.stringify({ schema: 1, name, version: '1', joined });
+  try {
+    await write('a', 'no JSON');
+    await write('b', node('far', 1e300));
+    await write('c', node('late', 1));
+    await shows(one, `late  down\n${BOTH}`);
+    for (const id of ['a', 'b', 'c']) await write(id, undefined);
+    await shows(one, BOTH);
+  } finally {
+    channel.close();
+  }
 });
 
 test('networks of both hosts share a subnet, and no address is given twice', async () => {
@@ -152,6 +173,14 @@ test(
     }, GONE_MS);
   },
 );
+
+test('names of members that nobody resolves hold up no start', async () => {
+  const members = ['a', 'b', 'c', 'd'].map((name) => `${name}.members.invalid`).join(',');
+  const lost = await Lab.open({ flags: ['--cluster', `etcd://${members}`, '--node-name', 'lost'] });
+  labs.push(lost);
+  await lost.ok('create', 'local');
+  expect((await lost.api('GET', '/cluster/nodes')).status).toBe(503);
+});
 
 test('a daemon in no cluster says so', async () => {
   const alone = await Lab.open();

@@ -277,14 +277,14 @@ describe('an address', () => {
     expect(codeOf((await second.ended(second.acquire())).error)).toBe('dhcp_refused');
     expect(await second.stored()).toBe(0);
     expect(second.wires.asked.map(({ type }) => type)).toEqual(
-      Array.from({ length: 8 }, (_, i) => (i % 2 === 0 ? 'discover' : 'request')),
+      Array.from({ length: 32 }, (_, i) => (i % 2 === 0 ? 'discover' : 'request')),
     );
   });
 
   test.each<[string, Address | undefined, Address, string, number]>([
     ['other than the one that is asked for', '10.0.0.5' as Address, GIVEN, 'address_in_use', 1],
     ['outside the subnet', undefined, '10.0.1.5' as Address, 'dhcp_refused', 1],
-    ['of the router', undefined, '10.0.0.254' as Address, 'dhcp_refused', 4],
+    ['of the router', undefined, '10.0.0.254' as Address, 'dhcp_refused', 16],
   ])('%s is not requested', async (_what, wanted, offered, code, times) => {
     const bench = await Bench.open();
     bench.wires.answer = ({ type }) => (type === 'discover' ? [{ type: 'offer', address: offered }] : []);

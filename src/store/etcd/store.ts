@@ -1,7 +1,7 @@
 /** The Store on an etcd cluster: every commit is one transaction there, and its revision is the cluster's. */
 
 import { randomBytes } from 'node:crypto';
-import { CnmError, type EtcdAddress, type Json, messageOf } from '../../base/index.ts';
+import { CnmError, type EtcdAddress, type Json } from '../../base/index.ts';
 import type { Change, ClusterStore, Entry, Key, Lease, Revision, Transaction } from '../contract.ts';
 
 import { EtcdChannel } from './channel.ts';
@@ -151,14 +151,16 @@ class EtcdStore implements ClusterStore {
   }
 
   #entry(kv: KeyValue): Entry {
-    const key = this.#keyOf(kv);
-    try {
-      return { key, value: JSON.parse(kv.value.toString()) as Json, revision: Number(kv.mod_revision) };
-    } catch (error) {
-      throw new CnmError('store_corrupt', `the record ${key} of the cluster cannot be read: ${messageOf(error)}`, {
-        cause: error,
-      });
-    }
+    return { key: this.#keyOf(kv), value: jsonOf(kv.value), revision: Number(kv.mod_revision) };
+  }
+}
+
+/** Null for what is no JSON: whoever decodes that record refuses it, and those beside it are read all the same. */
+function jsonOf(value: Buffer): Json {
+  try {
+    return JSON.parse(value.toString()) as Json;
+  } catch {
+    return null;
   }
 }
 

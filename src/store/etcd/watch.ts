@@ -19,7 +19,7 @@ export interface WatchOptions {
   readonly keyOf: (kv: KeyValue) => Key;
 }
 
-/** Throws HistoryGone, and store_corrupt for a record that cannot be read. */
+/** Throws HistoryGone and store_refused. */
 export async function* watchEtcd(channel: EtcdChannel, options: WatchOptions): AsyncGenerator<Change> {
   let seen = options.after;
   let pause = FIRST_PAUSE_MS;
