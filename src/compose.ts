@@ -139,7 +139,10 @@ async function parts(
   const plugins = await openPlugins({ host, mark, env, store, ...(options.plugins ?? { folders: [] }) });
   cleanup.push(() => plugins.close());
   const cluster = options.cluster && joinCluster(options.cluster, instance, host, env);
-  if (cluster !== undefined) cleanup.push(() => cluster.close());
+  if (cluster !== undefined) {
+    cleanup.push(() => cluster.close());
+    await cluster.settled();
+  }
   const dhcp = await openDhcp({ host, env, store });
   cleanup.push(() => dhcp.close());
   const parents = new ParentUsers();

@@ -10,6 +10,10 @@ import { type ClusterNode, Roster } from './roster.ts';
 const FIRST_PAUSE_MS = 100;
 const LAST_PAUSE_MS = 2000;
 
+/** Longest wait for the cluster at the start and at the end, milliseconds. */
+const PATIENCE_MS = 2000;
+const soon = (work: Promise<unknown>): Promise<unknown> => Promise.race([work, sleep(PATIENCE_MS, undefined, { ref: false })]);
+
 export interface ClusterParts {
   /** Asked again and again until it succeeds. Throws store_unreachable while the cluster is away. */
   readonly open: () => Promise<ClusterStore>;
@@ -82,13 +86,17 @@ export class Cluster {
     return node;
   }
 
-  /** Leaves: other hosts see it at once. */
+  /** Waits for the first answer, but not for long: what follows finds the cluster there where it is well. */
+  async settled(): Promise<void> {
+    await soon(this.#opening);
+  }
+
+  /** Leaves: other hosts see it at once. A cluster that hangs does not hold it up. */
   async close(): Promise<void> {
     this.#closing.abort();
-    await this.#opening;
-    await this.#joined?.roster.close();
-    await this.#joined?.presence.close();
-    await this.#joined?.store.close();
+    const joined = this.#joined;
+    await soon(Promise.all([this.#opening, joined?.roster.close(), joined?.presence.close()]));
+    await joined?.store.close();
   }
 
   #connected(): Joined {
@@ -102,6 +110,7 @@ export class Cluster {
     for (let pause = FIRST_PAUSE_MS; !signal.aborted; pause = Math.min(2 * pause, LAST_PAUSE_MS)) {
       try {
         const store = await open();
+        if (signal.aborted) return await store.close();
         const own = await address();
         const node = { ...this.#parts.node, ...(own !== undefined && { address: own }) };
         const presence = new Presence({ store, node, ttlSeconds, log });

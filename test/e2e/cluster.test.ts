@@ -182,6 +182,18 @@ test('names of members that nobody resolves hold up no start', async () => {
   expect((await lost.api('GET', '/cluster/nodes')).status).toBe(503);
 });
 
+test('a stop does not wait for an etcd that hangs, and a start is in the cluster when it is ready', async () => {
+  for (const member of [0, 1, 2]) etcd.freeze(member);
+  const begin = performance.now();
+  await two.stop('SIGTERM');
+  // A call to one that hangs takes eight seconds.
+  expect(performance.now() - begin).toBeLessThan(7500);
+  for (const member of [0, 1, 2]) etcd.thaw(member);
+  await shows(one, 'one 10.91.0.1 ready*\ntwo 10.91.0.2 down');
+  await two.start();
+  expect((await two.api('GET', '/cluster/nodes')).status).toBe(200);
+});
+
 test('a daemon in no cluster says so', async () => {
   const alone = await Lab.open();
   labs.push(alone);

@@ -1,6 +1,7 @@
 /** The Store on an etcd cluster: every commit is one transaction there, and its revision is the cluster's. */
 
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CnmError, type EtcdAddress, type Json } from '../../base/index.ts';
 import type { Change, ClusterStore, Entry, Key, Lease, Revision, Transaction } from '../contract.ts';
 
@@ -8,6 +9,8 @@ import { EtcdChannel } from './channel.ts';
 import { EtcdLease } from './lease.ts';
 import { COMPARE, type Compare, type KeyValue, type RangeResponse, type RequestOp, type TxnResponse } from './protocol.ts';
 import { watchEtcd } from './watch.ts';
+
+const CLOSE_MS = 1000;
 
 /** As the room's door says. */
 export async function openEtcdStore(address: EtcdAddress): Promise<ClusterStore> {
@@ -131,10 +134,10 @@ class EtcdStore implements ClusterStore {
 
   async close(): Promise<void> {
     this.#closing.abort();
-    await Promise.all(this.#underWay.values());
+    await soon(Promise.all(this.#underWay.values()));
     for (const lease of this.#leases) lease.abandon();
     const success = this.#settled.map((key) => ({ request_delete_range: { key } }));
-    if (success.length > 0) await this.#channel.call('KV', 'Txn', { compare: [], success }).catch(() => {});
+    if (success.length > 0) await soon(this.#channel.call('KV', 'Txn', { compare: [], success }).catch(() => {}));
     this.#channel.close();
   }
 
@@ -163,6 +166,9 @@ function jsonOf(value: Buffer): Json {
     return null;
   }
 }
+
+/** What a close waits for, but not for long: a cluster that hangs must not hold up the end of the process. */
+const soon = (work: Promise<unknown>): Promise<unknown> => Promise.race([work, sleep(CLOSE_MS, undefined, { ref: false })]);
 
 /** All keys that begin with these octets. */
 function rangeOf(prefix: Buffer): { readonly key: Buffer; readonly range_end: Buffer } {
