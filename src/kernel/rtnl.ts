@@ -1,6 +1,6 @@
 /** The rtnetlink façade on one namespace: lists, lookups and batches. */
 
-import { familyOf, KernelError, type IpFamily } from '../base/index.ts';
+import { errnoOf, familyOf, KernelError, type IpFamily } from '../base/index.ts';
 import type {
   AddressSpec,
   FdbSpec,
@@ -140,10 +140,16 @@ class OpenRtnl implements Rtnl {
   }
 
   #list<S extends object>(message: Message, what: string, parse: (body: Buffer) => S | undefined, filter: Partial<S>): S[] {
-    return this.#lists.dump(message, what, (body) => {
-      const entry = parse(body);
-      return entry !== undefined && matches(entry, filter) ? entry : undefined;
-    });
+    try {
+      return this.#lists.dump(message, what, (body) => {
+        const entry = parse(body);
+        return entry !== undefined && matches(entry, filter) ? entry : undefined;
+      });
+    } catch (error) {
+      // The kernel looks for the link that is asked about: what is on one that has just gone is nothing.
+      if ('link' in filter && errnoOf(error) === 'ENODEV') return [];
+      throw error;
+    }
   }
 
   #routes(filter: Partial<RouteSpec>): RouteSpec[] {

@@ -250,6 +250,14 @@ describe('tables', () => {
     expect(await host.rtnl().address.list({ link: 50, prefix })).toEqual([{ link: 50, prefix, noDad: true }]);
   });
 
+  test('of what is on a link that has just gone are empty', async () => {
+    const { host } = hostAt(await testHosts(1), 0);
+    const rtnl = host.rtnl();
+    expect(await rtnl.address.list({ link: 4711 })).toEqual([]);
+    expect(await rtnl.neighbour.list({ link: 4711 })).toEqual([]);
+    expect(await rtnl.fdb.list({ link: 4711 })).toEqual([]);
+  });
+
   test('of rules and neighbours take back what they were given', async () => {
     const { host } = hostAt(await testHosts(1), 0);
     const rtnl = host.rtnl();
