@@ -42,7 +42,7 @@ interface Encoded {
 let locked = 0;
 
 /** Others may hold that lock too. After a batch that took longer than this, milliseconds, those of the next while go to a pool thread. */
-const SLOW_MS = 1;
+const SLOW_MS = 3;
 const WARY_MS = 50;
 let waryUntil = 0;
 
