@@ -41,11 +41,6 @@ interface Encoded {
  */
 let locked = 0;
 
-/** Others may hold that lock too. After a batch that took longer than this, milliseconds, those of the next while go to a pool thread. */
-const SLOW_MS = 3;
-const WARY_MS = 50;
-let waryUntil = 0;
-
 class OpenRtnl implements Rtnl {
   readonly link: Rtnl['link'];
   readonly address: Table<AddressSpec>;
@@ -91,13 +86,9 @@ class OpenRtnl implements Rtnl {
   }
 
   async batch(ops: readonly RtnlOp[]): Promise<void> {
-    const begin = performance.now();
-    if (locked > 0 || begin < waryUntil) return this.#batch(ops, besideThread);
+    if (locked > 0) return this.#batch(ops, besideThread);
     const encoded = this.#encode(ops);
-    const refused = this.#requests.execute(encoded.messages);
-    const end = performance.now();
-    if (end - begin > SLOW_MS) waryUntil = end + WARY_MS;
-    this.#check(ops, encoded, refused);
+    this.#check(ops, encoded, this.#requests.execute(encoded.messages));
   }
 
   batchOffThread(ops: readonly RtnlOp[]): Promise<void> {
