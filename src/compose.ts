@@ -196,12 +196,7 @@ const sharedIpam = (cluster: Cluster, { log }: Env): IpamDriver =>
 
 function joinCluster(wish: NonNullable<ComposeOptions['cluster']>, id: string, host: Netns, env: Env): Cluster {
   const { address, nodeName: name, version, leaseSeconds: ttlSeconds } = wish;
-  const advertised = async (): Promise<Address | undefined> => {
-    const own = wish.advertise ?? (await towards(address, host));
-    if (own === undefined)
-      env.log.warn({}, 'no address towards the cluster was found for other hosts to reach this one: see --advertise');
-    return own;
-  };
+  const advertised = async (): Promise<Address | undefined> => wish.advertise ?? (await towards(address, host));
   const node = { id, name, version, joined: env.now() };
   return new Cluster({ open: () => openEtcdStore(address), node, address: advertised, ttlSeconds, log: env.log });
 }

@@ -18,7 +18,7 @@ export interface ClusterParts {
   /** Asked again and again until it succeeds. Throws store_unreachable while the cluster is away. */
   readonly open: () => Promise<ClusterStore>;
   readonly node: Omit<NodeRecord, 'address'>;
-  /** Where other hosts reach this one; asked once the cluster has answered, when names and routes are there. Never rejects. */
+  /** Where other hosts reach this one; asked until it is known, for names and routes may come late. Never rejects. */
   readonly address: () => Promise<Address | undefined>;
   /** After this long without a word others take the host for dead. */
   readonly ttlSeconds: number;
@@ -35,7 +35,17 @@ export class Cluster {
   readonly #parts: ClusterParts;
   readonly #closing = new AbortController();
   readonly #opening: Promise<void>;
+  #arrive: (store: ClusterStore | undefined) => void = () => {};
+  /** Resolves when the cluster has answered; undefined: this host leaves before. */
+  readonly arrived = new Promise<ClusterStore | undefined>((resolve) => (this.#arrive = resolve));
   #joined: Joined | undefined;
+  #address: Address | undefined;
+  /** Called after each change of the hosts that there are, and of which are alive. */
+  onNodes: (() => void) | undefined;
+  /** Called before a host is forgotten: gives back what it had. */
+  onForget: ((node: string) => Promise<void>) | undefined;
+  /** At the end, this host is alive for others until its lease runs out: a daemon that is back by then was never away. */
+  lingers = false;
 
   /** Joins in the background. */
   constructor(parts: ClusterParts) {
@@ -46,6 +56,11 @@ export class Cluster {
   /** Id of this host. */
   get self(): string {
     return this.#parts.node.id;
+  }
+
+  /** Where other hosts reach this one; undefined until it is known. */
+  get address(): Address | undefined {
+    return this.#address;
   }
 
   /** Throws store_unreachable before the cluster has answered once. */
@@ -70,11 +85,22 @@ export class Cluster {
     return first;
   }
 
+  /** The host gives no sign of life. False for one that is not known. */
+  isAway(id: string): boolean {
+    return this.#joined?.roster.isAway(id) ?? false;
+  }
+
+  /** What a host is called, or its id where nobody knows. */
+  nameOf(id: string): string {
+    return this.#joined?.roster.nodes().find((node) => node.id === id)?.name ?? id;
+  }
+
   /** Forgets a host that will not come back. Throws node_alive, no_node, ambiguous_name, store_unreachable. */
   async removeNode(term: string): Promise<ClusterNode> {
     const node = this.node(term);
     const alive = new CnmError('node_alive', `host ${shown(node.name)} is alive: stop its daemon first`);
     if (node.isAlive) throw alive;
+    await this.onForget?.(node.id);
     try {
       await this.#connected().store.commit({
         expect: [{ key: signKey(node.id), revision: undefined }],
@@ -91,11 +117,12 @@ export class Cluster {
     await soon(this.#opening);
   }
 
-  /** Leaves: other hosts see it at once. A cluster that hangs does not hold it up. */
+  /** Leaves: other hosts see it at once, unless it lingers. A cluster that hangs does not hold it up. */
   async close(): Promise<void> {
     this.#closing.abort();
+    this.#arrive(undefined);
     const joined = this.#joined;
-    await soon(Promise.all([this.#opening, joined?.roster.close(), joined?.presence.close()]));
+    await soon(Promise.all([this.#opening, joined?.roster.close(), joined?.presence.close(this.lingers)]));
     await joined?.store.close();
   }
 
@@ -105,23 +132,34 @@ export class Cluster {
   }
 
   async #open(): Promise<void> {
-    const { open, address, ttlSeconds, log } = this.#parts;
+    const { open, ttlSeconds, log } = this.#parts;
     const { signal } = this.#closing;
     for (let pause = FIRST_PAUSE_MS; !signal.aborted; pause = Math.min(2 * pause, LAST_PAUSE_MS)) {
       try {
+        // Before the cluster answers, which may be long: tunnels that are there need it.
+        this.#address ??= await this.#parts.address();
         const store = await open();
         if (signal.aborted) return await store.close();
-        const own = await address();
-        const node = { ...this.#parts.node, ...(own !== undefined && { address: own }) };
-        const presence = new Presence({ store, node, ttlSeconds, log });
-        const roster = new Roster({ store, self: { id: node.id, incarnation: presence.incarnation }, log });
-        this.#joined = { store, presence, roster };
-        log.info({ node: node.name, cluster: store.clusterId }, 'this host is in the cluster');
+        this.#address ??= await this.#parts.address();
+        if (this.#address === undefined)
+          log.warn({}, 'no address towards the cluster was found for other hosts to reach this one: see --advertise');
+        this.#join(store, ttlSeconds);
         return;
       } catch (error) {
         if (pause === FIRST_PAUSE_MS) log.warn({ error: messageOf(error) }, 'the cluster does not answer: it is asked again');
         await sleep(pause, undefined, { signal }).catch(() => {});
       }
     }
+  }
+
+  #join(store: ClusterStore, ttlSeconds: number): void {
+    const { log } = this.#parts;
+    const node = { ...this.#parts.node, ...(this.#address !== undefined && { address: this.#address }) };
+    const presence = new Presence({ store, node, ttlSeconds, log });
+    const self = { id: node.id, incarnation: presence.incarnation };
+    const roster = new Roster({ store, self, log, changed: () => this.onNodes?.() });
+    this.#joined = { store, presence, roster };
+    this.#arrive(store);
+    log.info({ node: node.name, cluster: store.clusterId }, 'this host is in the cluster');
   }
 }

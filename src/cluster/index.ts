@@ -1,4 +1,5 @@
-/** The cluster room's door: who is in the cluster, who of them is alive, and numbers that no two of them share. */
+/** The cluster room's door: who is in the cluster, who of them is alive, its records as they change, and numbers that no two of them share. */
 
 export { Cluster } from './cluster.ts';
+export { follow, type Followed } from './follow.ts';
 export { createNumbers } from './numbers.ts';

@@ -32,10 +32,14 @@ export class Presence {
     this.#running = this.#run();
   }
 
-  /** The host leaves: its sign of life goes at once where the cluster answers, and with its lease where not. */
-  async close(): Promise<void> {
+  /**
+   * The host leaves: its sign of life goes at once where the cluster answers, and with its lease where not; or always with that one,
+   * where `lingers`.
+   */
+  async close(lingers = false): Promise<void> {
     this.#closing.abort();
     await this.#running;
+    if (lingers) return;
     const farewell = this.#lease?.revoke().catch(() => {});
     await Promise.race([farewell, sleep(FAREWELL_MS, undefined, { ref: false })]);
   }

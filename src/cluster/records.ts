@@ -20,10 +20,17 @@ export interface Sign {
   readonly incarnation: string;
 }
 
+/** A host's record and its sign of life are followed together, so that neither is seen without the other. */
 export const NODES = 'node/';
-export const SIGNS = 'alive/';
+const SIGN = '/alive';
 export const nodeKey = (id: string): Key => NODES + id;
-export const signKey = (id: string): Key => SIGNS + id;
+export const signKey = (id: string): Key => nodeKey(id) + SIGN;
+
+/** What a key under NODES is about. */
+export function partsOfKey(key: Key): { readonly id: string; readonly isSign: boolean } {
+  const isSign = key.endsWith(SIGN);
+  return { id: key.slice(NODES.length, isSign ? -SIGN.length : undefined), isSign };
+}
 
 /** The last time that a calendar of JavaScript has (ECMA-262 §21.4.1.1), milliseconds since 1970. */
 const LATEST_MS = 8.64e15;

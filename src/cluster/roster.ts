@@ -1,9 +1,9 @@
 /** Which hosts there are and which of them are alive, as the cluster last told. */
 
 import { type Logger, messageOf } from '../base/index.ts';
-import type { ClusterStore, Entry, Key } from '../store/index.ts';
-import { follow } from './follow.ts';
-import { NODES, SIGNS, decodeNode, decodeSign, type NodeRecord, type Sign } from './records.ts';
+import type { ClusterStore, Entry } from '../store/index.ts';
+import { follow, type Followed } from './follow.ts';
+import { NODES, decodeNode, decodeSign, partsOfKey, type NodeRecord, type Sign } from './records.ts';
 
 export interface ClusterNode extends NodeRecord {
   readonly isAlive: boolean;
@@ -14,11 +14,12 @@ export interface RosterParts {
   /** This host, and which life of it. */
   readonly self: { readonly id: string; readonly incarnation: string };
   readonly log: Logger;
+  /** Called after each change. */
+  readonly changed: () => void;
 }
 
 export class Roster {
-  readonly #log: Logger;
-  readonly #self: RosterParts['self'];
+  readonly #parts: RosterParts;
   readonly #nodes = new Map<string, NodeRecord>();
   readonly #signs = new Map<string, Sign>();
   readonly #closing = new AbortController();
@@ -26,13 +27,9 @@ export class Roster {
   #isFirst = true;
 
   /** Follows at once, until close(). */
-  constructor({ store, self, log }: RosterParts) {
-    this.#log = log;
-    this.#self = self;
-    this.#following = Promise.all([
-      this.#follow(store, NODES, this.#nodes, decodeNode),
-      this.#follow(store, SIGNS, this.#signs, decodeSign),
-    ]);
+  constructor(parts: RosterParts) {
+    this.#parts = parts;
+    this.#following = this.#follow();
   }
 
   /** By name, then id. */
@@ -41,49 +38,62 @@ export class Roster {
     return all.sort((a, b) => a.name.localeCompare(b.name) || (a.id < b.id ? -1 : 1));
   }
 
+  /** The host was there, and gives no sign of life now. One that nobody has told of yet may be about to come. */
+  isAway(id: string): boolean {
+    return this.#nodes.has(id) && !this.#signs.has(id);
+  }
+
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#following;
   }
 
-  async #follow<T>(store: ClusterStore, prefix: Key, table: Map<string, T>, decode: (entry: Entry) => T): Promise<void> {
-    const take = (entry: Entry): void => {
-      const id = entry.key.slice(prefix.length);
-      try {
-        table.set(id, decode(entry));
-      } catch (error) {
-        // One that a newer version wrote must not hide the others.
-        table.delete(id);
-        this.#log.error({ error: messageOf(error) }, 'a record of the cluster is passed over');
-      }
-    };
+  async #follow(): Promise<void> {
+    const { store, log, changed } = this.#parts;
     try {
-      for await (const news of follow(store, prefix, this.#closing.signal)) {
-        if (news.kind === 'all') {
-          const ids = new Set(news.entries.map(({ key }) => key.slice(prefix.length)));
-          for (const id of table.keys()) if (!ids.has(id)) table.delete(id);
-          news.entries.forEach(take);
-        } else {
-          news.change.put.forEach(take);
-          for (const key of news.change.removed) table.delete(key.slice(prefix.length));
-        }
+      for await (const news of follow(store, NODES, this.#closing.signal)) {
+        this.#learn(news);
         this.#watchForTwin();
+        changed();
       }
     } catch (error) {
-      this.#log.error({ error: messageOf(error), prefix }, 'the hosts of the cluster are not followed any more');
+      log.error({ error: messageOf(error) }, 'the hosts of the cluster are not followed any more');
+    }
+  }
+
+  #learn(news: Followed): void {
+    if (news.kind === 'all') {
+      this.#nodes.clear();
+      this.#signs.clear();
+      return news.entries.forEach((entry) => this.#take(entry));
+    }
+    for (const key of news.change.removed) {
+      const { id, isSign } = partsOfKey(key);
+      (isSign ? this.#signs : this.#nodes).delete(id);
+    }
+    news.change.put.forEach((entry) => this.#take(entry));
+  }
+
+  #take(entry: Entry): void {
+    const { id, isSign } = partsOfKey(entry.key);
+    try {
+      if (isSign) this.#signs.set(id, decodeSign(entry));
+      else this.#nodes.set(id, decodeNode(entry));
+    } catch (error) {
+      // One that a newer version wrote must not hide the others.
+      (isSign ? this.#signs : this.#nodes).delete(id);
+      this.#parts.log.error({ error: messageOf(error) }, 'a record of the cluster is passed over');
     }
   }
 
   /** A copy of this host's state directory runs elsewhere. */
   #watchForTwin(): void {
-    const sign = this.#signs.get(this.#self.id);
-    const isTwin = sign !== undefined && sign.incarnation !== this.#self.incarnation;
+    const { self, log } = this.#parts;
+    const sign = this.#signs.get(self.id);
+    const isTwin = sign !== undefined && sign.incarnation !== self.incarnation;
     // The first sign that is seen may be that of an earlier life.
     if (isTwin && !this.#isFirst)
-      this.#log.error(
-        { node: this.#self.id },
-        'another daemon shows itself under the identity of this host: is its state directory a copy?',
-      );
-    if (sign?.incarnation === this.#self.incarnation) this.#isFirst = false;
+      log.error({ node: self.id }, 'another daemon shows itself under the identity of this host: is its state directory a copy?');
+    if (sign?.incarnation === self.incarnation) this.#isFirst = false;
   }
 }

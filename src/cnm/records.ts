@@ -58,6 +58,8 @@ export interface NetworkRecord extends RecordBase {
   readonly phase: 'creating' | 'ready' | 'deleting';
   readonly driver: string;
   readonly scope: string;
+  /** Of all hosts of the cluster, whose record of it decides; this one is what this host knows of it. Default false. */
+  readonly shared?: boolean;
   readonly enableIPv4: boolean;
   readonly enableIPv6: boolean;
   readonly internal: boolean;

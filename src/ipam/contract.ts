@@ -38,6 +38,8 @@ export interface AddressRequest {
   /** Given when capabilities.requiresMac. */
   readonly mac?: Mac;
   readonly options?: Readonly<Record<string, string>>;
+  /** It is for the pool's owner itself, such as its gateway. Default false. */
+  readonly isForPool?: boolean;
   /** Leased before, as a record says, with this address: it is not for somebody else to say so again now. Default false. */
   readonly isReplay?: boolean;
 }
@@ -97,6 +99,7 @@ export interface IpamDriver {
     /** Pools and addresses are asked for on the network's parent, which must be there before. Default false. */
     readonly asksOnParent?: boolean;
   };
+  /** `local`: for networks of this host, `global`: for those that hosts share. */
   addressSpaces(): Promise<{ readonly local: string; readonly global: string }>;
   requestPool(request: PoolRequest): Promise<Pool>;
   releasePool(pool: PoolId, owner: string): Promise<void>;
@@ -107,6 +110,8 @@ export interface IpamDriver {
   validateNetwork?(asked: NetworkQuestion): void;
   /** After a start: leases of endpoints that are not among `owners` are given back. */
   sweep?(owners: ReadonlySet<string>): Promise<void>;
+  /** Gives back what a host had that does not come back. Repeatable. Throws store_unreachable. */
+  forgetHost?(node: string): Promise<void>;
   readonly watch?: LeaseWatch;
 }
 

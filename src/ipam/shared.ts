@@ -16,7 +16,7 @@ import {
   prefixLength,
   quoted,
 } from '../base/index.ts';
-import type { Entry, Store } from '../store/index.ts';
+import { Debts, type Entry, type Store } from '../store/index.ts';
 import {
   type AddressRequest,
   type IpamDriver,
@@ -29,7 +29,7 @@ import {
   SERIAL_OPTION,
 } from './contract.ts';
 import { GLOBAL_POOLS, normalPools, uniqueLocalPool } from './pools.ts';
-import { changePools, subnetFor } from './shared-pools.ts';
+import { ALL_HOSTS, changePools, dropSharedPool, subnetFor } from './shared-pools.ts';
 import {
   POOLS_KEY,
   type Holder,
@@ -43,11 +43,13 @@ import {
   leaseKey,
   leasesOf,
 } from './shared-records.ts';
-import { Debts } from './debts.ts';
 import { Subnet } from './subnet.ts';
 import { type Wish, normalWish } from './wish.ts';
 
+/** Of networks of single hosts, each of which may have the same subnet. */
 export const CLUSTER_SPACE = 'Cluster';
+/** Of networks that hosts share: a subnet has one network. */
+export const SHARED_SPACE = 'Shared';
 /** In a view, the owner of what another host has. */
 const ELSEWHERE = 'elsewhere';
 /** Addresses tried for one request, each of which another host took first. */
@@ -86,35 +88,36 @@ class SharedIpam implements IpamDriver {
   }
 
   async addressSpaces(): Promise<{ readonly local: string; readonly global: string }> {
-    return { local: CLUSTER_SPACE, global: CLUSTER_SPACE };
+    return { local: CLUSTER_SPACE, global: SHARED_SPACE };
   }
 
   async requestPool(request: PoolRequest): Promise<Pool> {
-    if (request.space !== CLUSTER_SPACE)
+    if (request.space !== CLUSTER_SPACE && request.space !== SHARED_SPACE)
       throw new CnmError('unknown_address_space', `cannot find address space ${quoted(request.space)}`);
     const wish = normalWish(request);
     this.#served.add(request.owner);
     if (request.isReplay !== true || wish.subnet === undefined) return this.#takePool(request, wish);
     // A start does not wait for the cluster.
     await this.#debts.pay(async () => void (await this.#takePool(request, wish)));
-    return poolOf(wish.subnet, wish.range);
+    return poolOf(request.space, wish.subnet, wish.range);
   }
 
   async #takePool(request: PoolRequest, wish: Wish): Promise<Pool> {
-    const { owner } = request;
+    const { owner, space } = request;
+    const node = space === SHARED_SPACE ? ALL_HOSTS : this.#node;
     const from = normalPools([...GLOBAL_POOLS, uniqueLocalPool(this.#site())]);
     let found: Pool | undefined;
     await changePools(this.#store(), (pools) => {
       for (const [prefix, holders] of Object.entries(pools)) {
-        const own = holders.find((holder) => holder.owner === owner && holder.node === this.#node);
+        const own = holders.find((holder) => holder.owner === owner && holder.node === node);
         const isSame = own?.asked === wish.asked || (prefix === wish.subnet && own?.range === wish.range);
         if (own === undefined || !isSame) continue;
-        found = poolOf(prefix as Prefix, own.range);
+        found = poolOf(space, prefix as Prefix, own.range);
         return pools;
       }
-      const prefix = subnetFor(pools, from, request, wish, this.#node);
-      found = poolOf(prefix, wish.range);
-      const holder = { owner, node: this.#node, asked: wish.asked, ...(wish.range && { range: wish.range }) };
+      const prefix = subnetFor(pools, from, request, wish, node);
+      found = poolOf(space, prefix, wish.range);
+      const holder = { owner, node, asked: wish.asked, ...(wish.range && { range: wish.range }) };
       return { ...pools, [prefix]: [...(pools[prefix] ?? []), holder] };
     });
     if (found === undefined) throw new CnmError('internal', 'no subnet was chosen');
@@ -123,7 +126,8 @@ class SharedIpam implements IpamDriver {
 
   /** As releaseAddress. */
   async releasePool(pool: PoolId, owner: string): Promise<void> {
-    const { prefix, range } = parsedId(pool);
+    const { prefix, range, isShared } = parsedId(pool);
+    if (isShared) return this.#giveBack(() => dropSharedPool(this.#store(), prefix, owner));
     await this.#giveBack(() =>
       changePools(this.#store(), (pools) => {
         const { [prefix]: holders = [], ...others } = pools;
@@ -135,19 +139,20 @@ class SharedIpam implements IpamDriver {
   }
 
   async requestAddress(pool: PoolId, request: AddressRequest): Promise<Prefix> {
-    const { prefix, range } = parsedId(pool);
+    const { prefix, range, isShared } = parsedId(pool);
     const { address } = request;
     this.#served.add(request.owner);
-    if (address === undefined) return this.#choose(prefix, range, request);
-    if (request.isReplay !== true) return this.#named(prefix, address, request);
-    await this.#debts.pay(async () => void (await this.#named(prefix, address, request)));
+    const node = isShared && request.isForPool === true ? ALL_HOSTS : this.#node;
+    if (address === undefined) return this.#choose(prefix, range, request, node);
+    if (request.isReplay !== true) return this.#named(prefix, address, request, node);
+    await this.#debts.pay(async () => void (await this.#named(prefix, address, request, node)));
     return makePrefix(address, prefixLength(prefix));
   }
 
   /** While the cluster is away the address is given back later, and is nobody's until then. */
   async releaseAddress(pool: PoolId, address: Address, owner: string): Promise<void> {
-    const { prefix } = parsedId(pool);
-    await this.#giveBack(() => this.#release(prefix, address, owner));
+    const { prefix, isShared } = parsedId(pool);
+    await this.#giveBack(() => this.#release(prefix, address, owner, isShared ? [this.#node, ALL_HOSTS] : [this.#node]));
     (await this.#views.get(prefix)?.catch(() => undefined))?.release(address, owner);
   }
 
@@ -163,9 +168,9 @@ class SharedIpam implements IpamDriver {
     });
   }
 
-  async #release(prefix: Prefix, address: Address, owner: string): Promise<void> {
+  async #release(prefix: Prefix, address: Address, owner: string, nodes: readonly string[]): Promise<void> {
     await this.#changeLease(prefix, address, (lease) => {
-      const left = lease?.holders.filter((holder) => holder.owner !== owner || holder.node !== this.#node) ?? [];
+      const left = lease?.holders.filter((holder) => holder.owner !== owner || !nodes.includes(holder.node)) ?? [];
       if (lease === undefined || left.length === lease.holders.length) return lease;
       return left.length === 0 ? undefined : { ...lease, holders: left };
     });
@@ -178,24 +183,31 @@ class SharedIpam implements IpamDriver {
 
   /** Gives back what this host had for owners of which no record is left. Repeatable. */
   async sweep(owners: ReadonlySet<string>): Promise<void> {
-    await this.#giveBack(async () => {
-      const isStray = ({ owner, node }: Holder): boolean => node === this.#node && !owners.has(owner) && !this.#served.has(owner);
-      const { entries } = await this.#store().list(LEASES);
-      for (const { prefix, address, holders } of this.#leasesIn(entries)) {
-        for (const { owner } of holders.filter(isStray)) {
-          this.#log.warn({ owner, address }, 'an address of the cluster belongs to nobody here: it is given back');
-          await this.#release(prefix, address, owner);
-        }
+    await this.#giveBack(() =>
+      this.#dropHolders(({ owner, node }) => node === this.#node && !owners.has(owner) && !this.#served.has(owner)),
+    );
+  }
+
+  forgetHost(host: string): Promise<void> {
+    return this.#dropHolders(({ node }) => node === host);
+  }
+
+  async #dropHolders(isStray: (holder: Holder) => boolean): Promise<void> {
+    const { entries } = await this.#store().list(LEASES);
+    for (const { prefix, address, holders } of this.#leasesIn(entries)) {
+      for (const { owner, node } of holders.filter(isStray)) {
+        this.#log.warn({ owner, node, address }, 'an address of the cluster belongs to nobody: it is given back');
+        await this.#release(prefix, address, owner, [node]);
       }
-      await changePools(this.#store(), (pools) => {
-        if (!Object.values(pools).some((holders) => holders.some(isStray))) return pools;
-        const left = Object.entries(pools).map(([prefix, holders]) => [prefix, holders.filter((one) => !isStray(one))] as const);
-        return Object.fromEntries(left.filter(([, holders]) => holders.length > 0)) as Pools;
-      });
+    }
+    await changePools(this.#store(), (pools) => {
+      if (!Object.values(pools).some((holders) => holders.some(isStray))) return pools;
+      const left = Object.entries(pools).map(([prefix, holders]) => [prefix, holders.filter((one) => !isStray(one))] as const);
+      return Object.fromEntries(left.filter(([, holders]) => holders.length > 0)) as Pools;
     });
   }
 
-  async #choose(prefix: Prefix, range: Prefix | undefined, { owner, options }: AddressRequest): Promise<Prefix> {
+  async #choose(prefix: Prefix, range: Prefix | undefined, { owner, options }: AddressRequest, node: string): Promise<Prefix> {
     const asked = {
       owner,
       purpose: options?.[REQUEST_ADDRESS_TYPE] === GATEWAY_REQUEST ? 'gateway' : 'plain',
@@ -217,7 +229,7 @@ class SharedIpam implements IpamDriver {
       }
       const address = prefixAddress(leased);
       try {
-        await this.#claim(prefix, address, owner, false);
+        await this.#claim(prefix, address, { owner, node }, false);
         return leased;
       } catch (error) {
         view.release(address, owner);
@@ -231,12 +243,12 @@ class SharedIpam implements IpamDriver {
     );
   }
 
-  async #named(prefix: Prefix, address: Address, { owner }: AddressRequest): Promise<Prefix> {
+  async #named(prefix: Prefix, address: Address, { owner }: AddressRequest, node: string): Promise<Prefix> {
     // Outside, or one that no host may have.
     new Subnet(prefix).lease({ owner, purpose: 'plain', isSerial: false, address });
     const holders = decodePools(await this.#store().get(POOLS_KEY))[prefix] ?? [];
-    const isReserved = holders.some((holder) => holder.owner === owner && holder.node === this.#node);
-    await this.#claim(prefix, address, owner, isReserved);
+    const isReserved = holders.some((holder) => holder.owner === owner && holder.node === node);
+    await this.#claim(prefix, address, { owner, node }, isReserved);
     const view = await this.#view(prefix, false);
     view.release(address, ELSEWHERE);
     try {
@@ -248,11 +260,10 @@ class SharedIpam implements IpamDriver {
   }
 
   /** Throws address_in_use. */
-  async #claim(prefix: Prefix, address: Address, owner: string, isReserved: boolean): Promise<void> {
-    const own = { owner, node: this.#node };
+  async #claim(prefix: Prefix, address: Address, own: Holder, isReserved: boolean): Promise<void> {
     await this.#changeLease(prefix, address, (lease) => {
       if (lease === undefined) return { holders: [own], isReserved };
-      if (lease.holders.some((holder) => holder.owner === owner && holder.node === this.#node)) return lease;
+      if (lease.holders.some((holder) => holder.owner === own.owner && holder.node === own.node)) return lease;
       if (isReserved && lease.isReserved) return { ...lease, holders: [...lease.holders, own] };
       throw new CnmError('address_in_use', `Address already in use: ${address}, in the cluster`);
     });
@@ -328,14 +339,19 @@ class SharedIpam implements IpamDriver {
   }
 }
 
-const poolOf = (prefix: Prefix, range: Prefix | undefined): Pool => ({
-  id: [CLUSTER_SPACE, prefix, ...(range === undefined ? [] : [range])].join('/'),
+const poolOf = (space: string, prefix: Prefix, range: Prefix | undefined): Pool => ({
+  id: [space, prefix, ...(range === undefined ? [] : [range])].join('/'),
   prefix,
 });
 
 /** Throws unknown_address_space. */
-function parsedId(pool: PoolId): { readonly prefix: Prefix; readonly range?: Prefix } {
-  const parts = /^Cluster\/([^/]+\/\d+)(?:\/([^/]+\/\d+))?$/.exec(pool);
+function parsedId(pool: PoolId): { readonly prefix: Prefix; readonly range?: Prefix; readonly isShared: boolean } {
+  const parts = /^(Cluster|Shared)\/([^/]+\/\d+)(?:\/([^/]+\/\d+))?$/.exec(pool);
   if (parts === null) throw new CnmError('unknown_address_space', `no pool ${quoted(pool)} in the cluster`);
-  return { prefix: parsePrefix(parts[1] ?? ''), ...(parts[2] !== undefined && { range: parsePrefix(parts[2]) }) };
+  const [, space, prefix, range] = parts;
+  return {
+    prefix: parsePrefix(prefix ?? ''),
+    ...(range !== undefined && { range: parsePrefix(range) }),
+    isShared: space === SHARED_SPACE,
+  };
 }

@@ -25,6 +25,8 @@ export interface Transaction {
   /** `lease`: removed with it (cluster stores only). */
   readonly put?: readonly { readonly key: Key; readonly value: Json; readonly lease?: string }[];
   readonly remove?: readonly Key[];
+  /** No key starts with any of these, before the commit. */
+  readonly expectNone?: readonly Key[];
   /**
    * True: on disk before the promise resolves (power loss). Default false: survives the process, not the machine.
    */
@@ -35,7 +37,7 @@ export interface Store {
   get(key: Key): Promise<Entry | undefined>;
   /** All entries whose key starts with `prefix`, in key order. */
   list(prefix: Key): Promise<{ readonly entries: readonly Entry[]; readonly revision: Revision }>;
-  /** All or nothing. Throws stale_revision when an expectation does not hold; removing an absent key is fine. */
+  /** All or nothing. Throws stale_revision when what is expected does not hold; removing an absent key is fine. */
   commit(tx: Transaction): Promise<Revision>;
   close(): Promise<void>;
 }

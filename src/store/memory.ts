@@ -32,6 +32,10 @@ export class MemoryStore implements Store {
         throw new CnmError('stale_revision', `record ${key} is at revision ${found ?? 'none'}, expected ${revision ?? 'none'}`);
       }
     }
+    for (const prefix of tx.expectNone ?? []) {
+      const found = [...this.#entries.keys()].find((key) => key.startsWith(prefix));
+      if (found !== undefined) throw new CnmError('stale_revision', `record ${found} is there, expected none of ${prefix}`);
+    }
   }
 
   protected applied(tx: Transaction, revision: Revision): Revision {

@@ -167,3 +167,38 @@ test('records that nobody can read keep no endpoint and no network from going', 
   await ipam.sweep?.(new Set());
   expect((await store.list('ipam/')).entries.map(({ value }) => value)).toEqual([{ schema: 2 }, { schema: 2 }]);
 });
+
+test('a network that hosts share has its subnet for itself, and whoever ends it ends every address in it, once', async () => {
+  const prefix = freshPrefix();
+  const [a, b] = [await host(prefix, 'a'), await host(prefix, 'b')];
+  const shared = { owner: 'net', space: 'Shared', family: 4, subnet: SUBNET } as const;
+  const pool = await a.requestPool(shared);
+  expect(await b.requestPool(shared)).toEqual(pool);
+  const gateway = { owner: 'net', address: '10.90.0.1' as Address, isForPool: true };
+  await a.requestAddress(pool.id, gateway);
+  expect(await b.requestAddress(pool.id, { owner: 'far', address: ADDRESS })).toBe('10.90.0.77/24');
+  for (const space of ['Shared', 'Cluster'])
+    for (const ipam of [a, b])
+      expect(await settled([ipam.requestPool({ ...shared, owner: 'other', space }).then((one) => one.prefix)])).toEqual([
+        'pool_overlap',
+      ]);
+  // No host's sweep takes what is all hosts'.
+  for (const ipam of [await host(prefix, 'a'), await host(prefix, 'b')]) await ipam.sweep?.(new Set(['far']));
+  expect((await a.usage?.(pool.id))?.inUse).toBe(4n);
+  await b.releaseAddress(pool.id, gateway.address, 'net');
+  await b.releasePool(pool.id, 'net');
+  const next = await b.requestPool({ ...shared, owner: 'next' });
+  await b.requestAddress(next.id, { owner: 'new', address: ADDRESS });
+  // It comes late.
+  await a.releasePool(pool.id, 'net');
+  expect(await settled([a.requestAddress(next.id, { owner: 'far', address: ADDRESS })])).toEqual(['address_in_use']);
+});
+
+test('what a host had that does not come back is given back', async () => {
+  const { ipams, pool } = await twoHosts();
+  await ipams[0].requestAddress(pool, { owner: 'gone', address: ADDRESS });
+  await ipams[1].forgetHost?.('a');
+  expect(await ipams[1].requestAddress(pool, { owner: 'new', address: ADDRESS })).toBe('10.90.0.77/24');
+  const all = { owner: 'third', space: 'Cluster', family: 4, subnet: SUBNET } as const;
+  expect((await ipams[0].requestPool(all)).prefix).toBe(SUBNET);
+});

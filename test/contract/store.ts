@@ -102,6 +102,16 @@ function committing({ open }: StoreManifest): void {
     await store.close();
   });
 
+  test('a commit that expects no key of a kind is refused whole while there is one', async () => {
+    const store = await open();
+    await store.commit({ put: [{ key: 'a/1', value: 1 }] });
+    const change = { put: [{ key: 'b', value: 1 }], remove: ['a/1'] };
+    expect(await codeFrom(store.commit({ ...change, expectNone: ['c/', 'a/'] }))).toBe('stale_revision');
+    expect(await keysOf(store)).toEqual(['a/1']);
+    await store.commit({ ...change, expectNone: ['a/2', 'c/'] });
+    expect(await keysOf(store)).toEqual(['b']);
+  });
+
   test('a commit whose expectation does not hold is refused whole', async () => {
     const store = await open();
     const revision = await store.commit(put('a', 1));

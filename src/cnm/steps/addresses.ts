@@ -65,6 +65,11 @@ export async function requestPools(cnm: Cnm, net: NetworkRecord, asked: PoolWish
   return pools;
 }
 
+async function spaceOf(ipam: IpamDriver, net: NetworkRecord): Promise<string> {
+  const { local, global } = await ipam.addressSpaces();
+  return net.shared === true ? global : local;
+}
+
 async function requestPool(
   cnm: Cnm,
   ipam: IpamDriver,
@@ -74,11 +79,11 @@ async function requestPool(
   asked: PoolWish,
   undo: Undo,
 ): Promise<NetworkPool> {
-  const { local } = await ipam.addressSpaces();
+  const space = await spaceOf(ipam, net);
   const automatic = config.subnet === undefined || /^(0\.0\.0\.0|::)\//.test(config.subnet);
   const pool = await ipam.requestPool({
     owner: net.id,
-    space: local,
+    space,
     family,
     ...(config.subnet && { subnet: config.subnet }),
     ...(config.range && { range: config.range }),
@@ -92,6 +97,7 @@ async function requestPool(
       const leased = prefixAddress(
         await ipam.requestAddress(pool.id, {
           owner: net.id,
+          isForPool: true,
           ...(address && { address }),
           options: { ...net.ipam.options, ...options },
         }),
@@ -118,7 +124,7 @@ async function requestPool(
   return {
     family,
     pool: pool.id,
-    space: local,
+    space,
     prefix: pool.prefix,
     ...(config.range && { range: config.range }),
     ...(gateway && { gateway }),
@@ -145,13 +151,14 @@ export async function releasePools(cnm: Cnm, net: NetworkRecord): Promise<void> 
 /** Start: leases again exactly what the record says. */
 export async function replayPools(cnm: Cnm, net: NetworkRecord): Promise<void> {
   const ipam = cnm.ipams.get(net.ipam.driver);
-  const { local } = await ipam.addressSpaces();
+  const space = await spaceOf(ipam, net);
   for (const pool of net.pools) {
-    const owned = { owner: net.id, options: net.ipam.options };
+    const owned = { owner: net.id, options: net.ipam.options, isForPool: true };
     const { parent } = parentOf(cnm, net);
     await ipam.requestPool({
-      ...owned,
-      space: local,
+      owner: owned.owner,
+      options: owned.options,
+      space,
       family: pool.family,
       subnet: pool.prefix,
       ...(pool.range && { range: pool.range }),

@@ -30,6 +30,7 @@ const MESSAGES: Readonly<Record<string, Fields>> = {
     key: ['bytes', 3],
     create_revision: ['int64', 5],
     mod_revision: ['int64', 6],
+    range_end: ['bytes', 64],
   },
   RequestOp: { request_put: ['PutRequest', 2], request_delete_range: ['DeleteRangeRequest', 3] },
   TxnRequest: { compare: ['Compare[]', 1], success: ['RequestOp[]', 2] },
@@ -131,6 +132,7 @@ export interface Compare {
   readonly result: number;
   readonly target: number;
   readonly key: Buffer;
+  readonly range_end?: Buffer;
   readonly create_revision?: string;
   readonly mod_revision?: string;
 }

@@ -71,7 +71,7 @@ class EtcdStore implements ClusterStore {
     }
   }
 
-  async #commit({ expect = [], put = [], remove = [] }: Transaction): Promise<Revision> {
+  async #commit({ expect = [], expectNone = [], put = [], remove = [] }: Transaction): Promise<Revision> {
     const written = new Map(put.map(({ key, value, lease }) => [key, { text: Buffer.from(JSON.stringify(value)), lease }]));
     const marker = this.#marker(this.#commits++);
     const settled = this.#settled.splice(0);
@@ -83,6 +83,13 @@ class EtcdStore implements ClusterStore {
           ? { ...at, target: COMPARE.create, create_revision: '0' }
           : { ...at, target: COMPARE.mod, mod_revision: String(revision) };
       }),
+      // Holds of each key that there is.
+      ...expectNone.map((prefix): Compare => ({
+        result: COMPARE.equal,
+        ...rangeOf(this.#bytes(prefix)),
+        target: COMPARE.create,
+        create_revision: '0',
+      })),
     ];
     const success: RequestOp[] = [
       ...[...written].map(([key, { text, lease }]) => ({
@@ -107,7 +114,10 @@ class EtcdStore implements ClusterStore {
       return Number(done?.create_revision ?? answer.header.revision);
     }
     this.#settled.push(...settled);
-    throw new CnmError('stale_revision', `a record was changed by another host: ${expect.map(({ key }) => key).join(', ')}`);
+    throw new CnmError(
+      'stale_revision',
+      `a record was changed by another host: ${[...expect.map(({ key }) => key), ...expectNone].join(', ')}`,
+    );
   }
 
   /** Tells a commit whose answer was lost from one that did not happen. Beside the records: no list or watch of them has it. */

@@ -1,4 +1,4 @@
-/** What is owed to a cluster that is away: done later, in order, as long as this process lives. */
+/** What is owed to a store that is away: done later, in order, as long as this process lives. */
 
 import { type Logger, codeOf, messageOf } from '../base/index.ts';
 
