@@ -7,7 +7,7 @@ import { resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CnmError, KeyedLock, messageOf, silentLogger, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
 import { ConnectionLost, KeeperConnection } from './connection.ts';
-import type { HoldAnswer, HoldConflict, HoldRequest, KeeperLink, NameRecord, SandboxWish } from './contract.ts';
+import type { HoldAnswer, HoldConflict, HoldRequest, KeeperLink, NameRecord, PeerNames, SandboxWish } from './contract.ts';
 import { keeperPaths, makeFolders, removeEntry, removeHalfWritten, writeEntry, type KeeperPaths } from './files.ts';
 import { managedGrace } from './managed.ts';
 import {
@@ -136,6 +136,11 @@ class KeeperClient implements KeeperLink {
     else await this.#put('names', endpoint, record, () => record);
   }
 
+  async peers(id: string, names: PeerNames | null): Promise<void> {
+    if (names === null) await this.#drop('peers', id);
+    else await this.#put('peers', id, names, () => names);
+  }
+
   async holds(owner: SandboxId, groups: readonly HoldRequest[]): Promise<readonly HoldAnswer[]> {
     let answers: readonly HoldAnswer[] = [];
     if (groups.length === 0) {
@@ -167,8 +172,8 @@ class KeeperClient implements KeeperLink {
 
   async inventory(): ReturnType<KeeperLink['inventory']> {
     const answer: Inventory = await this.#asked((connection) => connection.inventory(), 'inventory');
-    const { holds, conflicts } = answer;
-    return { sandboxes: answer.sandboxes as SandboxId[], endpoints: answer.endpoints as EndpointId[], holds, conflicts };
+    const { sandboxes, endpoints, ...rest } = answer;
+    return { ...rest, sandboxes: sandboxes as SandboxId[], endpoints: endpoints as EndpointId[] };
   }
 
   async close(): Promise<void> {

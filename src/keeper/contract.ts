@@ -4,7 +4,7 @@
  * resolver_unavailable, and the caller undoes.
  */
 
-import type { Address, EndpointId, SandboxId } from '../base/index.ts';
+import type { Address, EndpointId, NetworkId, SandboxId } from '../base/index.ts';
 import type { NameRecord, NameView, Upstream } from '../dns/index.ts';
 
 export type { NameRecord, NameView, Upstream } from '../dns/index.ts';
@@ -27,6 +27,13 @@ export interface SandboxWish {
    * says so in its answer; a number: exactly this one, as after a restart, so that no rule changes.
    */
   readonly ports: { readonly udp: number; readonly tcp: number };
+}
+
+/** Names of the endpoints that one other host has in one network. */
+export interface PeerNames {
+  readonly network: NetworkId;
+  readonly networkName: string;
+  readonly endpoints: readonly (Pick<NameRecord, 'names' | 'addresses'> & { readonly id: EndpointId })[];
 }
 
 /** Host ports asked for: one port on all of `addresses` (spec 05 N7). */
@@ -61,6 +68,8 @@ export interface KeeperLink {
   sandbox(id: SandboxId, wish: SandboxWish | null): Promise<{ readonly udp: number; readonly tcp: number }>;
   /** When this has resolved, the names resolve (null: resolve no longer) everywhere. */
   names(endpoint: EndpointId, record: NameRecord | null): Promise<void>;
+  /** The same for all that another host has in a network; `id` stands for the two. Null: it has nobody there any more. */
+  peers(id: string, names: PeerNames | null): Promise<void>;
   /**
    * The whole set of holds of one sandbox after this call, as a list of groups, each all or nothing. Groups held already
    * stay open untouched; groups not listed are released. One answer a group, in order; a group that failed holds nothing,
@@ -71,6 +80,8 @@ export interface KeeperLink {
   inventory(): Promise<{
     readonly sandboxes: readonly SandboxId[];
     readonly endpoints: readonly EndpointId[];
+    /** Ids as told to `peers`. */
+    readonly peers: readonly string[];
     readonly holds: readonly PortHold[];
     readonly conflicts: readonly HoldConflict[];
   }>;

@@ -4,10 +4,10 @@
  */
 
 import { CnmError, isCnmError, messageOf, tryAddress, type ErrorCode } from '../base/index.ts';
-import type { HoldAnswer, HoldConflict, HoldRequest, NameRecord, PortHold, SandboxWish } from './contract.ts';
+import type { HoldAnswer, HoldConflict, HoldRequest, NameRecord, PeerNames, PortHold, SandboxWish } from './contract.ts';
 
 /** A keeper with another version is asked to end, and one of ours takes over from the files. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 
 /** Longest message either way, octets. */
 export const MAX_MESSAGE_OCTETS = 16 * 1024 * 1024;
@@ -25,13 +25,14 @@ const MAX_NETWORKS = 1024;
 const MAX_UPSTREAMS_LISTED = 64;
 const MAX_GROUPS = 65_536;
 
-export type Table = 'sandboxes' | 'names' | 'holds';
-export const TABLES: readonly Table[] = ['sandboxes', 'names', 'holds'];
+export type Table = 'sandboxes' | 'names' | 'peers' | 'holds';
+export const TABLES: readonly Table[] = ['sandboxes', 'names', 'peers', 'holds'];
 
 /** Value of one entry of each table. */
 export interface TableValues {
   readonly sandboxes: SandboxWish;
   readonly names: NameRecord;
+  readonly peers: PeerNames;
   readonly holds: readonly HoldRequest[];
 }
 
@@ -78,6 +79,7 @@ export interface Hello extends Pulse {
 export interface Inventory extends Pulse {
   readonly sandboxes: readonly string[];
   readonly endpoints: readonly string[];
+  readonly peers: readonly string[];
   readonly holds: readonly PortHold[];
 }
 
@@ -86,7 +88,7 @@ export interface Ports {
   readonly tcp: number;
 }
 
-/** Answers to put: ports for sandboxes, one answer a group for holds, null for names. */
+/** Answers to put: ports for sandboxes, one answer a group for holds, null for the others. */
 export type PutAnswer = Ports | readonly HoldAnswer[] | null;
 
 export type Reply =
@@ -169,6 +171,11 @@ function id(value: unknown): string {
   return checked;
 }
 
+function answers(names: unknown, addresses: unknown): void {
+  for (const name of list(names, MAX_NAMES, 'names')) text(name, 'name');
+  for (const one of list(addresses, MAX_ADDRESSES, 'addresses')) address(one, 'address');
+}
+
 const CHECKS: { readonly [T in Table]: (value: unknown) => void } = {
   sandboxes(value) {
     const { netns, view, upstreams, ports } = fields(value, 'sandbox');
@@ -192,8 +199,17 @@ const CHECKS: { readonly [T in Table]: (value: unknown) => void } = {
     const { network, networkName, names, addresses } = fields(value, 'names');
     text(network, 'network');
     text(networkName, 'networkName');
-    for (const name of list(names, MAX_NAMES, 'names')) text(name, 'name');
-    for (const one of list(addresses, MAX_ADDRESSES, 'addresses')) address(one, 'address');
+    answers(names, addresses);
+  },
+  peers(value) {
+    const { network, networkName, endpoints } = fields(value, 'peers');
+    text(network, 'network');
+    text(networkName, 'networkName');
+    for (const endpoint of list(endpoints, MAX_ENDPOINTS, 'endpoints')) {
+      const { id: name, names, addresses } = fields(endpoint, 'endpoint');
+      id(name);
+      answers(names, addresses);
+    }
   },
   holds(value) {
     for (const group of list(value, MAX_GROUPS, 'holds')) {

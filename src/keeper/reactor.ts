@@ -23,6 +23,8 @@ import { Contention, Quota } from './quota.ts';
 /** What the main thread tells the loop. Each is acknowledged by its ticket when it is in force. */
 export type Order =
   | { readonly op: 'names'; readonly endpoint: EndpointId; readonly record: NameRecord | null }
+  /** Many of them at once. */
+  | { readonly op: 'peers'; readonly changes: readonly (readonly [EndpointId, NameRecord | null])[] }
   /** `open` shares a counter of questions handed over and not answered yet. */
   | { readonly op: 'open'; readonly fd: number; readonly view: NameView; readonly pending: Int32Array }
   | { readonly op: 'view'; readonly fd: number; readonly view: NameView }
@@ -125,6 +127,8 @@ export class Reactor {
     switch (order.op) {
       case 'names':
         return this.#table.set(order.endpoint, order.record);
+      case 'peers':
+        return order.changes.forEach(([endpoint, record]) => this.#table.set(endpoint, record));
       case 'open':
         this.#served.set(order.fd, {
           fd: order.fd,

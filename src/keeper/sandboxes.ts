@@ -4,12 +4,13 @@ import { readFileSync } from 'node:fs';
 import { CnmError, messageOf, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
 import { newForwardShared, NameTable, Resolver, type ForwardShared } from '../dns/index.ts';
 import { libc, type Netns } from '../kernel/index.ts';
-import type { NameRecord, SandboxWish } from './contract.ts';
+import type { NameRecord, PeerNames, SandboxWish } from './contract.ts';
 import { dialler } from './dialler.ts';
 import { FairTurns } from './fair.ts';
 import type { HandOver } from './handed.ts';
 import type { KeptSockets } from './kept.ts';
 import { Loop } from './loop.ts';
+import { Peers } from './peers.ts';
 import { MAX_ENDPOINTS, MAX_SANDBOXES, type Ports } from './protocol.ts';
 import { Replies } from './replies.ts';
 import { openResolverSockets, openWanted, type ResolverSockets } from './sockets.ts';
@@ -86,6 +87,7 @@ export class Sandboxes {
   readonly #kept: KeptSockets;
   readonly #loop: Loop;
   readonly #table = new NameTable();
+  readonly #peers = new Peers();
   readonly #shared: ForwardShared;
   readonly #ownForwards: number;
   readonly #byId = new Map<SandboxId, Serving>();
@@ -139,8 +141,22 @@ export class Sandboxes {
     return [...this.#byId.keys()];
   }
 
+  /** Those of this host. */
   endpoints(): readonly EndpointId[] {
-    return this.#table.endpoints();
+    return this.#table.endpoints().filter((id) => !this.#peers.has(id));
+  }
+
+  peers(): readonly string[] {
+    return this.#peers.ids();
+  }
+
+  /** In force in both threads when it resolves. */
+  async setPeers(id: string, names: PeerNames | null): Promise<void> {
+    if (this.#table.size + (names?.endpoints.length ?? 0) > MAX_ENDPOINTS)
+      throw new CnmError('resolver_unavailable', `over ${MAX_ENDPOINTS} endpoints`);
+    const changes = this.#peers.set(id, names);
+    for (const [endpoint, record] of changes) this.#table.set(endpoint, record);
+    await this.#loop.order({ op: 'peers', changes });
   }
 
   /** In force in both threads when it resolves. */

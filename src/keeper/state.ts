@@ -1,7 +1,7 @@
 /** All that the keeper holds, by table and id, with the revision of each entry. What could not be had is tried again. */
 
 import { KeyedLock, messageOf, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
-import type { HoldConflict, HoldRequest, NameRecord, SandboxWish } from './contract.ts';
+import type { HoldConflict, HoldRequest, NameRecord, PeerNames, SandboxWish } from './contract.ts';
 import { readEntries, type KeeperPaths } from './files.ts';
 import type { Holds } from './holds.ts';
 import { keyOf, type Entry, type Inventory, type PutAnswer, type Table } from './protocol.ts';
@@ -40,7 +40,7 @@ export class KeeperState {
 
   /** Takes up what the files say of names and sandboxes. Never throws for a single entry. */
   async restore(paths: KeeperPaths): Promise<void> {
-    for (const table of ['names', 'sandboxes'] as const) {
+    for (const table of ['names', 'peers', 'sandboxes'] as const) {
       const entries = readEntries(paths, table, this.#log);
       for (const entry of entries) this.#lost.set(keyOf(table, entry.id), { table, entry, tries: 0 });
       await Promise.all(entries.map((entry) => this.#tryLost(keyOf(table, entry.id))));
@@ -65,6 +65,7 @@ export class KeeperState {
     return {
       sandboxes: [...this.#sandboxes.ids(), ...lost('sandboxes')],
       endpoints: [...this.#sandboxes.endpoints(), ...lost('names')],
+      peers: [...this.#sandboxes.peers(), ...lost('peers')],
       holds: this.#holds.list(),
       conflicts: this.conflicts(),
     };
@@ -95,6 +96,7 @@ export class KeeperState {
       this.#revisions.delete(key);
       if (table === 'sandboxes') await this.#sandboxes.remove(id as SandboxId);
       else if (table === 'names') await this.#sandboxes.setNames(id as EndpointId, null);
+      else if (table === 'peers') await this.#sandboxes.setPeers(id, null);
       else this.#holds.set(id as SandboxId, []);
     });
   }
@@ -109,7 +111,8 @@ export class KeeperState {
   async #apply(table: Table, { id, value }: Entry): Promise<PutAnswer> {
     if (table === 'sandboxes') return this.#sandboxes.set(id as SandboxId, value as SandboxWish);
     if (table === 'holds') return this.#holds.set(id as SandboxId, value as readonly HoldRequest[]);
-    await this.#sandboxes.setNames(id as EndpointId, value as NameRecord);
+    if (table === 'peers') await this.#sandboxes.setPeers(id, value as PeerNames);
+    else await this.#sandboxes.setNames(id as EndpointId, value as NameRecord);
     return null;
   }
 

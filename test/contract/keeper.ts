@@ -63,6 +63,24 @@ export function keeperContract(name: string, manifest: KeeperManifest): void {
       expect((await keeper.inventory()).endpoints).toEqual([two]);
     });
 
+    test('names on another host are told as a whole, and are not those of this one', async () => {
+      const keeper = await manifest.open();
+      const [here, ...far] = [newEndpointId(), newEndpointId(), newEndpointId()];
+      const told = (...ids: typeof far) => ({
+        network,
+        networkName: 'mynet',
+        endpoints: ids.map((id, i) => ({ id, names: [`c${i}`], addresses: [address(`10.0.0.${i + 7}`)] })),
+      });
+      await keeper.names(here, record('c1', '10.0.0.2'));
+      await keeper.peers('net-a', told(...far));
+      await keeper.peers('net-b', told());
+      const { endpoints, peers } = await keeper.inventory();
+      expect([endpoints, [...peers].sort()]).toEqual([[here], ['net-a', 'net-b']]);
+      await keeper.peers('net-a', told());
+      for (const id of ['net-a', 'net-a', 'net-b']) await keeper.peers(id, null);
+      expect((await keeper.inventory()).peers).toEqual([]);
+    });
+
     test('holds are the whole set of their owner; those held already stay, unlisted ones go', async () => {
       const keeper = await manifest.open();
       const [one, two] = [newSandboxId(), newSandboxId()];

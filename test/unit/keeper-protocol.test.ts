@@ -16,6 +16,7 @@ const sandbox = {
   ports: { udp: 0, tcp: 40_000 },
 };
 const names = { network: 'n1', networkName: 'mynet', names: ['c1'], addresses: ['10.0.0.2'] };
+const peers = { network: 'n1', networkName: 'mynet', endpoints: [{ id: 'e1', names: ['c1'], addresses: ['10.0.0.2'] }] };
 const holds = [{ protocol: 'tcp', addresses: ['0.0.0.0', '::'], port: 8080 }];
 const put = (table: string, value: unknown, over: object = {}): string =>
   JSON.stringify({ seq: 1, op: 'put', table, id: 'abc', revision: 'r1', value, ...over });
@@ -25,6 +26,7 @@ describe('requests', () => {
   test.each([
     ['sandboxes', sandbox],
     ['names', names],
+    ['peers', peers],
     ['holds', holds],
   ])('a sound put of %s is taken as it is', (table, value) => {
     expect(parseRequest(put(table, value))).toEqual({ seq: 1, request: { op: 'put', table, id: 'abc', revision: 'r1', value } });
@@ -44,6 +46,8 @@ describe('requests', () => {
     ['an address in another form', put('names', { ...names, addresses: ['FD00::1'] })],
     ['an empty name', put('names', { ...names, names: [''] })],
     ['too many names', put('names', { ...names, names: Array(300).fill('a') })],
+    ['a peer without a name list', put('peers', { ...peers, endpoints: [{ id: 'e1', addresses: [] }] })],
+    ['a path as id of a peer', put('peers', { ...peers, endpoints: [{ id: '../e', names: [], addresses: [] }] })],
     ['no namespace', put('sandboxes', { ...sandbox, netns: { path: '/x' } })],
     ['an upstream from nowhere', put('sandboxes', { ...sandbox, upstreams: [{ address: '10.0.0.1', at: 'mars' }] })],
     ['a port out of range', put('sandboxes', { ...sandbox, ports: { udp: 70_000, tcp: 0 } })],
