@@ -16,7 +16,7 @@ import { ParentUsers } from '../drivers/shared/parent.ts';
 import { type Address, type Env, type EtcdAddress, CnmError, errnoOf, parseAddress } from './base/index.ts';
 import { Cluster, createNumbers } from './cluster/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
-import { Registry } from './driver/index.ts';
+import { type DriverNetwork, Registry } from './driver/index.ts';
 import { openFirewall } from './firewall/index.ts';
 import { type IpamDriver, createDefaultIpam, createNullIpam, createSharedIpam, parseAddressPools } from './ipam/index.ts';
 import { openKeeper } from './keeper/index.ts';
@@ -147,8 +147,13 @@ async function parts(
   cleanup.push(() => dhcp.close());
   const parents = new ParentUsers();
   const pools = options.pools ?? [];
-  // Without a cluster there is nobody to build a tunnel to.
-  const tunnels = { vtep: () => undefined, dataPathPort: VXLAN_PORT, numbers: createNumbers(store, 'vni') };
+  const tunnels = {
+    // Where no other host has the network there is nobody to build a tunnel to.
+    vtep: ({ isShared }: DriverNetwork) => (isShared === true ? cluster?.address : undefined),
+    dataPathPort: VXLAN_PORT,
+    numbers: createNumbers(store, 'vni'),
+    ...(cluster && { sharedNumbers: createNumbers(() => cluster.store, 'vni') }),
+  };
   return {
     store,
     drivers: new Registry(

@@ -1,6 +1,6 @@
 /** What is known of one network's peers: the wish, and what of it the kernel has. Kept in memory, also while nobody is here. */
 
-import type { EndpointId } from '../../src/base/index.ts';
+import type { Address, EndpointId } from '../../src/base/index.ts';
 import type { IfaceAddresses, Peer, PeerAudit, PeerChanges } from '../../src/driver/index.ts';
 import type { Netns } from '../../src/kernel/index.ts';
 import type { OverlayParts } from './parts.ts';
@@ -20,8 +20,14 @@ export class Book {
   #isComplete = false;
   readonly #holders = new Holders();
   readonly #teller = new Teller();
+  readonly #vtep: () => Address | undefined;
   /** Undefined: not looked at yet. */
   #present: readonly Row[] | undefined;
+
+  /** `vtep`: this host's own underlay address. */
+  constructor(vtep: () => Address | undefined) {
+    this.#vtep = vtep;
+  }
 
   /** Takes the whole wish; while it is not complete, peers that were told before and are not in it stay. */
   wish(peers: readonly Peer[], isComplete: boolean): void {
@@ -36,13 +42,13 @@ export class Book {
   }
 
   /** What the wish comes to while the network has no namespace here. */
-  unwritten(parts: OverlayParts, segments: readonly Segment[]): PeerChanges {
-    return { ...NOTHING, ignored: this.#wanted(parts, segments).ignored };
+  unwritten(segments: readonly Segment[]): PeerChanges {
+    return { ...NOTHING, ignored: this.#wanted(segments).ignored };
   }
 
   /** Makes the kernel's entries follow the wish. `isNew`: it has none yet. */
   async sync(parts: OverlayParts, netns: Netns, segments: readonly Segment[], isNew = false): Promise<PeerChanges> {
-    const wanted = this.#wanted(parts, segments);
+    const wanted = this.#wanted(segments);
     if (isNew) this.#present = [];
     const isGuess = this.#present !== undefined;
     try {
@@ -66,7 +72,7 @@ export class Book {
 
   /** Compares what the kernel has now with the wish, and mends so many entries as one call may. */
   async audit(parts: OverlayParts, netns: Netns, segments: readonly Segment[]): Promise<PeerAudit> {
-    const wanted = this.#wanted(parts, segments);
+    const wanted = this.#wanted(segments);
     const present = await readRows(netns, segments);
     const { put, remove } = changeOf(present, wanted.rows, this.#removes(wanted));
     const change = { put: put.slice(0, MAX_MENDED), remove: remove.slice(0, Math.max(0, MAX_MENDED - put.length)) };
@@ -90,8 +96,8 @@ export class Book {
     await this.#teller.tell(parts, netns, segments, change.put);
   }
 
-  #wanted(parts: OverlayParts, segments: readonly Segment[]): Wanted {
-    return wantedRows(segments, this.#peers, [...this.locals.values()], parts.vtep(), this.#holders);
+  #wanted(segments: readonly Segment[]): Wanted {
+    return wantedRows(segments, this.#peers, [...this.locals.values()], this.#vtep(), this.#holders);
   }
 
   /** Before the whole wish is known, only what an endpoint here has goes. */

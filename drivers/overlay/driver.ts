@@ -20,6 +20,7 @@ import {
   type IfaceAddresses,
   type JoinPlace,
   type JoinResult,
+  type NumberPool,
   parseEndpointSysctls,
 } from '../../src/driver/index.ts';
 import type { Netns } from '../../src/kernel/index.ts';
@@ -30,7 +31,7 @@ import { ensureInside, furnitureOf, openInside, removeInside, withdraw } from '.
 import { type OverlayOptions, checkOverlaySubnets, parseOverlayOptions } from './options.ts';
 import type { OverlayParts } from './parts.ts';
 import { observeNetworks, pinsOf, restoreNetwork } from './restore.ts';
-import { type Segment, derivedMac, routesOf, segmentCount, segmentFor, segmentsOf } from './segments.ts';
+import { type OverlayState, type Segment, derivedMac, routesOf, segmentCount, segmentFor, segmentsOf } from './segments.ts';
 
 export function createOverlayDriver(parts: OverlayParts): Driver {
   const announcer = new Announcer(parts);
@@ -38,17 +39,20 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
   const locks = new KeyedLock();
   const books = new Map<NetworkId, Book>();
 
-  function bookOf({ id }: DriverNetwork): Book {
-    const book = books.get(id) ?? new Book();
-    books.set(id, book);
+  function bookOf(net: DriverNetwork): Book {
+    const book = books.get(net.id) ?? new Book(() => parts.vtep(net));
+    books.set(net.id, book);
     return book;
   }
+
+  const numbersOf = ({ isShared }: DriverNetwork): NumberPool =>
+    isShared === true ? (parts.sharedNumbers ?? parts.numbers) : parts.numbers;
 
   /** Whose the id of a segment is: derived, so that it is found without a record. */
   const owners = (net: DriverNetwork): string[] => Array.from({ length: segmentCount(net) }, (_, i) => `${net.id}/${i}`);
 
   const releaseIds = (net: DriverNetwork): Promise<void> =>
-    attemptAll(owners(net).map((owner) => ['release VXLAN id', () => parts.numbers.release(owner)]));
+    attemptAll(owners(net).map((owner) => ['release VXLAN id', () => numbersOf(net).release(owner)]));
 
   async function createNetwork(net: DriverNetwork): Promise<{ state: Json }> {
     const options = parseOverlayOptions(net);
@@ -56,14 +60,16 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
     return undoable(async (undo) => {
       undo.add('release VXLAN ids', () => releaseIds(net));
       const vnis: number[] = [];
-      for (const [i, owner] of owners(net).entries()) vnis.push(await takeId(net, owner, options.vnis[i]));
+      // One that has been made already has its ids.
+      const had = (net.state as OverlayState | null)?.vnis ?? [];
+      for (const [i, owner] of owners(net).entries()) vnis.push(await takeId(net, owner, options.vnis[i] ?? had[i]));
       return { state: { vnis } };
     });
   }
 
   async function takeId(net: DriverNetwork, owner: string, wanted: number | undefined): Promise<number> {
     try {
-      return await parts.numbers.take(owner, wanted);
+      return await numbersOf(net).take(owner, wanted);
     } catch (error) {
       if (codeOf(error) !== 'number_taken') throw error;
       throw new CnmError('number_taken', `cannot create network ${net.name}: VXLAN id ${wanted} is another network's`, {
@@ -176,7 +182,7 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
           const book = bookOf(net);
           const segments = segmentsOf(net);
           book.wish(peers, complete);
-          return (await inside(net, (netns) => book.sync(parts, netns, segments))) ?? book.unwritten(parts, segments);
+          return (await inside(net, (netns) => book.sync(parts, netns, segments))) ?? book.unwritten(segments);
         }),
       audit: (_ctx, net) =>
         locks.run(

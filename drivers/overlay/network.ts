@@ -34,7 +34,7 @@ export async function furnitureOf(
   options: OverlayOptions,
   segments: readonly Segment[],
 ): Promise<Furniture> {
-  const vtep = parts.vtep();
+  const vtep = parts.vtep(net);
   const room = (await underlayMtu(parts, vtep)) - OVERHEAD[vtep === undefined ? 4 : familyOf(vtep)];
   if (net.enableIPv6 && room < LEAST_FOR_IPV6) {
     throw new CnmError(

@@ -87,7 +87,7 @@ async function isRight(parts: OverlayParts, { net, endpoints }: RestoreNetwork):
   if (netns === undefined) return false;
   const segments = segmentsOf(net);
   const view = await lookInside(netns);
-  const vtep = parts.vtep();
+  const vtep = parts.vtep(net);
   if (!segments.every((one) => isSegmentRight(view, one, vtep, parts.dataPathPort))) return false;
   return endpoints.every(({ ep }) => {
     const port = view.links.get(portName(ep));

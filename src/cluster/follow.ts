@@ -2,11 +2,12 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isCnmError } from '../base/index.ts';
-import { type Change, type ClusterStore, type Entry, type Key, HistoryGone } from '../store/index.ts';
+import { type Change, type ClusterStore, type Entry, type Key, type Revision, HistoryGone } from '../store/index.ts';
 
 export type Followed =
   /** The whole part. Comes first, and again whenever changes may have been missed: what it lacks is gone. */
-  { readonly kind: 'all'; readonly entries: readonly Entry[] } | { readonly kind: 'change'; readonly change: Change };
+  | { readonly kind: 'all'; readonly entries: readonly Entry[]; readonly revision: Revision }
+  | { readonly kind: 'change'; readonly change: Change };
 
 const FIRST_PAUSE_MS = 100;
 const LAST_PAUSE_MS = 2000;
@@ -21,7 +22,7 @@ export async function* follow(store: ClusterStore, prefix: Key, signal: AbortSig
     try {
       const { entries, revision } = await store.list(prefix);
       pause = FIRST_PAUSE_MS;
-      yield { kind: 'all', entries };
+      yield { kind: 'all', entries, revision };
       for await (const change of store.watch(prefix, revision, signal)) yield { kind: 'change', change };
     } catch (error) {
       if (error instanceof HistoryGone) continue;

@@ -23,23 +23,27 @@ export interface Numbers {
   release(owner: string): Promise<void>;
 }
 
-/** `name` tells pools in one store apart. */
-export function createNumbers(store: Store, name: string, range: NumberRange = VNI_RANGE): Numbers {
-  return new StoredNumbers(store, `numbers/${name}`, range);
+/** `name` tells pools in one store apart. A store that is not there yet is asked for with each use. */
+export function createNumbers(store: Store | (() => Store), name: string, range: NumberRange = VNI_RANGE): Numbers {
+  return new StoredNumbers(typeof store === 'function' ? store : () => store, `numbers/${name}`, range);
 }
 
 class StoredNumbers implements Numbers {
-  readonly #store: Store;
+  readonly #open: () => Store;
   readonly #prefix: string;
   readonly #range: NumberRange;
   /** Where the next search begins. Each process begins elsewhere, so that many seldom want the same number at once. */
   #next: number;
 
-  constructor(store: Store, prefix: string, range: NumberRange) {
-    this.#store = store;
+  constructor(open: () => Store, prefix: string, range: NumberRange) {
+    this.#open = open;
     this.#prefix = prefix;
     this.#range = range;
     this.#next = randomInt(range.from, range.to + 1);
+  }
+
+  get #store(): Store {
+    return this.#open();
   }
 
   async take(owner: string, wanted?: number): Promise<number> {

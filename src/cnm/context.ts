@@ -9,6 +9,7 @@ import type { Mark, Netns, Reaper } from '../kernel/index.ts';
 import type { AllocatorOptions, PortAllocator } from '../portmap/index.ts';
 import type { Store } from '../store/index.ts';
 import type { EndpointRecord, NetworkRecord } from './records.ts';
+import type { Shared } from './shared/shared.ts';
 import { isPredefined } from './spec.ts';
 import type { State } from './state.ts';
 
@@ -52,6 +53,8 @@ export interface Cnm extends ControllerParts {
   readonly unleased: Set<NetworkId>;
   /** Networks whose foreign IPAM driver has still to be told of their leases. */
   readonly untold: Set<NetworkId>;
+  /** Networks of all hosts of the cluster; absent: this host is alone. */
+  shared?: Shared;
   /** True from the first step of stopping: new work is refused. */
   closing: boolean;
 }
@@ -92,6 +95,7 @@ export function driverNetwork(net: NetworkRecord): DriverNetwork {
     v4: pools(4),
     v6: pools(6),
     state: net.driverState,
+    ...(net.shared === true && { isShared: true }),
   };
 }
 

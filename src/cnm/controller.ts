@@ -25,6 +25,7 @@ import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts'
 import type { Caller } from './callers.ts';
 import { type SandboxSpec, createSandbox } from './sandboxes.ts';
 import type { EndpointSpec, NetworkSpec } from './spec.ts';
+import { Shared } from './shared/shared.ts';
 import { State } from './state.ts';
 
 /** Time for operations under way when the controller closes, milliseconds. */
@@ -73,6 +74,7 @@ export class NetworkController implements AsyncDisposable {
       untold: new Set(),
       closing: false,
     };
+    if (parts.cluster !== undefined) cnm.shared = new Shared(cnm, parts.cluster);
     const guests = await GuestState.open(parts.store);
     const controller = new NetworkController(cnm, guests);
     await checkDefaults(cnm);
@@ -84,6 +86,7 @@ export class NetworkController implements AsyncDisposable {
       throw error;
     }
     for (const sandbox of cnm.state.sandboxes()) controller.#processes.watch(sandbox);
+    await cnm.shared?.start();
     controller.#mender.start();
     controller.#conflicts.start();
     controller.leaseTroubles.start();
@@ -271,6 +274,7 @@ export class NetworkController implements AsyncDisposable {
     const limit = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_WAIT_MS)));
     await Promise.race([Promise.allSettled([...this.#running, this.#mender.stop()]), limit]);
     clearTimeout(timer);
+    await this.#cnm.shared?.stop();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

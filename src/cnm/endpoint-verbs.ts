@@ -16,6 +16,7 @@ export async function createByItself(
   signal?: AbortSignal,
 ): Promise<EndpointRecord> {
   refuseWhenClosing(cnm);
+  await cnm.shared?.catchUp(term);
   const net = cnm.state.network(term);
   if (name !== '') checkEndpointName(name);
   const asked = checkSettings(net, spec);

@@ -31,6 +31,10 @@ export async function createEndpoint(
 ): Promise<EndpointRecord> {
   return undoable(async (undo) => {
     const ready = await makeEndpoint(cnm, net, owner, asked, ctx, undo);
+    if (net.shared === true) {
+      undo.add('withdraw from the cluster', () => cnm.shared?.endpoints.withdraw(ready));
+      await cnm.shared?.endpoints.write(net, ready, false);
+    }
     await cnm.state.commit({ endpoints: [ready] });
     return ready;
   });
@@ -133,6 +137,8 @@ async function unmakeEndpoint(cnm: Cnm, ep: EndpointRecord): Promise<void> {
   await attemptAll([
     ['delete endpoint', () => cnm.drivers.find(net.driver)?.deleteEndpoint(contextOf(), driverNetwork(net), driverEndpoint(ep))],
     ['release addresses', () => releaseAddresses(cnm, net, ep)],
+    // One of a connect is withdrawn when it leaves.
+    ['withdraw from the cluster', () => (net.shared && !ep.boundTo ? cnm.shared?.endpoints.withdraw(ep) : undefined)],
   ]);
 }
 
@@ -201,6 +207,7 @@ export async function connect(
   signal?: AbortSignal,
 ): Promise<EndpointRecord> {
   refuseWhenClosing(cnm);
+  await cnm.shared?.catchUp(term);
   const net = cnm.state.network(term);
   const { id } = cnm.state.sandbox(sandboxTerm);
   return cnm.locks.run(`sandbox:${id}`, async () => {

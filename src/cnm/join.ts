@@ -6,6 +6,7 @@ import { type Netns, openNetns } from '../kernel/index.ts';
 import type { Attachment, JoinStep } from './attachment.ts';
 import { type Cnm, contextOf, driverOf, stillWanted } from './context.ts';
 import type { EndpointRecord, SandboxRecord } from './records.ts';
+import { clusterStep, peersStep } from './steps/cluster.ts';
 import { externalStep } from './steps/external.ts';
 import { filesStep } from './steps/files.ts';
 import { gatewayStep } from './steps/gateway.ts';
@@ -16,12 +17,14 @@ import { resolverStep } from './steps/resolver.ts';
 
 export const joinSteps: readonly JoinStep[] = [
   resolverStep,
+  peersStep,
   linkStep,
   gatewayStep,
   externalStep,
   portsStep,
   filesStep,
   namesStep,
+  clusterStep,
 ];
 
 /**

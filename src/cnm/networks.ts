@@ -8,6 +8,7 @@ import {
   newNetworkId,
   prefixAddress,
   shortId,
+  shown,
   undoable,
 } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
@@ -17,6 +18,9 @@ import { overlappedRoute } from './exclusions.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA } from './records.ts';
 import { type NetworkSpec, checkIpam, checkNetworkName, familiesOf, isPredefined } from './spec.ts';
 import { addressingOf, releasePools, requestPools } from './steps/addresses.ts';
+
+/** The IPAM driver whose addresses all hosts share. */
+const SHARED_IPAM = 'cluster';
 
 export interface CreatedNetwork {
   readonly record: NetworkRecord;
@@ -67,7 +71,8 @@ async function draftOf(cnm: Cnm, spec: NetworkSpec): Promise<NetworkRecord> {
   }
   const driver = await cnm.drivers.resolve(configOnly ? 'null' : driverName);
   checkScope(spec, driver.capabilities.scope, driver.name);
-  const ipamDriver = spec.ipam?.driver || 'default';
+  const isShared = cnm.shared !== undefined && !configOnly && driver.cluster !== undefined;
+  const ipamDriver = ipamDriverFor(spec, isShared);
   if (driver.capabilities.scope === 'global' && cnm.drivers.isForeign(driver.name))
     throw new CnmError('scope_refused', `driver ${driver.name} has global scope, which needs a cluster, and there is none`);
   const usesIpam = !configOnly && driver.capabilities.addressing === 'ipam';
@@ -81,6 +86,7 @@ async function draftOf(cnm: Cnm, spec: NetworkSpec): Promise<NetworkRecord> {
     created: cnm.state.stamp(cnm.env.now()),
     driver: driver.name,
     scope: driver.capabilities.scope,
+    ...(isShared && { shared: true }),
     enableIPv4: enabled.v4,
     enableIPv6: enabled.v6,
     internal: spec.internal ?? false,
@@ -100,6 +106,17 @@ async function draftOf(cnm: Cnm, spec: NetworkSpec): Promise<NetworkRecord> {
     labels: spec.labels ?? {},
     driverState: null,
   };
+}
+
+/** Hosts that share a network share its addresses. */
+function ipamDriverFor(spec: NetworkSpec, isShared: boolean): string {
+  const asked = spec.ipam?.driver || 'default';
+  if (!isShared) return asked;
+  if (asked === 'default' || asked === SHARED_IPAM) return SHARED_IPAM;
+  throw new CnmError(
+    'bad_option',
+    `a network of the cluster takes its addresses from the IPAM driver ${SHARED_IPAM}, not from ${shown(asked)}: leave the driver out`,
+  );
 }
 
 function checkScope(spec: NetworkSpec, driverScope: string, driver: string): void {
@@ -158,6 +175,10 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
   return undoable(async (undo) => {
     await cnm.state.commit({ networks: [draft] });
     undo.add('forget record', () => cnm.state.commit({ remove: { network: draft.id } }));
+    if (draft.shared === true) {
+      undo.add('forget network in the cluster', () => cnm.shared?.networks.remove(draft));
+      await cnm.shared?.networks.claim(draft);
+    }
     if (usesIpam && cnm.ipams.get(draft.ipam.driver).capabilities.asksOnParent === true) {
       undo.add('take parent back', () => driver.deleteNetwork(contextOf(), driverNetwork(draft)));
       await driver.prepareParent?.(ctx, driverNetwork(draft));
@@ -172,6 +193,7 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
     undo.add('delete network', () => driver.deleteNetwork(contextOf(), driverNetwork({ ...leased, driverState: state })));
     stillWanted(ctx);
     const record: NetworkRecord = { ...leased, driverState: state, phase: 'ready' };
+    if (record.shared === true) await cnm.shared?.networks.publish(record);
     await cnm.state.commit({ networks: [record], durable: true });
     return record;
   });
@@ -192,6 +214,7 @@ async function warningFor(cnm: Cnm, draft: NetworkRecord): Promise<string> {
 /** Deletes a network that nothing uses. Errors: no_network, predefined_network, network_in_use. May be repeated after a failure. */
 export async function deleteNetwork(cnm: Cnm, term: string): Promise<NetworkRecord> {
   refuseWhenClosing(cnm);
+  await cnm.shared?.catchUp(term);
   const found =
     cnm.state.allNetworks().find((n) => n.phase === 'deleting' && (n.id === term || n.name === term)) ?? cnm.state.network(term);
   if (isPredefined(found.name))
@@ -204,6 +227,7 @@ export async function unmakeNetwork(cnm: Cnm, id: NetworkId): Promise<NetworkRec
   const net = cnm.state.networkById(id);
   if (net === undefined) throw new CnmError('no_network', `network ${shortId(id)} not found`);
   refuseInUse(cnm, net);
+  if (net.shared === true) await cnm.shared?.networks.remove(net);
   if (!net.configOnly) {
     const leaving: NetworkRecord = { ...net, phase: 'deleting' };
     await cnm.state.commit({ networks: [leaving] });

@@ -72,7 +72,10 @@ async function replay(cnm: Cnm): Promise<Map<string, string>> {
       cnm.env.log.error({ network: net.id, err: error }, 'leases of a network cannot be had again');
     }
   };
-  for (const net of cnm.state.allNetworks()) if (net.pools.length > 0) await attempt(net, () => replayPools(cnm, net));
+  for (const net of cnm.state.allNetworks()) {
+    // The subnets of a shared one are the cluster's.
+    if (net.pools.length > 0 && net.shared !== true) await attempt(net, () => replayPools(cnm, net));
+  }
   for (const ep of cnm.state.allEndpoints()) {
     const net = cnm.state.networkById(ep.network);
     if (net !== undefined) await attempt(net, () => replayAddresses(cnm, net, ep));

@@ -59,6 +59,7 @@ export async function createSandbox(
 ): Promise<{ record: SandboxRecord; warnings: readonly string[] }> {
   refuseWhenClosing(cnm);
   const ctx = contextOf(signal);
+  for (const [term] of spec.networks ?? []) await cnm.shared?.catchUp(term);
   const plan = planOf(cnm, spec);
   return cnm.locks.run(`name:sandbox:${spec.name}`, () =>
     cnm.locks.run(`sandbox:${plan.record.id}`, async () => {

@@ -60,8 +60,9 @@ async function sweepLinks(cnm: Cnm, wanted: ReadonlySet<string>): Promise<void> 
 
 async function sweepKeeper({ cnm, state }: Hosting): Promise<void> {
   const guests = new Set([...state.endpoints.values()].filter((ep) => ep.held.length > 0).map((ep) => holderOf(ep.id)));
-  const { sandboxes, endpoints, holds, conflicts } = await cnm.keeper.inventory();
+  const { sandboxes, endpoints, peers, holds, conflicts } = await cnm.keeper.inventory();
   for (const id of endpoints) if (cnm.state.endpointById(id)?.phase !== 'joined') await cnm.keeper.names(id, null);
+  for (const id of peers) if (cnm.shared?.keeps(id) !== true) await cnm.keeper.peers(id, null);
   for (const id of sandboxes) if (cnm.state.sandboxById(id)?.resolver === undefined) await cnm.keeper.sandbox(id, null);
   for (const owner of new Set([...holds, ...conflicts].map((hold) => hold.owner))) {
     if (!guests.has(owner) && (cnm.state.sandboxById(owner)?.held.length ?? 0) === 0) await cnm.keeper.holds(owner, []);

@@ -55,6 +55,8 @@ export interface DriverNetwork {
   readonly options: DriverOptions;
   readonly v4: readonly DriverPool[];
   readonly v6: readonly DriverPool[];
+  /** All hosts of the cluster have it. Default false. */
+  readonly isShared?: boolean;
   /** What createNetwork returned; null before. */
   readonly state: Json;
 }

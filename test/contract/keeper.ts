@@ -1,7 +1,15 @@
 /** What every KeeperLink owes its callers, as a suite to run against an implementation. */
 
 import { describe, expect, test } from 'vitest';
-import { codeOf, newEndpointId, newNetworkId, newSandboxId, type Address, type NetworkId } from '../../src/base/index.ts';
+import {
+  codeOf,
+  newEndpointId,
+  newNetworkId,
+  newSandboxId,
+  type Address,
+  type EndpointId,
+  type NetworkId,
+} from '../../src/base/index.ts';
 import type { HoldRequest, KeeperLink, NameRecord, NetnsRef, SandboxWish } from '../../src/keeper/index.ts';
 
 export interface KeeperManifest {
@@ -66,7 +74,7 @@ export function keeperContract(name: string, manifest: KeeperManifest): void {
     test('names on another host are told as a whole, and are not those of this one', async () => {
       const keeper = await manifest.open();
       const [here, ...far] = [newEndpointId(), newEndpointId(), newEndpointId()];
-      const told = (...ids: typeof far) => ({
+      const told = (...ids: readonly EndpointId[]) => ({
         network,
         networkName: 'mynet',
         endpoints: ids.map((id, i) => ({ id, names: [`c${i}`], addresses: [address(`10.0.0.${i + 7}`)] })),

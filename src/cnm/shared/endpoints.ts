@@ -1,0 +1,101 @@
+/** Endpoints of this host in the cluster's records: written while they are there, and taken away with them. */
+
+import { isDeepStrictEqual } from 'node:util';
+import { type Json, type NetworkId, codeOf } from '../../base/index.ts';
+import type { Cluster } from '../../cluster/index.ts';
+import { Debts } from '../../store/index.ts';
+import type { Cnm } from '../context.ts';
+import type { EndpointRecord, NetworkRecord } from '../records.ts';
+import { encodeEndpoint, endpointKey, endpointsOf, networkKey, partsOfEndpointKey } from './records.ts';
+import type { Registry } from './registry.ts';
+
+type Listed = Pick<EndpointRecord, 'id' | 'network'>;
+
+export class SharedEndpoints {
+  readonly #cnm: Cnm;
+  readonly #cluster: Cluster;
+  readonly #registry: Registry;
+  readonly #debts: Debts;
+
+  constructor(cnm: Cnm, cluster: Cluster, registry: Registry) {
+    this.#cnm = cnm;
+    this.#cluster = cluster;
+    this.#registry = registry;
+    this.#debts = new Debts(cnm.env.log);
+  }
+
+  /** Tells all hosts. Throws no_network when the network is not there any more, store_unreachable. */
+  async write(net: NetworkRecord, ep: EndpointRecord, isJoined: boolean): Promise<void> {
+    const { self, store } = this.#cluster;
+    const put = [{ key: endpointKey(net.id, self, ep.id), value: this.#valueOf(ep, isJoined) }];
+    for (let isFresh = false; ; isFresh = true) {
+      const revision = await this.#registry.revisionOf(net, isFresh);
+      try {
+        await store.commit({ expect: [{ key: networkKey(net.id), revision }], put });
+        return;
+      } catch (error) {
+        if (codeOf(error) !== 'stale_revision' || isFresh) throw error;
+      }
+    }
+  }
+
+  #valueOf({ id, name, dnsNames, mac, v4, v6 }: EndpointRecord, isJoined: boolean): Json {
+    const { self: node, address } = this.#cluster;
+    return encodeEndpoint({
+      ...{ id, node, name, dnsNames, isJoined },
+      ...(mac && { mac }),
+      ...(v4 && { v4 }),
+      ...(v6 && { v6 }),
+      ...(address && { vtep: address }),
+    });
+  }
+
+  /** It has its addresses, and is in no sandbox any more; where the cluster is away, what is so then is told later. */
+  async writeWaiting(net: NetworkRecord, ep: EndpointRecord): Promise<void> {
+    let isLate = false;
+    await this.#debts.pay(async () => {
+      const wasLate = isLate;
+      isLate = true;
+      if (wasLate) await this.#settle(ep);
+      else await this.#writeWhereThere(net, ep, false);
+    });
+  }
+
+  /** The cluster's record goes; where the cluster is away, later. Repeatable. */
+  async withdraw(ep: Listed): Promise<void> {
+    await this.#debts.pay(() => this.#remove(ep));
+  }
+
+  /** Makes the cluster's records of this host's endpoints in a network those that there are. Throws store_unreachable. */
+  async sync(network: NetworkId): Promise<void> {
+    const { entries } = await this.#cluster.store.list(endpointsOf(network, this.#cluster.self));
+    const written = new Map(entries.map(({ key, value }) => [partsOfEndpointKey(network, key).id, value]));
+    const own = this.#cnm.state.endpointsOfNetwork(network).map(({ id }) => id);
+    for (const id of new Set([...written.keys(), ...own])) await this.#settle({ id, network }, written.get(id));
+  }
+
+  /** Says what is so now; what is on its way in or out says so itself. `known`: what the cluster has. */
+  async #settle({ id, network }: Listed, known?: Json): Promise<void> {
+    const { state } = this.#cnm;
+    const ep = state.endpointById(id);
+    const net = state.networkById(network);
+    if (ep === undefined || net?.phase !== 'ready') return this.#remove({ id, network });
+    const isJoined = ep.phase === 'joined';
+    if (!isJoined && (ep.phase !== 'ready' || ep.boundTo !== undefined)) return;
+    if (known === undefined || !isDeepStrictEqual(known, this.#valueOf(ep, isJoined)))
+      await this.#writeWhereThere(net, ep, isJoined);
+  }
+
+  async #writeWhereThere(net: NetworkRecord, ep: EndpointRecord, isJoined: boolean): Promise<void> {
+    try {
+      await this.write(net, ep, isJoined);
+    } catch (error) {
+      // Whoever sees that the network is gone takes its endpoints away.
+      if (codeOf(error) !== 'no_network') throw error;
+    }
+  }
+
+  async #remove({ id, network }: Listed): Promise<void> {
+    await this.#cluster.store.commit({ remove: [endpointKey(network, this.#cluster.self, id)] });
+  }
+}

@@ -1,0 +1,194 @@
+/** Networks of the cluster as records of this host, which stay while the cluster is away; and what is done where the two differ. */
+
+import { type NetworkId, codeOf, messageOf } from '../../base/index.ts';
+import { type Cluster, follow, type Followed } from '../../cluster/index.ts';
+import { type Cnm, contextOf, driverNetwork, driverOf } from '../context.ts';
+import { deleteEndpoint, detach } from '../endpoints.ts';
+import { unmakeNetwork } from '../networks.ts';
+import type { NetworkRecord } from '../records.ts';
+import { replayAddresses, replayPools } from '../steps/addresses.ts';
+import type { SharedEndpoints } from './endpoints.ts';
+import { NETWORKS, decodeNetwork } from './records.ts';
+import type { Registry } from './registry.ts';
+
+/** Pause after a failure to bring one network in line, milliseconds. */
+const RETRY_MS = 2000;
+
+export class Mirror {
+  readonly #cnm: Cnm;
+  readonly #cluster: Cluster;
+  readonly #registry: Registry;
+  readonly #own: SharedEndpoints;
+  readonly #closing = new AbortController();
+  /** What the cluster says of each network that was heard of; undefined: it has none. */
+  readonly #told = new Map<NetworkId, NetworkRecord | undefined>();
+  readonly #waiting: { readonly revision: number; readonly resolve: () => void }[] = [];
+  #revision = 0;
+  #begin: () => void = () => {};
+  /** Resolves when all networks of the cluster are known here. */
+  readonly ready = new Promise<void>((resolve) => (this.#begin = resolve));
+  /** Why a network is not as the cluster wants it, or cannot be told to it. */
+  readonly troubles = new Map<NetworkId, string>();
+
+  constructor(cnm: Cnm, cluster: Cluster, registry: Registry, own: SharedEndpoints) {
+    this.#cnm = cnm;
+    this.#cluster = cluster;
+    this.#registry = registry;
+    this.#own = own;
+  }
+
+  start(): void {
+    void this.#follow();
+  }
+
+  stop(): void {
+    this.#closing.abort();
+    for (const { resolve } of this.#waiting.splice(0)) resolve();
+  }
+
+  /** Resolves when this host is as far as the cluster's `revision`. */
+  async seen(revision: number): Promise<void> {
+    if (this.#revision >= revision || this.#closing.signal.aborted) return;
+    await new Promise<void>((resolve) => this.#waiting.push({ revision, resolve }));
+  }
+
+  async #follow(): Promise<void> {
+    const store = await this.#cluster.arrived;
+    if (store === undefined) return;
+    try {
+      for await (const news of follow(store, NETWORKS, this.#closing.signal)) await this.#take(news);
+    } catch (error) {
+      this.#cnm.env.log.error({ error: messageOf(error) }, 'networks of the cluster are not followed any more');
+    }
+  }
+
+  async #take(news: Followed): Promise<void> {
+    const ids = new Set<NetworkId>();
+    if (news.kind === 'all') {
+      this.#told.clear();
+      for (const net of this.#cnm.state.allNetworks()) if (net.shared === true) ids.add(net.id);
+    }
+    const { put, removed } = news.kind === 'all' ? { put: news.entries, removed: [] } : news.change;
+    for (const key of removed) {
+      const id = key.slice(NETWORKS.length) as NetworkId;
+      this.#told.set(id, undefined);
+      this.#registry.learn(id, undefined);
+      ids.add(id);
+    }
+    for (const entry of put) {
+      try {
+        const net = decodeNetwork(entry);
+        this.#told.set(net.id, net);
+        this.#registry.learn(net.id, entry.revision);
+        ids.add(net.id);
+      } catch (error) {
+        // One that a newer version wrote must not hide the others; what this host knows of it stays.
+        ids.delete(entry.key.slice(NETWORKS.length) as NetworkId);
+        this.#cnm.env.log.error({ error: messageOf(error) }, 'a network of the cluster is passed over');
+      }
+    }
+    // One that takes long, as a removal of what is in use here, holds up nobody but those who use its name.
+    const works = new Map([...ids].map((id) => [id, this.#settle(id, news.kind === 'all')]));
+    await Promise.all([...works].flatMap(([id, work]) => (this.#told.has(id) && this.#told.get(id) === undefined ? [] : work)));
+    this.#arriveAt(news.kind === 'all' ? news.revision : news.change.revision);
+    this.#begin();
+  }
+
+  #arriveAt(revision: number): void {
+    this.#revision = revision;
+    const due = this.#waiting.filter((one) => one.revision <= revision);
+    for (const one of due) this.#waiting.splice(this.#waiting.indexOf(one), 1);
+    for (const { resolve } of due) resolve();
+  }
+
+  /** Never throws: what fails is logged, shown, and tried again. */
+  async #settle(id: NetworkId, isAll: boolean): Promise<void> {
+    if (this.#closing.signal.aborted || this.#cnm.closing) return;
+    try {
+      await this.#settleNow(id, isAll);
+      this.troubles.delete(id);
+    } catch (error) {
+      const problem = messageOf(error);
+      if (this.troubles.get(id) !== problem)
+        this.#cnm.env.log.error({ network: id, error: problem }, 'a network is not as the cluster wants it');
+      if (this.#cnm.state.networkById(id) !== undefined) this.troubles.set(id, problem);
+      // While the cluster is away nothing changes; when it is back all is looked at anew.
+      if (codeOf(error) !== 'store_unreachable') setTimeout(() => void this.#settle(id, isAll), RETRY_MS).unref();
+    }
+  }
+
+  async #settleNow(id: NetworkId, isAll: boolean): Promise<void> {
+    const { state, locks } = this.#cnm;
+    const name = this.#told.get(id)?.name ?? state.networkById(id)?.name;
+    if (name === undefined) return;
+    const isGone = await locks.run(`name:network:${name}`, async () => {
+      const told = this.#told.get(id);
+      if (told !== undefined) await this.#adopt(told, isAll);
+      else return this.#lacks(id);
+      return false;
+    });
+    if (isGone) await this.#leave(id);
+  }
+
+  /** The cluster has the network. */
+  async #adopt(told: NetworkRecord, isAll: boolean): Promise<void> {
+    const { state } = this.#cnm;
+    const known = state.networkById(told.id);
+    // One whose making was cut short after it was told; one whose removal failed is removed now.
+    if (known === undefined || known.phase === 'creating') await state.commit({ networks: [told], durable: true });
+    else if (known.phase === 'deleting') await this.#cnm.locks.run(`network:${told.id}`, () => unmakeNetwork(this.#cnm, told.id));
+    else if (isAll) await this.#claimAgain(known);
+  }
+
+  /** What the cluster says of this host's addresses and endpoints may be older than they are. */
+  async #claimAgain(net: NetworkRecord): Promise<void> {
+    for (const ep of this.#cnm.state.endpointsOfNetwork(net.id)) await replayAddresses(this.#cnm, net, ep);
+    await this.#own.sync(net.id);
+  }
+
+  /** The cluster lacks the network. Answers whether somebody has removed it. The caller holds the lock of its name. */
+  async #lacks(id: NetworkId): Promise<boolean> {
+    const known = this.#cnm.state.networkById(id);
+    if (known === undefined) return false;
+    if (known.phase === 'ready' && !(await this.#registry.isGone(id))) {
+      await this.#tellAgain(known);
+      return false;
+    }
+    return true;
+  }
+
+  /** The cluster has lost the network, with its data or a part of them. */
+  async #tellAgain(net: NetworkRecord): Promise<void> {
+    const cnm = this.#cnm;
+    await this.#registry.claim(net);
+    await replayPools(cnm, net);
+    await driverOf(cnm, net).createNetwork(contextOf(), driverNetwork(net));
+    try {
+      await this.#registry.publish(net);
+    } catch (error) {
+      // Another host was quicker to say the same.
+      if (codeOf(error) !== 'stale_revision') throw error;
+    }
+    cnm.env.log.warn({ network: net.id, name: net.name }, 'the cluster had lost a network: it is told again');
+    await this.#claimAgain(net);
+  }
+
+  /** Somebody has removed the network: whoever is in it here is taken out of it, as on a host that was away meanwhile. */
+  async #leave(id: NetworkId): Promise<void> {
+    const { state, locks, env } = this.#cnm;
+    for (const ep of state.endpointsOfNetwork(id)) {
+      env.log.warn({ network: id, endpoint: ep.name }, 'a network was removed from the cluster: an endpoint of it is removed');
+      const { sandbox } = ep;
+      if (sandbox === undefined) await deleteEndpoint(this.#cnm, ep.id);
+      else {
+        await locks.run(`sandbox:${sandbox}`, () => detach(this.#cnm, ep.id));
+        if (state.endpointById(ep.id) !== undefined) await deleteEndpoint(this.#cnm, ep.id);
+      }
+    }
+    const name = state.networkById(id)?.name;
+    if (name === undefined) return;
+    await locks.runAll([`name:network:${name}`, `network:${id}`], async () => {
+      if (state.networkById(id) !== undefined) await unmakeNetwork(this.#cnm, id);
+    });
+  }
+}

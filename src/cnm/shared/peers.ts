@@ -1,0 +1,200 @@
+/**
+ * Endpoints that other hosts have in one network: followed in the cluster as long as this host has one there too, and told to the
+ * network's driver and to the keeper, many changes at once. While the cluster is away, what was told last stays.
+ */
+
+import { CnmError, type EndpointId, codeOf, messageOf, prefixAddress } from '../../base/index.ts';
+import { type Cluster, follow, type Followed } from '../../cluster/index.ts';
+import type { Peer } from '../../driver/index.ts';
+import type { PeerNames } from '../../keeper/index.ts';
+import { type Cnm, contextOf, driverNetwork, driverOf, servesNames } from '../context.ts';
+import type { NetworkRecord } from '../records.ts';
+import type { SharedEndpoints } from './endpoints.ts';
+import { type SharedEndpoint, decodeEndpoint, endpointsOf, partsOfEndpointKey } from './records.ts';
+
+/** Pause after a failure to tell driver or keeper, milliseconds. */
+const RETRY_MS = 1000;
+
+/** What the keeper calls the endpoints of a host in a network. */
+export const peersId = (network: string, node: string): string => `${network}-${node}`;
+
+export class NetworkPeers {
+  readonly #cnm: Cnm;
+  readonly #cluster: Cluster;
+  readonly #own: SharedEndpoints;
+  readonly #net: NetworkRecord;
+  /** By host, then by endpoint. */
+  readonly #known = new Map<string, Map<EndpointId, SharedEndpoint>>();
+  /** Hosts of which something has changed since the keeper was told. */
+  readonly #changed = new Set<string>();
+  readonly #closing = new AbortController();
+  #isComplete = false;
+  /** The keeper's list of the network may hold hosts of an earlier life of this daemon. */
+  #isSwept = false;
+  #telling: Promise<void> | undefined;
+  #isDue = false;
+  #retry: NodeJS.Timeout | undefined;
+  #first: { resolve: () => void; reject: (error: unknown) => void } | undefined;
+  /** Resolves when driver and keeper know all peers. Rejects with what a first telling threw. */
+  readonly ready: Promise<void>;
+
+  /** Follows at once, until close(). */
+  constructor(cnm: Cnm, cluster: Cluster, own: SharedEndpoints, net: NetworkRecord) {
+    this.#cnm = cnm;
+    this.#cluster = cluster;
+    this.#own = own;
+    this.#net = net;
+    this.ready = new Promise((resolve, reject) => (this.#first = { resolve, reject }));
+    this.ready.catch(() => {});
+    void this.#follow();
+  }
+
+  /** Hosts that have endpoints in sandboxes there, as last told; undefined before anything was told. */
+  get endpoints(): readonly SharedEndpoint[] | undefined {
+    return this.#isComplete ? [...this.#known.values()].flatMap((all) => [...all.values()]) : undefined;
+  }
+
+  /** Which hosts are alive has changed. */
+  nodesChanged(): void {
+    for (const node of this.#known.keys()) this.#changed.add(node);
+    if (this.#isComplete) this.#tell();
+  }
+
+  /** No peer is told any more; with `isLast` those that were are withdrawn. */
+  async close(isLast: boolean): Promise<void> {
+    this.#closing.abort();
+    clearTimeout(this.#retry);
+    this.#first?.reject(new CnmError('no_endpoint', `nobody of this host is in network ${this.#net.name} any more`));
+    await this.#telling;
+    if (!isLast) return;
+    const { keeper, env } = this.#cnm;
+    const works = [...this.#known.keys()].map((node) => keeper.peers(peersId(this.#net.id, node), null));
+    works.push(this.#setPeers([]));
+    for (const result of await Promise.allSettled(works))
+      if (result.status === 'rejected') env.log.warn({ network: this.#net.id, err: result.reason }, 'peers are not withdrawn');
+  }
+
+  async #follow(): Promise<void> {
+    const store = await this.#cluster.arrived;
+    if (store === undefined) return;
+    try {
+      for await (const news of follow(store, endpointsOf(this.#net.id), this.#closing.signal)) {
+        this.#learn(news);
+        this.#tell();
+      }
+    } catch (error) {
+      this.#cnm.env.log.error({ network: this.#net.id, error: messageOf(error) }, 'peers of a network are not followed any more');
+    }
+  }
+
+  #learn(news: Followed): void {
+    const isOwn = (key: string): boolean => partsOfEndpointKey(this.#net.id, key).node === this.#cluster.self;
+    if (news.kind === 'all') {
+      for (const node of this.#known.keys()) this.#changed.add(node);
+      this.#known.clear();
+      for (const entry of news.entries) if (!isOwn(entry.key)) this.#take(entry);
+      this.#isComplete = true;
+      // Whoever was away for long may have been forgotten.
+      return this.#syncOwn();
+    }
+    for (const key of news.change.removed) {
+      const { node, id } = partsOfEndpointKey(this.#net.id, key);
+      if (isOwn(key)) {
+        if (this.#cnm.state.endpointById(id)?.phase === 'joined') this.#syncOwn();
+        continue;
+      }
+      this.#known.get(node)?.delete(id);
+      this.#changed.add(node);
+    }
+    for (const entry of news.change.put) if (!isOwn(entry.key)) this.#take(entry);
+  }
+
+  #take(entry: Parameters<typeof decodeEndpoint>[1]): void {
+    const { node, id } = partsOfEndpointKey(this.#net.id, entry.key);
+    this.#changed.add(node);
+    const all = this.#known.get(node) ?? new Map<EndpointId, SharedEndpoint>();
+    this.#known.set(node, all);
+    try {
+      all.set(id, decodeEndpoint(this.#net.id, entry));
+    } catch (error) {
+      // One that a newer version wrote must not hide the others.
+      all.delete(id);
+      this.#cnm.env.log.error({ error: messageOf(error) }, 'a record of the cluster is passed over');
+    }
+  }
+
+  #syncOwn(): void {
+    this.#own.sync(this.#net.id).catch((error: unknown) => {
+      // The next list comes when the cluster is back.
+      if (codeOf(error) !== 'store_unreachable')
+        this.#cnm.env.log.error({ network: this.#net.id, err: error }, 'endpoints are not told to the cluster');
+    });
+  }
+
+  /** One telling at a time; what changes meanwhile is in the next one. */
+  #tell(): void {
+    this.#isDue = true;
+    this.#telling ??= this.#tellAll().finally(() => (this.#telling = undefined));
+  }
+
+  async #tellAll(): Promise<void> {
+    while (this.#isDue && !this.#closing.signal.aborted) {
+      this.#isDue = false;
+      const nodes = [...this.#changed];
+      this.#changed.clear();
+      try {
+        // First the way, then the name: who has the name may use it at once.
+        await this.#setPeers(this.#reachable());
+        await this.#tellKeeper(nodes);
+        this.#first?.resolve();
+        this.#first = undefined;
+      } catch (error) {
+        this.#first?.reject(error);
+        this.#cnm.env.log.error({ network: this.#net.id, err: error }, 'peers of a network could not be told');
+        for (const node of nodes) this.#changed.add(node);
+        clearTimeout(this.#retry);
+        this.#retry = setTimeout(() => this.#tell(), RETRY_MS).unref();
+      }
+    }
+  }
+
+  #alive(node: string): readonly SharedEndpoint[] {
+    if (this.#cluster.isAway(node)) return [];
+    return [...(this.#known.get(node)?.values() ?? [])].filter(({ isJoined }) => isJoined);
+  }
+
+  #reachable(): Peer[] {
+    return [...this.#known.keys()].flatMap((node) =>
+      this.#alive(node).flatMap(({ id, mac, v4, v6, vtep }) =>
+        mac === undefined || vtep === undefined ? [] : { endpoint: id, mac, vtep, ...(v4 && { v4 }), ...(v6 && { v6 }) },
+      ),
+    );
+  }
+
+  async #setPeers(peers: readonly Peer[]): Promise<void> {
+    await driverOf(this.#cnm, this.#net).cluster?.setPeers(contextOf(), driverNetwork(this.#net), peers, true);
+  }
+
+  async #tellKeeper(nodes: readonly string[]): Promise<void> {
+    if (!servesNames(this.#net)) return;
+    const { keeper } = this.#cnm;
+    const wishes = new Map(nodes.map((node) => [peersId(this.#net.id, node), this.#namesOf(node)]));
+    if (!this.#isSwept) {
+      const { peers } = await keeper.inventory();
+      for (const id of peers) if (id.startsWith(peersId(this.#net.id, '')) && !wishes.has(id)) wishes.set(id, null);
+    }
+    await Promise.all([...wishes].map(([id, names]) => keeper.peers(id, names)));
+    this.#isSwept = true;
+    for (const [node, all] of this.#known) if (all.size === 0) this.#known.delete(node);
+  }
+
+  #namesOf(node: string): PeerNames | null {
+    const { id: network, name: networkName } = this.#net;
+    const endpoints = this.#alive(node).map(({ id, dnsNames, v4, v6 }) => ({
+      id,
+      names: dnsNames,
+      addresses: [v4, v6].filter((prefix) => prefix !== undefined).map(prefixAddress),
+    }));
+    return endpoints.length === 0 ? null : { network, networkName, endpoints };
+  }
+}

@@ -1,0 +1,146 @@
+/** This host's part in the networks that hosts share: what use cases ask of it, and what goes on by itself. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CnmError, type NetworkId, codeOf } from '../../base/index.ts';
+import type { Cluster } from '../../cluster/index.ts';
+import { type Cnm, contextOf, driverNetwork, driverOf } from '../context.ts';
+import type { EndpointRecord, NetworkRecord } from '../records.ts';
+import { SharedEndpoints } from './endpoints.ts';
+import { Mirror } from './mirror.ts';
+import { NetworkPeers, peersId } from './peers.ts';
+import { nameKey, networkKey, type SharedEndpoint } from './records.ts';
+import { Registry } from './registry.ts';
+
+/** Longest wait for the cluster, milliseconds: for the first list of a network's peers, or of the networks. */
+const PATIENCE_MS = 2000;
+const soon = (): Promise<void> => sleep(PATIENCE_MS, undefined, { ref: false });
+/** Networks whose entries in the kernel are compared with what is wished in one round; of more, each has its turn. */
+const AUDITS_A_ROUND = 20;
+
+export class Shared {
+  readonly #cnm: Cnm;
+  readonly #cluster: Cluster;
+  readonly networks: Registry;
+  readonly endpoints: SharedEndpoints;
+  readonly #mirror: Mirror;
+  readonly #peers = new Map<NetworkId, NetworkPeers>();
+  #nextAudit = 0;
+
+  constructor(cnm: Cnm, cluster: Cluster) {
+    this.#cnm = cnm;
+    this.#cluster = cluster;
+    this.networks = new Registry(cluster, cnm.env.now);
+    this.endpoints = new SharedEndpoints(cnm, cluster, this.networks);
+    this.#mirror = new Mirror(cnm, cluster, this.networks, this.endpoints);
+    cluster.onNodes = () => this.#peers.forEach((peers) => peers.nodesChanged());
+    cluster.onForget = (node) => this.#forget(node);
+  }
+
+  /** Why a network does not work as wished, as far as the cluster is concerned. */
+  troubleOf(id: NetworkId): string | undefined {
+    return this.#mirror.troubles.get(id);
+  }
+
+  /** Waits for the cluster's networks, but not for long. */
+  async start(): Promise<void> {
+    const { state } = this.#cnm;
+    for (const net of state.networks()) if (net.shared === true && this.#hasUsers(net.id)) this.#open(net);
+    this.#mirror.start();
+    await Promise.race([this.#mirror.ready, soon()]);
+  }
+
+  /** Nothing is followed any more; what driver and keeper were told stays. */
+  async stop(): Promise<void> {
+    const { state } = this.#cnm;
+    // Its sandboxes live on without the daemon.
+    this.#cluster.lingers = state.networks().some((net) => net.shared === true && this.#hasUsers(net.id));
+    this.#cluster.onNodes = undefined;
+    this.#mirror.stop();
+    await Promise.all([...this.#peers.values()].map((peers) => peers.close(false)));
+    this.#peers.clear();
+  }
+
+  #hasUsers(id: NetworkId): boolean {
+    return this.#cnm.state.endpointsOfNetwork(id).some(({ phase }) => phase === 'joined' || phase === 'joining');
+  }
+
+  /** The network has somebody here, or is about to: its peers are known to driver and keeper when this resolves. Throws store_unreachable. */
+  async enter(net: NetworkRecord): Promise<void> {
+    const peers = this.#peers.get(net.id) ?? this.#open(net);
+    const late = soon().then(() => {
+      throw new CnmError(
+        'store_unreachable',
+        `the cluster does not tell who is in network ${net.name}: try again when it answers`,
+      );
+    });
+    late.catch(() => {});
+    await Promise.race([peers.ready, late]);
+  }
+
+  /** Undo of enter(): peers are forgotten with the last endpoint here but `leaving`. */
+  async exit(net: NetworkRecord, leaving: EndpointRecord): Promise<void> {
+    const users = this.#cnm.state.endpointsOfNetwork(net.id).filter(({ id, phase }) => id !== leaving.id && phase !== 'ready');
+    const peers = this.#peers.get(net.id);
+    if (users.length > 0 || peers === undefined) return;
+    this.#peers.delete(net.id);
+    await peers.close(true);
+  }
+
+  #open(net: NetworkRecord): NetworkPeers {
+    const peers = new NetworkPeers(this.#cnm, this.#cluster, this.endpoints, net);
+    this.#peers.set(net.id, peers);
+    return peers;
+  }
+
+  /** Ids by which the keeper may know names of other hosts now. */
+  keeps(id: string): boolean {
+    return [...this.#cnm.state.networks()].some((net) => id.startsWith(peersId(net.id, '')) && this.#hasUsers(net.id));
+  }
+
+  /** A network that another host has just made may not be known here yet: waits until it is, where there is one. */
+  async catchUp(term: string): Promise<void> {
+    try {
+      this.#cnm.state.network(term);
+    } catch (error) {
+      if (codeOf(error) !== 'no_network') throw error;
+      try {
+        await Promise.race([this.#mirror.seen(await this.#revisionOf(term)), soon()]);
+      } catch (failure) {
+        // Then it is as unknown as it was.
+        if (codeOf(failure) !== 'store_unreachable') throw failure;
+      }
+    }
+  }
+
+  async #revisionOf(term: string): Promise<number> {
+    const { store } = this.#cluster;
+    const found = (await store.get(nameKey(term))) ?? (await store.get(networkKey(term as NetworkId)));
+    return found?.revision ?? 0;
+  }
+
+  /** All endpoints of a network with their hosts, as followed or as the cluster says now. Throws store_unreachable. */
+  async endpointsOf(id: NetworkId): Promise<readonly SharedEndpoint[]> {
+    return this.networks.endpoints(id);
+  }
+
+  /** Compares some networks' entries in the kernel with the wish, and mends them. */
+  async audit(): Promise<void> {
+    const ids = [...this.#peers.keys()];
+    const first = this.#nextAudit < ids.length ? this.#nextAudit : 0;
+    this.#nextAudit = first + AUDITS_A_ROUND;
+    for (const id of ids.slice(first, first + AUDITS_A_ROUND)) {
+      const net = this.#cnm.state.networkById(id);
+      if (net === undefined || net.phase !== 'ready') continue;
+      const audited = await driverOf(this.#cnm, net).cluster?.audit(contextOf(), driverNetwork(net));
+      if (audited !== undefined && audited.restored + audited.removed > 0)
+        this.#cnm.env.log.warn({ network: id, ...audited }, 'entries of peers were not as wished: they are mended');
+    }
+  }
+
+  /** What a host had that does not come back is nobody's. */
+  async #forget(node: string): Promise<void> {
+    const shared = this.#cnm.state.networks().filter((net) => net.shared === true);
+    await this.networks.forgetHost(node, shared);
+    for (const ipam of this.#cnm.ipams.all()) await ipam.forgetHost?.(node);
+  }
+}

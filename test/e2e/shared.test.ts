@@ -1,0 +1,94 @@
+/** Networks that hosts share: three daemons on one underlay, a real etcd of three members. */
+
+import { randomBytes } from 'node:crypto';
+import { execa } from 'execa';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { NetworkJson } from '../../src/base/index.ts';
+import { EtcdCluster } from '../contract/etcd.ts';
+import { Lab, waitUntil } from './lab.ts';
+
+const NAMES = ['one', 'two', 'three'] as const;
+const LATE_MS = 30_000;
+/** The shortest that may be asked for. */
+const LEASE_S = 3;
+
+let etcd: EtcdCluster;
+let hosts: Lab[];
+const underlay = `pbu-${randomBytes(3).toString('hex')}`;
+
+const ip = (netns: string, ...args: string[]) => execa('ip', ['-n', netns, ...args]);
+
+async function host(name: string, i: number): Promise<Lab> {
+  const address = `192.0.2.${i + 1}`;
+  const cluster = ['--cluster', etcd.address('/lab'), '--node-name', name];
+  return Lab.open({ flags: [...cluster, '--advertise', address, '--node-lease', String(LEASE_S)] });
+}
+
+/** One wire for all. The daemons find their address on it a little later than they start. */
+async function join(lab: Lab, i: number): Promise<void> {
+  await ip(underlay, 'link', 'add', `h${i}`, 'type', 'veth', 'peer', 'name', 'under', 'netns', lab.host);
+  await ip(underlay, 'link', 'set', `h${i}`, 'master', 'wire', 'up');
+  await ip(lab.host, 'addr', 'add', `192.0.2.${i + 1}/24`, 'dev', 'under');
+  await ip(lab.host, 'link', 'set', 'under', 'up');
+}
+
+beforeAll(async () => {
+  etcd = await EtcdCluster.start(3);
+  await execa('ip', ['netns', 'add', underlay]);
+  await ip(underlay, 'link', 'add', 'name', 'wire', 'type', 'bridge');
+  await ip(underlay, 'link', 'set', 'wire', 'up');
+  hosts = [];
+  for (const [i, name] of NAMES.entries()) hosts.push(await host(name, i));
+  for (const [i, lab] of hosts.entries()) await join(lab, i);
+}, 120_000);
+afterAll(async () => {
+  for (const lab of hosts ?? []) await lab.close();
+  await execa('ip', ['netns', 'del', underlay], { reject: false });
+  await etcd.close();
+});
+
+const lab = (i: number): Lab => {
+  const found = hosts[i];
+  if (found === undefined) throw new Error(`no host ${i}`);
+  return found;
+};
+const exec = (i: number, sandbox: string, ...command: string[]) => lab(i).cli('exec', sandbox, ...command);
+const reaches = async (i: number, from: string, to: string): Promise<boolean> =>
+  (await exec(i, from, 'ping', '-c', '1', '-W', '1', to)).exitCode === 0;
+const networks = (i: number): Promise<string> => lab(i).ok('ls', '-q', '--no-trunc', '--filter', 'driver=overlay');
+
+test('a network made on one host is there on all, and its sandboxes reach each other by name and address', async () => {
+  const id = await lab(0).ok('create', '-d', 'overlay', '--subnet', '10.77.0.0/24', 'blue');
+  for (const i of [0, 1, 2]) await lab(i).ok('sandbox', 'create', '--network', 'blue', `c${i}`);
+  for (const i of [0, 1, 2]) expect(await networks(i)).toBe(id);
+  for (const i of [0, 1, 2]) for (const j of [0, 1, 2]) expect(await reaches(i, `c${i}`, `c${j}`)).toBe(true);
+  const [net] = JSON.parse(await lab(1).ok('inspect', 'blue')) as NetworkJson[];
+  expect(net).toMatchObject({ Scope: 'global', IPAM: { Driver: 'cluster', Config: [{ Subnet: '10.77.0.0/24' }] } });
+});
+
+test('a name is gone everywhere when its sandbox has left, and another network does not have it', async () => {
+  await lab(2).ok('create', '-d', 'overlay', 'green');
+  await lab(1).ok('sandbox', 'create', '--network', 'green', 'g1');
+  expect((await exec(1, 'g1', 'getent', 'hosts', 'c0')).exitCode).not.toBe(0);
+  await lab(2).ok('disconnect', 'blue', 'c2');
+  await waitUntil(async () => !(await reaches(0, 'c0', 'c2')), LATE_MS);
+  await lab(2).ok('connect', 'blue', 'c2');
+  expect(await reaches(0, 'c0', 'c2')).toBe(true);
+});
+
+test('a network that any host uses stays, and is removed everywhere once nobody does', async () => {
+  expect(await lab(0).cli('rm', 'green')).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('two (1)') });
+  await lab(1).ok('sandbox', 'rm', '-f', 'g1');
+  await lab(0).ok('rm', 'green');
+  for (const i of [0, 1, 2]) await waitUntil(async () => !(await lab(i).ok('ls')).includes('green'), LATE_MS);
+  expect(await lab(1).cli('create', '-d', 'overlay', 'blue')).toMatchObject({ exitCode: 1 });
+});
+
+test('a host that dies is out of names and tables within its lease, and in them again when it is back', async () => {
+  await lab(1).stop('SIGKILL');
+  expect(await reaches(0, 'c0', 'c1')).toBe(true);
+  await waitUntil(async () => (await exec(0, 'c0', 'getent', 'hosts', 'c1')).exitCode !== 0, LATE_MS);
+  await lab(1).start();
+  await waitUntil(() => reaches(0, 'c0', 'c1'), LATE_MS);
+  expect(await reaches(1, 'c1', 'c2')).toBe(true);
+});
