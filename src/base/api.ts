@@ -116,9 +116,20 @@ export interface NetworkJson {
   Options: Record<string, string>;
   Labels: Record<string, string>;
   Containers?: Record<string, NetworkContainerJson>;
+  /** Hosts that have endpoints in it, of a network that hosts share. */
+  Peers?: { Name: string; IP: string }[];
+  /** With `verbose`, of a network that hosts share: its endpoints on all hosts, those of no service under the empty name. */
+  Services?: Record<string, ServiceJson>;
   Status?: { IPAM: { Subnets: Record<string, { IPsInUse: number; DynamicIPsAvailable: number }> } };
   /** Ours: why the network does not work as wished, absent when it does. */
   Degraded?: string;
+}
+
+export interface ServiceJson {
+  VIP: string;
+  Ports: string[];
+  LocalLBIndex: number;
+  Tasks: { Name: string; EndpointID: string; EndpointIP: string; Info: Record<string, string> }[];
 }
 
 export interface IpamConfigAnswer {

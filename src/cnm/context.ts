@@ -9,7 +9,7 @@ import type { Mark, Netns, Reaper } from '../kernel/index.ts';
 import type { AllocatorOptions, PortAllocator } from '../portmap/index.ts';
 import type { Store } from '../store/index.ts';
 import type { EndpointRecord, NetworkRecord } from './records.ts';
-import type { Shared } from './shared/shared.ts';
+import type { SharedNetworks } from './shared/contract.ts';
 import { isPredefined } from './spec.ts';
 import type { State } from './state.ts';
 
@@ -54,7 +54,7 @@ export interface Cnm extends ControllerParts {
   /** Networks whose foreign IPAM driver has still to be told of their leases. */
   readonly untold: Set<NetworkId>;
   /** Networks of all hosts of the cluster; absent: this host is alone. */
-  shared?: Shared;
+  shared?: SharedNetworks;
   /** True from the first step of stopping: new work is refused. */
   closing: boolean;
 }

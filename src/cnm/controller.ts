@@ -25,8 +25,10 @@ import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts'
 import type { Caller } from './callers.ts';
 import { type SandboxSpec, createSandbox } from './sandboxes.ts';
 import type { EndpointSpec, NetworkSpec } from './spec.ts';
+import type { SharedNetworks } from './shared/contract.ts';
 import { Shared } from './shared/shared.ts';
 import { State } from './state.ts';
+import { usageOf } from './usage.ts';
 
 /** Time for operations under way when the controller closes, milliseconds. */
 const CLOSE_WAIT_MS = 10_000;
@@ -47,9 +49,12 @@ export class NetworkController implements AsyncDisposable {
 
   /** Networks on behalf of foreign engines. */
   readonly guests: Guests;
+  /** Networks that the cluster's hosts share; absent: this host is alone. */
+  readonly shared: SharedNetworks | undefined;
 
   private constructor(cnm: Cnm, guests: GuestState) {
     this.#cnm = cnm;
+    this.shared = cnm.shared;
     this.guests = new Guests(cnm, guests, (begin) => this.#run(begin));
     this.events = new EventLog(cnm.env);
     cnm.state.onChange = (change) => this.events.add(eventsOf(change, (id) => cnm.state.networkById(id)));
@@ -222,13 +227,8 @@ export class NetworkController implements AsyncDisposable {
   }
 
   /** Address usage of a network's pools; empty where the IPAM driver cannot tell. */
-  async usage(id: NetworkId): Promise<readonly PoolUsage[]> {
-    const net = this.networkRecord(id);
-    const ipam = this.#cnm.ipams.find(net.ipam.driver);
-    if (ipam?.usage === undefined) return [];
-    const usages: PoolUsage[] = [];
-    for (const { pool } of net.pools) usages.push(await ipam.usage(pool));
-    return usages;
+  usage(id: NetworkId): Promise<readonly PoolUsage[]> {
+    return usageOf(this.#cnm, this.networkRecord(id));
   }
 
   /** Host ports of the sandbox that another process has; the keeper tries to get them back. */

@@ -40,7 +40,8 @@ function problemsOf(controller: NetworkController, net: NetworkRecord): string[]
     const { name } = controller.sandboxRecord(ep.sandbox);
     return conflicts.map((conflict) => `sandbox ${name}: ${conflictText(conflict)}`);
   });
-  return [...(net.degraded === undefined ? [] : [net.degraded]), ...leases, ...ports];
+  const cluster = controller.shared?.troubleOf(net.id);
+  return [...[net.degraded, cluster].filter((problem) => problem !== undefined), ...leases, ...ports];
 }
 
 export function networkJson(controller: NetworkController, net: NetworkRecord, withContainers: boolean): NetworkJson {

@@ -7,6 +7,7 @@ import type { Answer, DaemonParts, Request, Route } from './route.ts';
 import { NETWORK_FILTERS, PRUNE_FILTERS, checkNetworkFilters, networkMatches, parseFilters, pruneMatcher } from './filters.ts';
 import { networkJson, statusJson } from './inspect.ts';
 import { foldCase } from './fold.ts';
+import { sharedJson } from './shared.ts';
 
 export function networkRoutes(parts: DaemonParts): Route[] {
   const { controller } = parts;
@@ -69,10 +70,12 @@ async function create({ controller }: DaemonParts, { body, signal, caller }: Req
 }
 
 async function inspect({ controller }: DaemonParts, { term, query }: Request): Promise<Answer> {
-  parseQueryBool('verbose', query['verbose']);
+  const isVerbose = parseQueryBool('verbose', query['verbose']);
+  await controller.shared?.catchUp(term);
   const net = controller.network(term).record;
   if (query['scope'] && query['scope'] !== net.scope) throw new CnmError('no_network', `network ${term} not found`);
-  return { status: 200, json: { ...networkJson(controller, net, true), Status: await statusJson(controller, net) } };
+  const [told, Status] = await Promise.all([sharedJson(controller, net, isVerbose), statusJson(controller, net)]);
+  return { status: 200, json: { ...networkJson(controller, net, true), ...told, Status } };
 }
 
 /** A truth value of a query, false when it is absent. Throws bad_request. */

@@ -66,6 +66,20 @@ test('a network made on one host is there on all, and its sandboxes reach each o
   expect(net).toMatchObject({ Scope: 'global', IPAM: { Driver: 'cluster', Config: [{ Subnet: '10.77.0.0/24' }] } });
 });
 
+test('inspect tells from any host who is in the network, and where', async () => {
+  const [net] = JSON.parse(await lab(1).ok('inspect', '-v', 'blue')) as NetworkJson[];
+  const at = (i: number): string => `192.0.2.${i + 1}`;
+  const peers = NAMES.map((name, i) => ({ Name: name, IP: at(i) }));
+  expect(net?.Peers).toEqual(peers.toSorted((a, b) => (a.Name < b.Name ? -1 : 1)));
+  const tasks = net?.Services?.['']?.Tasks ?? [];
+  expect(tasks.map(({ Name, Info }) => `${Name} ${Info['Host']} ${Info['Host IP']} ${Info['State']}`)).toEqual(
+    NAMES.map((name, i) => `c${i} ${name} ${at(i)} joined`),
+  );
+  expect(Object.values(net?.Containers ?? {}).map(({ Name }) => Name)).toEqual(['c1']);
+  const [brief] = JSON.parse(await lab(2).ok('inspect', 'blue')) as NetworkJson[];
+  expect([brief?.Peers?.length, brief?.Services]).toEqual([3, undefined]);
+});
+
 test('a name is gone everywhere when its sandbox has left, and another network does not have it', async () => {
   await lab(2).ok('create', '-d', 'overlay', 'green');
   await lab(1).ok('sandbox', 'create', '--network', 'green', 'g1');

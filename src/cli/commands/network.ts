@@ -40,9 +40,11 @@ export function addNetworkCommands(program: Command, context: CliContext): void 
     .description('Show networks in detail')
     .argument('<network...>')
     .option('-f, --format <format>', 'json, or a Go template')
-    .option('-v, --verbose', 'accepted; shows nothing more')
-    .action((names: string[], { format }: { format?: string }) =>
-      inspectAll(context, names, format, (name) => context.client().get(`/networks/${segment(name)}`)),
+    .option('-v, --verbose', 'endpoints on all hosts, of a shared network')
+    .action((names: string[], { format, verbose }: { format?: string; verbose?: boolean }) =>
+      inspectAll(context, names, format, (name) =>
+        context.client().get(`/networks/${segment(name)}${verbose === true ? '?verbose=true' : ''}`),
+      ),
     );
   program
     .command('rm')

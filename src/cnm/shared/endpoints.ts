@@ -6,12 +6,13 @@ import type { Cluster } from '../../cluster/index.ts';
 import { Debts } from '../../store/index.ts';
 import type { Cnm } from '../context.ts';
 import type { EndpointRecord, NetworkRecord } from '../records.ts';
-import { encodeEndpoint, endpointKey, endpointsOf, networkKey, partsOfEndpointKey } from './records.ts';
+import type { ClusterEndpoints } from './contract.ts';
+import { type SharedEndpoint, encodeEndpoint, endpointKey, endpointsOf, networkKey, partsOfEndpointKey } from './records.ts';
 import type { Registry } from './registry.ts';
 
 type Listed = Pick<EndpointRecord, 'id' | 'network'>;
 
-export class SharedEndpoints {
+export class SharedEndpoints implements ClusterEndpoints {
   readonly #cnm: Cnm;
   readonly #cluster: Cluster;
   readonly #registry: Registry;
@@ -24,10 +25,9 @@ export class SharedEndpoints {
     this.#debts = new Debts(cnm.env.log);
   }
 
-  /** Tells all hosts. Throws no_network when the network is not there any more, store_unreachable. */
   async write(net: NetworkRecord, ep: EndpointRecord, isJoined: boolean): Promise<void> {
     const { self, store } = this.#cluster;
-    const put = [{ key: endpointKey(net.id, self, ep.id), value: this.#valueOf(ep, isJoined) }];
+    const put = [{ key: endpointKey(net.id, self, ep.id), value: encodeEndpoint(this.shown(ep, isJoined)) }];
     for (let isFresh = false; ; isFresh = true) {
       const revision = await this.#registry.revisionOf(net, isFresh);
       try {
@@ -39,18 +39,13 @@ export class SharedEndpoints {
     }
   }
 
-  #valueOf({ id, name, dnsNames, mac, v4, v6 }: EndpointRecord, isJoined: boolean): Json {
+  /** As other hosts are told. */
+  shown({ id, name, dnsNames, mac, v4, v6, phase }: EndpointRecord, isJoined = phase === 'joined'): SharedEndpoint {
     const { self: node, address } = this.#cluster;
-    return encodeEndpoint({
-      ...{ id, node, name, dnsNames, isJoined },
-      ...(mac && { mac }),
-      ...(v4 && { v4 }),
-      ...(v6 && { v6 }),
-      ...(address && { vtep: address }),
-    });
+    const at = { ...(mac && { mac }), ...(v4 && { v4 }), ...(v6 && { v6 }), ...(address && { vtep: address }) };
+    return { id, node, name, dnsNames, isJoined, ...at };
   }
 
-  /** It has its addresses, and is in no sandbox any more; where the cluster is away, what is so then is told later. */
   async writeWaiting(net: NetworkRecord, ep: EndpointRecord): Promise<void> {
     let isLate = false;
     await this.#debts.pay(async () => {
@@ -61,7 +56,6 @@ export class SharedEndpoints {
     });
   }
 
-  /** The cluster's record goes; where the cluster is away, later. Repeatable. */
   async withdraw(ep: Listed): Promise<void> {
     await this.#debts.pay(() => this.#remove(ep));
   }
@@ -82,7 +76,7 @@ export class SharedEndpoints {
     if (ep === undefined || net?.phase !== 'ready') return this.#remove({ id, network });
     const isJoined = ep.phase === 'joined';
     if (!isJoined && (ep.phase !== 'ready' || ep.boundTo !== undefined)) return;
-    if (known === undefined || !isDeepStrictEqual(known, this.#valueOf(ep, isJoined)))
+    if (known === undefined || !isDeepStrictEqual(known, encodeEndpoint(this.shown(ep, isJoined))))
       await this.#writeWhereThere(net, ep, isJoined);
   }
 

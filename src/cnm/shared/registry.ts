@@ -4,6 +4,7 @@ import { CnmError, type NetworkId, codeOf } from '../../base/index.ts';
 import type { Cluster } from '../../cluster/index.ts';
 import type { Entry, Revision } from '../../store/index.ts';
 import type { NetworkRecord } from '../records.ts';
+import type { ClusterNetworks } from './contract.ts';
 import {
   GONE,
   NAMES,
@@ -28,7 +29,7 @@ const REMEMBERED_MS = 30 * 24 * 3600 * 1000;
 /** Records that one commit may remove: a part of what etcd takes by itself. */
 const AT_ONCE = 100;
 
-export class Registry {
+export class Registry implements ClusterNetworks {
   readonly #cluster: Cluster;
   readonly #now: () => number;
   /** Revisions of the records of networks: an endpoint is written only while its network is there. */
@@ -63,7 +64,6 @@ export class Registry {
     return (await this.#cluster.store.get(goneKey(id))) !== undefined;
   }
 
-  /** Takes the name for a network that is to be made. Repeatable. Throws name_taken, store_unreachable. */
   async claim({ id, name }: Pick<NetworkRecord, 'id' | 'name'>): Promise<void> {
     const { store, self } = this.#cluster;
     let before: Entry | undefined;
@@ -108,7 +108,6 @@ export class Registry {
     }
   }
 
-  /** Makes the network known to all hosts. Throws name_taken when its name has become another's. */
   async publish(net: NetworkRecord): Promise<void> {
     const { store } = this.#cluster;
     const entry = await store.get(nameKey(net.name));
@@ -124,10 +123,6 @@ export class Registry {
     this.learn(net.id, revision);
   }
 
-  /**
-   * Takes the network out of the cluster, with its name; one that is not there is fine. Endpoints of hosts that are away go
-   * with it. Throws network_in_use, store_unreachable; nothing is changed then.
-   */
   async remove(net: NetworkRecord): Promise<void> {
     const { store } = this.#cluster;
     for (let tries = 0; tries < MAX_TRIES; tries++) {

@@ -5,6 +5,7 @@ import { CnmError, type NetworkId, codeOf } from '../../base/index.ts';
 import type { Cluster } from '../../cluster/index.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf } from '../context.ts';
 import type { EndpointRecord, NetworkRecord } from '../records.ts';
+import type { SharedNetworks } from './contract.ts';
 import { SharedEndpoints } from './endpoints.ts';
 import { Mirror } from './mirror.ts';
 import { NetworkPeers, peersId } from './peers.ts';
@@ -17,7 +18,7 @@ const soon = (): Promise<void> => sleep(PATIENCE_MS, undefined, { ref: false });
 /** Networks whose entries in the kernel are compared with what is wished in one round; of more, each has its turn. */
 const AUDITS_A_ROUND = 20;
 
-export class Shared {
+export class Shared implements SharedNetworks {
   readonly #cnm: Cnm;
   readonly #cluster: Cluster;
   readonly networks: Registry;
@@ -36,12 +37,10 @@ export class Shared {
     cluster.onForget = (node) => this.#forget(node);
   }
 
-  /** Why a network does not work as wished, as far as the cluster is concerned. */
   troubleOf(id: NetworkId): string | undefined {
     return this.#mirror.troubles.get(id);
   }
 
-  /** Waits for the cluster's networks, but not for long. */
   async start(): Promise<void> {
     const { state } = this.#cnm;
     for (const net of state.networks()) if (net.shared === true && this.#hasUsers(net.id)) this.#open(net);
@@ -49,7 +48,6 @@ export class Shared {
     await Promise.race([this.#mirror.ready, soon()]);
   }
 
-  /** Nothing is followed any more; what driver and keeper were told stays. */
   async stop(): Promise<void> {
     const { state } = this.#cnm;
     // Its sandboxes live on without the daemon.
@@ -64,7 +62,6 @@ export class Shared {
     return this.#cnm.state.endpointsOfNetwork(id).some(({ phase }) => phase === 'joined' || phase === 'joining');
   }
 
-  /** The network has somebody here, or is about to: its peers are known to driver and keeper when this resolves. Throws store_unreachable. */
   async enter(net: NetworkRecord): Promise<void> {
     const peers = this.#peers.get(net.id) ?? this.#open(net);
     const late = soon().then(() => {
@@ -77,7 +74,6 @@ export class Shared {
     await Promise.race([peers.ready, late]);
   }
 
-  /** Undo of enter(): peers are forgotten with the last endpoint here but `leaving`. */
   async exit(net: NetworkRecord, leaving: EndpointRecord): Promise<void> {
     const users = this.#cnm.state.endpointsOfNetwork(net.id).filter(({ id, phase }) => id !== leaving.id && phase !== 'ready');
     const peers = this.#peers.get(net.id);
@@ -92,12 +88,10 @@ export class Shared {
     return peers;
   }
 
-  /** Ids by which the keeper may know names of other hosts now. */
   keeps(id: string): boolean {
-    return [...this.#cnm.state.networks()].some((net) => id.startsWith(peersId(net.id, '')) && this.#hasUsers(net.id));
+    return this.#cnm.state.networks().some((net) => id.startsWith(peersId(net.id, '')) && this.#hasUsers(net.id));
   }
 
-  /** A network that another host has just made may not be known here yet: waits until it is, where there is one. */
   async catchUp(term: string): Promise<void> {
     try {
       this.#cnm.state.network(term);
@@ -118,12 +112,17 @@ export class Shared {
     return found?.revision ?? 0;
   }
 
-  /** All endpoints of a network with their hosts, as followed or as the cluster says now. Throws store_unreachable. */
   async endpointsOf(id: NetworkId): Promise<readonly SharedEndpoint[]> {
-    return this.networks.endpoints(id);
+    try {
+      return await this.networks.endpoints(id);
+    } catch (error) {
+      const followed = this.#peers.get(id)?.endpoints;
+      if (codeOf(error) !== 'store_unreachable' || followed === undefined) throw error;
+      const own = this.#cnm.state.endpointsOfNetwork(id).filter(({ phase }) => phase === 'joined' || phase === 'ready');
+      return [...own.map((ep) => this.endpoints.shown(ep)), ...followed];
+    }
   }
 
-  /** Compares some networks' entries in the kernel with the wish, and mends them. */
   async audit(): Promise<void> {
     const ids = [...this.#peers.keys()];
     const first = this.#nextAudit < ids.length ? this.#nextAudit : 0;
