@@ -110,6 +110,8 @@ export interface IpamDriver {
   validateNetwork?(asked: NetworkQuestion): void;
   /** After a start: leases of endpoints that are not among `owners` are given back. */
   sweep?(owners: ReadonlySet<string>): Promise<void>;
+  /** Gives back every pool and address of a network that hosts share; its own record may not say what it had. Repeatable. */
+  releaseAll?(owner: string): Promise<void>;
   /** Gives back what a host had that does not come back. Repeatable. Throws store_unreachable. */
   forgetHost?(node: string): Promise<void>;
   readonly watch?: LeaseWatch;

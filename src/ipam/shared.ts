@@ -138,6 +138,14 @@ class SharedIpam implements IpamDriver {
     );
   }
 
+  async releaseAll(owner: string): Promise<void> {
+    await this.#giveBack(async () => {
+      const pools = Object.entries(decodePools(await this.#store().get(POOLS_KEY)));
+      const own = pools.filter(([, holders]) => holders.some((one) => one.owner === owner && one.node === ALL_HOSTS));
+      for (const [prefix] of own) await dropSharedPool(this.#store(), prefix as Prefix, owner);
+    });
+  }
+
   async requestAddress(pool: PoolId, request: AddressRequest): Promise<Prefix> {
     const { prefix, range, isShared } = parsedId(pool);
     const { address } = request;

@@ -5,6 +5,7 @@
 
 import { afterEach } from 'vitest';
 import type * as files from '../../src/cnm/files.ts';
+import type * as shared from '../../src/cnm/shared/shared.ts';
 import type * as kernel from '../../src/kernel/index.ts';
 import type { Netns } from '../../src/kernel/index.ts';
 import type { Faults, Moment } from './faults.ts';
@@ -66,6 +67,32 @@ const inside = (netns: Netns, faults: Faults): Netns =>
       return typeof value === 'function' ? (value.bind(target) as unknown) : value;
     },
   });
+
+/** Networks that hosts share: what use cases ask of them. What goes on by itself is not led past the faults. */
+export function sharedWithFaults(real: typeof shared): typeof shared {
+  const led = <T extends object>(name: string, target: T, methods: readonly (keyof T & string)[]): T =>
+    new Proxy(target, {
+      get: (object, key) => {
+        const value: unknown = Reflect.get(object, key, object);
+        if (typeof value !== 'function') return value;
+        const work = value.bind(object) as (...args: unknown[]) => Promise<unknown>;
+        if (!(methods as readonly (string | symbol)[]).includes(key)) return work;
+        return (...args: unknown[]) =>
+          armed === undefined ? work(...args) : armed.later(`${name}.${String(key)}`, both, () => work(...args));
+      },
+    });
+  class Shared extends real.Shared {
+    constructor(...args: ConstructorParameters<typeof real.Shared>) {
+      super(...args);
+      Object.assign(this, {
+        networks: led('shared.networks', this.networks, ['claim', 'publish', 'remove']),
+        endpoints: led('shared.endpoints', this.endpoints, ['write', 'writeWaiting', 'withdraw']),
+      });
+      return led<InstanceType<typeof real.Shared>>('shared', this, ['enter', 'exit']) as this;
+    }
+  }
+  return { ...real, Shared };
+}
 
 export const filesWithFaults = (real: typeof files): typeof files =>
   wrapped(real, {

@@ -17,15 +17,15 @@ import { createOverlayDriver } from '../../drivers/overlay/driver.ts';
 import { VXLAN_PORT } from '../../drivers/overlay/parts.ts';
 import { openPlugins } from '../../drivers/remote/plugins.ts';
 import { ParentUsers } from '../../drivers/shared/parent.ts';
-import { type Address, silentLogger } from '../../src/base/index.ts';
-import { createNumbers } from '../../src/cluster/index.ts';
+import { type Address, parseEtcdAddress, silentLogger } from '../../src/base/index.ts';
+import { Cluster, createNumbers } from '../../src/cluster/index.ts';
 import { type ControllerParts, NetworkController, type SandboxSpec } from '../../src/cnm/index.ts';
-import { type DriverParts, type NumberPool, Registry } from '../../src/driver/index.ts';
+import { type DriverNetwork, type DriverParts, type NumberPool, Registry } from '../../src/driver/index.ts';
 import { openFirewall } from '../../src/firewall/index.ts';
-import { createDefaultIpam, createNullIpam } from '../../src/ipam/index.ts';
+import { createDefaultIpam, createNullIpam, createSharedIpam } from '../../src/ipam/index.ts';
 import type { KeeperLink } from '../../src/keeper/index.ts';
 import { createReaper, markOf, newInstanceId, openNetns } from '../../src/kernel/index.ts';
-import { MemoryStore, type Store } from '../../src/store/index.ts';
+import { MemoryStore, type Store, openEtcdStore } from '../../src/store/index.ts';
 import { serve } from './firewall-lab.ts';
 import { Lab as KeeperLab, afterTest } from './keeper-lab.ts';
 import { type TestHost, hostAt, testFolder, testHosts } from './support.ts';
@@ -47,6 +47,8 @@ export interface HouseOptions {
   readonly defaultBridge?: ControllerParts['defaultBridge'];
   /** Replaces what records and leases are kept in. */
   readonly store?: (store: Store) => Store;
+  /** Address of the cluster that this host is in, as `--cluster` takes it. */
+  readonly cluster?: string;
   /** How long a DHCP server is given. */
   readonly patience?: Patience;
 }
@@ -60,6 +62,8 @@ export interface World {
   readonly mounts: readonly string[];
   readonly usage: unknown;
   readonly keeper: unknown;
+  /** Of the cluster's records, all but who is there and what was removed. */
+  readonly cluster: readonly unknown[];
 }
 
 export class House {
@@ -72,6 +76,7 @@ export class House {
   readonly plugins = testFolder();
   controller!: NetworkController;
   #dhcp: DhcpHouse | undefined;
+  #cluster: Cluster | undefined;
 
   private constructor(host: TestHost, outside: TestHost, runDir: string, foundation: Omit<Foundation, 'numbers'>) {
     this.host = host;
@@ -101,7 +106,12 @@ export class House {
 
   /** Opens a controller on what is in store and kernel: drivers, leases and state begin anew, as in a new process. */
   async start(options: HouseOptions = {}): Promise<void> {
-    const foundation = { ...this.#foundation, numbers: createNumbers(this.store, 'vni') };
+    await this.#cluster?.close();
+    const cluster = options.cluster === undefined ? undefined : joinCluster(options.cluster);
+    this.#cluster = cluster;
+    await cluster?.settled();
+    const pool = cluster === undefined ? this.store : (): Store => cluster.store;
+    const foundation = { ...this.#foundation, numbers: createNumbers(pool, 'vni') };
     const base = options.foundation?.(foundation) ?? foundation;
     const { host, mark, env } = base;
     const store = options.store?.(this.store) ?? this.store;
@@ -113,8 +123,7 @@ export class House {
     this.#dhcp = dhcp;
     afterTest(() => dhcp.close());
     const parents = new ParentUsers();
-    // As one host of a cluster that has no other.
-    const tunnels = { vtep: () => WIRE.host as Address, dataPathPort: VXLAN_PORT };
+    const tunnels = { vtep: (_: DriverNetwork) => WIRE.host as Address, dataPathPort: VXLAN_PORT };
     const parts: ControllerParts = {
       ...base,
       store,
@@ -130,7 +139,12 @@ export class House {
         ],
         plugins.drivers,
       ),
-      ipams: new Registry('IPAM driver', [createDefaultIpam({ hostId: 'house' }), dhcp.ipam, createNullIpam()], plugins.ipams),
+      ipams: new Registry(
+        'IPAM driver',
+        [createDefaultIpam({ hostId: 'house' }), dhcp.ipam, createNullIpam(), ...(cluster ? [sharedIpam(cluster)] : [])],
+        plugins.ipams,
+      ),
+      ...(cluster && { cluster }),
       hostPorts: { ephemeral: { from: 40_000, to: 40_999 }, reserved: new Set() },
       runDir: this.runDir,
       mendEveryMs: 0,
@@ -145,6 +159,7 @@ export class House {
     await this.start().catch(() => {});
     for (const sandbox of this.controller.sandboxes()) await sandbox.delete(true).catch(() => {});
     await this.controller.close();
+    await this.#cluster?.close();
   }
 
   /** A network; answers its id. */
@@ -203,8 +218,13 @@ export class House {
       keeper: {
         sandboxes: [...inventory.sandboxes].sort(),
         endpoints: [...inventory.endpoints].sort(),
+        peers: [...inventory.peers].sort(),
         holds: inventory.holds.map((h) => `${h.owner} ${h.protocol} ${h.addresses.join()} ${h.port}`).sort(),
       },
+      cluster:
+        (await this.#cluster?.store.list(''))?.entries.flatMap(({ key, value }) =>
+          /^(node|network-gone)\//.test(key) ? [] : [[key, value]],
+        ) ?? [],
     };
   }
 
@@ -317,3 +337,18 @@ function treeOf(folder: string): Record<string, string> {
 
 /** The keeper's files carry a revision that grows with every wish. */
 const withoutRevision = (text: string): string => text.replace(/"revision":"[^"]*"/, '"revision":""');
+
+/** A host of its own for each start would not have what it had before. */
+function joinCluster(address: string): Cluster {
+  const node = { id: 'house', name: 'house', version: '0', joined: 0 };
+  return new Cluster({
+    open: () => openEtcdStore(parseEtcdAddress(address)),
+    node,
+    address: async () => WIRE.host as Address,
+    ttlSeconds: 60,
+    log: silentLogger,
+  });
+}
+
+const sharedIpam = (cluster: Cluster) =>
+  createSharedIpam({ store: () => cluster.store, site: () => 'site', node: cluster.self, log: silentLogger });

@@ -5,6 +5,7 @@ import { type Cluster, follow, type Followed } from '../../cluster/index.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf } from '../context.ts';
 import { deleteEndpoint, detach } from '../endpoints.ts';
 import { unmakeNetwork } from '../networks.ts';
+import type { Revision } from '../../store/index.ts';
 import type { NetworkRecord } from '../records.ts';
 import { replayAddresses, replayPools } from '../steps/addresses.ts';
 import type { SharedEndpoints } from './endpoints.ts';
@@ -21,7 +22,7 @@ export class Mirror {
   readonly #own: SharedEndpoints;
   readonly #closing = new AbortController();
   /** What the cluster says of each network that was heard of; undefined: it has none. */
-  readonly #told = new Map<NetworkId, NetworkRecord | undefined>();
+  readonly #told = new Map<NetworkId, { readonly net: NetworkRecord; readonly revision: Revision } | undefined>();
   readonly #waiting: { readonly revision: number; readonly resolve: () => void }[] = [];
   #revision = 0;
   #begin: () => void = () => {};
@@ -78,7 +79,7 @@ export class Mirror {
     for (const entry of put) {
       try {
         const net = decodeNetwork(entry);
-        this.#told.set(net.id, net);
+        this.#told.set(net.id, { net, revision: entry.revision });
         this.#registry.learn(net.id, entry.revision);
         ids.add(net.id);
       } catch (error) {
@@ -90,7 +91,9 @@ export class Mirror {
     // One that takes long, as a removal of what is in use here, holds up nobody but those who use its name.
     const works = new Map([...ids].map((id) => [id, this.#settle(id, news.kind === 'all')]));
     await Promise.all([...works].flatMap(([id, work]) => (this.#told.has(id) && this.#told.get(id) === undefined ? [] : work)));
-    this.#arriveAt(news.kind === 'all' ? news.revision : news.change.revision);
+    const revision = news.kind === 'all' ? news.revision : news.change.revision;
+    this.#registry.passed(revision);
+    this.#arriveAt(revision);
     this.#begin();
   }
 
@@ -119,11 +122,12 @@ export class Mirror {
 
   async #settleNow(id: NetworkId, isAll: boolean): Promise<void> {
     const { state, locks } = this.#cnm;
-    const name = this.#told.get(id)?.name ?? state.networkById(id)?.name;
+    const name = this.#told.get(id)?.net.name ?? state.networkById(id)?.name;
     if (name === undefined) return;
     const isGone = await locks.run(`name:network:${name}`, async () => {
       const told = this.#told.get(id);
-      if (told !== undefined) await this.#adopt(told, isAll);
+      if (told !== undefined && this.#registry.isOld(id, told.revision)) return false;
+      if (told !== undefined) await this.#adopt(told.net, isAll);
       else return this.#lacks(id);
       return false;
     });

@@ -35,6 +35,9 @@ export class Registry implements ClusterNetworks {
   /** Revisions of the records of networks: an endpoint is written only while its network is there. */
   readonly #revisions = new Map<NetworkId, Revision>();
 
+  /** When this host removed a network: what is told of it from before is old. */
+  readonly #removed = new Map<NetworkId, Revision>();
+
   constructor(cluster: Cluster, now: () => number) {
     this.#cluster = cluster;
     this.#now = now;
@@ -44,6 +47,16 @@ export class Registry implements ClusterNetworks {
   learn(id: NetworkId, revision: Revision | undefined): void {
     if (revision === undefined) this.#revisions.delete(id);
     else this.#revisions.set(id, revision);
+  }
+
+  /** Whether what was told at this revision is from before this host removed the network. */
+  isOld(id: NetworkId, revision: Revision): boolean {
+    return revision <= (this.#removed.get(id) ?? -1);
+  }
+
+  /** All networks of the cluster at this revision have been told. */
+  passed(revision: Revision): void {
+    for (const [id, at] of this.#removed) if (at <= revision) this.#removed.delete(id);
   }
 
   /** Throws no_network, store_unreachable. `isFresh`: asks also where one is known. */
@@ -136,13 +149,14 @@ export class Registry implements ClusterNetworks {
           const same = part.map(({ key, revision }) => ({ key, revision }));
           await store.commit({ expect: [...expect, ...same], remove: part.map(({ key }) => key) });
         }
-        await store.commit({
+        const revision = await store.commit({
           expect,
           expectNone: [endpointsOf(net.id)],
           put: [{ key: goneKey(net.id), value: encodeGone(this.#now()) }],
           remove: [entry.key, nameKey(net.name)],
         });
         this.learn(net.id, undefined);
+        this.#removed.set(net.id, revision);
         return await this.#forgetOld();
       } catch (error) {
         if (codeOf(error) !== 'stale_revision') throw error;
@@ -188,18 +202,24 @@ export class Registry implements ClusterNetworks {
     });
   }
 
-  /** Removes what a host has written that does not come back: endpoints, and names of networks that it did not finish. */
-  async forgetHost(node: string, networks: readonly NetworkRecord[]): Promise<void> {
+  /**
+   * Removes what a host has written that does not come back: endpoints, and names of networks that it did not finish. Answers those
+   * networks.
+   */
+  async forgetHost(node: string, networks: readonly NetworkRecord[]): Promise<readonly NetworkId[]> {
     const { store } = this.#cluster;
     for (const { id } of networks) {
       const keys = (await store.list(endpointsOf(id, node))).entries.map(({ key }) => key);
       for (let from = 0; from < keys.length; from += AT_ONCE) await store.commit({ remove: keys.slice(from, from + AT_ONCE) });
     }
+    const unfinished: NetworkId[] = [];
     for (const entry of (await store.list(NAMES)).entries) {
       const claim = decodeClaim(entry);
-      if (claim.node === node && !(await this.isThere(claim.network)))
-        await store.commit({ expect: [{ key: entry.key, revision: entry.revision }], remove: [entry.key] });
+      if (claim.node !== node || (await this.isThere(claim.network))) continue;
+      await store.commit({ expect: [{ key: entry.key, revision: entry.revision }], remove: [entry.key] });
+      unfinished.push(claim.network);
     }
+    return unfinished;
   }
 }
 

@@ -139,7 +139,10 @@ export class Shared implements SharedNetworks {
   /** What a host had that does not come back is nobody's. */
   async #forget(node: string): Promise<void> {
     const shared = this.#cnm.state.networks().filter((net) => net.shared === true);
-    await this.networks.forgetHost(node, shared);
-    for (const ipam of this.#cnm.ipams.all()) await ipam.forgetHost?.(node);
+    const unfinished = await this.networks.forgetHost(node, shared);
+    for (const ipam of this.#cnm.ipams.all()) {
+      await ipam.forgetHost?.(node);
+      for (const id of unfinished) await ipam.releaseAll?.(id);
+    }
   }
 }

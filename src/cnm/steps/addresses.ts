@@ -136,6 +136,7 @@ async function requestPool(
 export async function releasePools(cnm: Cnm, net: NetworkRecord): Promise<void> {
   const ipam = cnm.ipams.find(net.ipam.driver);
   if (ipam === undefined) return;
+  if (net.shared === true && ipam.releaseAll !== undefined) return ipam.releaseAll(net.id);
   let first: unknown;
   for (const pool of net.pools) {
     try {

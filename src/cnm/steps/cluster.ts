@@ -1,6 +1,7 @@
 /** What an endpoint in a network that hosts share has to do with the other hosts: theirs are known before it, it is told after all else. */
 
 import type { JoinStep } from '../attachment.ts';
+import { dnsNamesOf } from './names.ts';
 
 /** First of all that the network has here: what the link's neighbours are must be known before anybody sends. */
 export const peersStep: JoinStep = {
@@ -22,6 +23,6 @@ export const clusterStep: JoinStep = {
   async undo({ cnm, net, ep }) {
     if (net.shared !== true) return;
     if (ep.boundTo !== undefined) await cnm.shared?.endpoints.withdraw(ep);
-    else await cnm.shared?.endpoints.writeWaiting(net, ep);
+    else await cnm.shared?.endpoints.writeWaiting(net, { ...ep, dnsNames: dnsNamesOf(net, ep) });
   },
 };

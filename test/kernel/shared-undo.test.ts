@@ -1,0 +1,127 @@
+/**
+ * As cnm-undo and cnm-crash, for networks that hosts share, on a real etcd: whichever call fails or is the last one before a
+ * kill, kernel, records and the cluster's records are as they were, or as they were to be.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { EtcdCluster } from '../contract/etcd.ts';
+import { arm } from './fault-modules.ts';
+import { Faults } from './faults.ts';
+import { House, type HouseOptions, type World, summary } from './house-lab.ts';
+import { sharedCreations, sharedRemovals } from './shared-cases.ts';
+import { breakable } from './use-cases.ts';
+
+vi.mock(import('../../src/kernel/index.ts'), async (original) =>
+  (await import('./fault-modules.ts')).kernelWithFaults(await original()),
+);
+vi.mock(import('../../src/cnm/files.ts'), async (original) =>
+  (await import('./fault-modules.ts')).filesWithFaults(await original()),
+);
+vi.mock(import('../../src/cnm/shared/shared.ts'), async (original) =>
+  (await import('./fault-modules.ts')).sharedWithFaults(await original()),
+);
+
+/** More than any of the use cases has. */
+const MOST_CALLS = 90;
+/** The cluster tells of a change in milliseconds; what it owes is paid after a second. */
+const SETTLED = { timeout: 20_000, interval: 50 };
+
+let etcd: EtcdCluster;
+beforeAll(async () => {
+  etcd = await EtcdCluster.start(1);
+});
+afterAll(async () => {
+  await etcd.close();
+});
+
+const inCluster = (): HouseOptions => ({ cluster: etcd.address(`/h-${randomBytes(4).toString('hex')}`) });
+const broken = new Set<string>();
+const noted = ({ broke }: Faults): void => void (broke?.startsWith('shared') === true && broken.add(broke));
+
+const ROUNDS = [
+  ...sharedCreations.map((one) => ({ ...one, makes: true })),
+  ...sharedRemovals.map((one) => ({ ...one, makes: false })),
+].flatMap((one) => (['before', 'after'] as const).map((moment) => ({ ...one, moment })));
+
+test.each(ROUNDS)('$title: whichever call fails $moment its work', { timeout: 240_000 }, async (round) => {
+  const { act, revert, prepare, makes, keeps, moment } = round;
+  const form = (world: World): unknown => (makes ? world : summary(world));
+  const faults = new Faults();
+  arm(faults);
+  const house = await House.open({ ...inCluster(), ...breakable(faults) });
+  await prepare(house);
+  if (!makes) await act(house);
+  const wanted = form(await house.world());
+  const isWanted = (where: string): Promise<void> =>
+    vi.waitFor(async () => expect(form(await house.world()), where).toEqual(wanted), SETTLED);
+  for (let n = 1; n <= MOST_CALLS; n++) {
+    if (!makes) await revert(house);
+    faults.breakAt(n, moment);
+    const error = await act(house).then(
+      () => undefined,
+      (e: unknown) => e,
+    );
+    const { broke } = faults;
+    noted(faults);
+    faults.reset();
+    if (broke === undefined) {
+      expect(n).toBeGreaterThan(1);
+      expect(error).toBeUndefined();
+      if (makes) await revert(house);
+      return keeps === true ? undefined : isWanted('made and removed');
+    }
+    const where = `call ${n}, ${broke}`;
+    expect(String(error), where).toContain('broken on purpose');
+    expect((error as { undoFailures?: unknown }).undoFailures, where).toBeUndefined();
+    if (!makes) await act(house);
+    await isWanted(where);
+  }
+  throw new Error(`more than ${MOST_CALLS} calls`);
+});
+
+test.each(ROUNDS)('$title: killed $moment any call, the next start puts it right', { timeout: 240_000 }, async (round) => {
+  const { act, revert, prepare, makes, moment } = round;
+  const form = (world: World): unknown => (makes ? world : summary(world));
+  const cluster = inCluster();
+  const house = await House.open(cluster);
+  await prepare(house);
+  const before = form(await house.world());
+  let wanted = before;
+  if (!makes) {
+    await act(house);
+    wanted = form(await house.world());
+    await revert(house);
+  }
+  for (let n = 1; n <= MOST_CALLS; n++) {
+    const faults = new Faults();
+    arm(faults);
+    await house.start({ ...cluster, ...breakable(faults) });
+    const death = faults.dieAt(n, moment);
+    const isDone = await Promise.race([death.then(() => false), act(house).then(() => true)]);
+    noted(faults);
+    arm(new Faults());
+    await house.start(cluster);
+    if (isDone) return expect(n).toBeGreaterThan(1);
+    // A removal that had done nothing yet has not begun; one that the cluster knows of has.
+    const worlds = makes ? [wanted] : [wanted, before];
+    await vi.waitFor(async () => {
+      const now = form(await house.world());
+      const meant = worlds.find((one) => isDeepStrictEqual(one, now)) ?? wanted;
+      expect(now, `call ${n}, ${faults.broke}`).toEqual(meant);
+    }, SETTLED);
+    const isAsBefore = !makes && isDeepStrictEqual(form(await house.world()), before);
+    if (isAsBefore) await act(house);
+    if (!makes) await revert(house);
+  }
+  throw new Error(`more than ${MOST_CALLS} calls`);
+});
+
+test('every call to the cluster was among those that were broken', () => {
+  expect([...broken].sort()).toEqual(
+    ['endpoints.withdraw', 'endpoints.write', 'endpoints.writeWaiting', 'enter', 'exit']
+      .concat('networks.claim', 'networks.publish', 'networks.remove')
+      .map((name) => `shared.${name}`),
+  );
+});
