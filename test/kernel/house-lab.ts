@@ -20,7 +20,7 @@ import { ParentUsers } from '../../drivers/shared/parent.ts';
 import { type Address, parseEtcdAddress, silentLogger } from '../../src/base/index.ts';
 import { Cluster, createNumbers } from '../../src/cluster/index.ts';
 import { type ControllerParts, NetworkController, type SandboxSpec } from '../../src/cnm/index.ts';
-import { type DriverNetwork, type DriverParts, type NumberPool, Registry } from '../../src/driver/index.ts';
+import { type DriverParts, type NumberPool, Registry } from '../../src/driver/index.ts';
 import { openFirewall } from '../../src/firewall/index.ts';
 import { createDefaultIpam, createNullIpam, createSharedIpam } from '../../src/ipam/index.ts';
 import type { KeeperLink } from '../../src/keeper/index.ts';
@@ -123,7 +123,7 @@ export class House {
     this.#dhcp = dhcp;
     afterTest(() => dhcp.close());
     const parents = new ParentUsers();
-    const tunnels = { vtep: (_: DriverNetwork) => WIRE.host as Address, dataPathPort: VXLAN_PORT };
+    const tunnels = { vtep: () => WIRE.host as Address, dataPathPort: VXLAN_PORT };
     const parts: ControllerParts = {
       ...base,
       store,
