@@ -63,6 +63,11 @@ export class Cluster {
     return this.#address;
   }
 
+  /** The cluster has answered once. */
+  get isJoined(): boolean {
+    return this.#joined !== undefined;
+  }
+
   /** Throws store_unreachable before the cluster has answered once. */
   get store(): ClusterStore {
     return this.#connected().store;

@@ -112,6 +112,11 @@ export interface IpamDriver {
   sweep?(owners: ReadonlySet<string>): Promise<void>;
   /** Gives back every pool and address of a network that hosts share; its own record may not say what it had. Repeatable. */
   releaseAll?(owner: string): Promise<void>;
+  /**
+   * The cluster has lost records of a subnet that hosts share: nobody is given a new address of it for some seconds, in which hosts
+   * say again what they have. Throws store_unreachable.
+   */
+  holdBack?(pool: PoolId): Promise<void>;
   /** Gives back what a host had that does not come back. Repeatable. Throws store_unreachable. */
   forgetHost?(node: string): Promise<void>;
   readonly watch?: LeaseWatch;

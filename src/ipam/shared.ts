@@ -16,7 +16,7 @@ import {
   prefixLength,
   quoted,
 } from '../base/index.ts';
-import { Debts, type Entry, type Store } from '../store/index.ts';
+import { type ClusterStore, Debts, type Entry } from '../store/index.ts';
 import {
   type AddressRequest,
   type IpamDriver,
@@ -29,6 +29,7 @@ import {
   SERIAL_OPTION,
 } from './contract.ts';
 import { GLOBAL_POOLS, normalPools, uniqueLocalPool } from './pools.ts';
+import { Guard } from './shared-guard.ts';
 import { ALL_HOSTS, changePools, dropSharedPool, subnetFor } from './shared-pools.ts';
 import {
   POOLS_KEY,
@@ -57,7 +58,7 @@ const MAX_TRIES = 256;
 
 export interface SharedIpamOptions {
   /** The cluster's store. Throws store_unreachable. */
-  readonly store: () => Store;
+  readonly store: () => ClusterStore;
   /** Names the cluster's data: automatic IPv6 subnets are derived from it. Throws store_unreachable. */
   readonly site: () => string;
   /** This host. */
@@ -70,7 +71,8 @@ export const createSharedIpam = (options: SharedIpamOptions): IpamDriver => new 
 class SharedIpam implements IpamDriver {
   readonly name = 'cluster';
   readonly capabilities = { requiresMac: false, requiresReplay: false };
-  readonly #store: () => Store;
+  readonly #store: () => ClusterStore;
+  readonly #guard: Guard;
   readonly #node: string;
   readonly #site: () => string;
   readonly #views = new Map<Prefix, Promise<Subnet>>();
@@ -83,6 +85,7 @@ class SharedIpam implements IpamDriver {
     this.#log = log;
     this.#debts = new Debts(log);
     this.#store = store;
+    this.#guard = new Guard(store);
     this.#site = site;
     this.#node = node;
   }
@@ -146,14 +149,20 @@ class SharedIpam implements IpamDriver {
     });
   }
 
+  async holdBack(pool: PoolId): Promise<void> {
+    const { prefix, isShared } = parsedId(pool);
+    if (isShared) await this.#guard.holdBack(prefix);
+  }
+
   async requestAddress(pool: PoolId, request: AddressRequest): Promise<Prefix> {
     const { prefix, range, isShared } = parsedId(pool);
     const { address } = request;
     this.#served.add(request.owner);
     const node = isShared && request.isForPool === true ? ALL_HOSTS : this.#node;
-    if (address === undefined) return this.#choose(prefix, range, request, node);
-    if (request.isReplay !== true) return this.#named(prefix, address, request, node);
-    await this.#debts.pay(async () => void (await this.#named(prefix, address, request, node)));
+    const isGuarded = isShared && request.isReplay !== true;
+    if (address === undefined) return this.#choose(prefix, range, request, { node, isGuarded });
+    if (request.isReplay !== true) return this.#named(prefix, address, request, { node, isGuarded });
+    await this.#debts.pay(async () => void (await this.#named(prefix, address, request, { node, isGuarded })));
     return makePrefix(address, prefixLength(prefix));
   }
 
@@ -177,7 +186,7 @@ class SharedIpam implements IpamDriver {
   }
 
   async #release(prefix: Prefix, address: Address, owner: string, nodes: readonly string[]): Promise<void> {
-    await this.#changeLease(prefix, address, (lease) => {
+    await this.#changeLease(prefix, address, false, (lease) => {
       const left = lease?.holders.filter((holder) => holder.owner !== owner || !nodes.includes(holder.node)) ?? [];
       if (lease === undefined || left.length === lease.holders.length) return lease;
       return left.length === 0 ? undefined : { ...lease, holders: left };
@@ -215,7 +224,12 @@ class SharedIpam implements IpamDriver {
     });
   }
 
-  async #choose(prefix: Prefix, range: Prefix | undefined, { owner, options }: AddressRequest, node: string): Promise<Prefix> {
+  async #choose(
+    prefix: Prefix,
+    range: Prefix | undefined,
+    { owner, options }: AddressRequest,
+    { node, isGuarded }: Claiming,
+  ): Promise<Prefix> {
     const asked = {
       owner,
       purpose: options?.[REQUEST_ADDRESS_TYPE] === GATEWAY_REQUEST ? 'gateway' : 'plain',
@@ -237,7 +251,7 @@ class SharedIpam implements IpamDriver {
       }
       const address = prefixAddress(leased);
       try {
-        await this.#claim(prefix, address, { owner, node }, false);
+        await this.#claim(prefix, address, { owner, node }, false, isGuarded);
         return leased;
       } catch (error) {
         view.release(address, owner);
@@ -251,12 +265,12 @@ class SharedIpam implements IpamDriver {
     );
   }
 
-  async #named(prefix: Prefix, address: Address, { owner }: AddressRequest, node: string): Promise<Prefix> {
+  async #named(prefix: Prefix, address: Address, { owner }: AddressRequest, { node, isGuarded }: Claiming): Promise<Prefix> {
     // Outside, or one that no host may have.
     new Subnet(prefix).lease({ owner, purpose: 'plain', isSerial: false, address });
     const holders = decodePools(await this.#store().get(POOLS_KEY))[prefix] ?? [];
     const isReserved = holders.some((holder) => holder.owner === owner && holder.node === node);
-    await this.#claim(prefix, address, { owner, node }, isReserved);
+    await this.#claim(prefix, address, { owner, node }, isReserved, isGuarded);
     const view = await this.#view(prefix, false);
     view.release(address, ELSEWHERE);
     try {
@@ -268,8 +282,8 @@ class SharedIpam implements IpamDriver {
   }
 
   /** Throws address_in_use. */
-  async #claim(prefix: Prefix, address: Address, own: Holder, isReserved: boolean): Promise<void> {
-    await this.#changeLease(prefix, address, (lease) => {
+  async #claim(prefix: Prefix, address: Address, own: Holder, isReserved: boolean, isGuarded: boolean): Promise<void> {
+    await this.#changeLease(prefix, address, isGuarded, (lease) => {
       if (lease === undefined) return { holders: [own], isReserved };
       if (lease.holders.some((holder) => holder.owner === own.owner && holder.node === own.node)) return lease;
       if (isReserved && lease.isReserved) return { ...lease, holders: [...lease.holders, own] };
@@ -281,6 +295,7 @@ class SharedIpam implements IpamDriver {
   async #changeLease(
     prefix: Prefix,
     address: Address,
+    isGuarded: boolean,
     change: (lease: SharedLease | undefined) => SharedLease | undefined,
   ): Promise<void> {
     const key = leaseKey(prefix, address);
@@ -292,14 +307,16 @@ class SharedIpam implements IpamDriver {
       const before = entry && decodeLease(entry);
       const after = change(before);
       if (after === before) return;
+      const guard = isGuarded ? await this.#guard.expectations(prefix) : [];
       try {
         await store.commit({
-          expect: [{ key, revision: entry?.revision }],
+          expect: [{ key, revision: entry?.revision }, ...guard],
           ...(after === undefined ? { remove: [key] } : { put: [{ key, value: encodeLease(after) }] }),
         });
         return;
       } catch (error) {
         if (codeOf(error) !== 'stale_revision' || tries === MAX_TRIES) throw error;
+        if (isGuarded) await this.#guard.look(prefix);
         entry = await store.get(key);
       }
     }
@@ -345,6 +362,12 @@ class SharedIpam implements IpamDriver {
       if (place !== undefined) yield { ...place, holders };
     }
   }
+}
+
+/** Whose an address becomes, and whether it may be held back. */
+interface Claiming {
+  readonly node: string;
+  readonly isGuarded: boolean;
 }
 
 const poolOf = (space: string, prefix: Prefix, range: Prefix | undefined): Pool => ({

@@ -56,6 +56,8 @@ export interface Lease {
   readonly lost: AbortSignal;
   /** Ends it, with its records. */
   revoke(): Promise<void>;
+  /** Leaves it to run out. */
+  abandon(): void;
 }
 
 /** A store that several hosts share. */

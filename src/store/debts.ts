@@ -3,9 +3,14 @@
 import { type Logger, codeOf, messageOf } from '../base/index.ts';
 
 const RETRY_MS = 1000;
+/** Longest wait for a store that hangs; then the work under way is owed, milliseconds. */
+const PATIENCE_MS = 1000;
+
+/** One try: whether the work is done. */
+type Try = () => Promise<boolean>;
 
 export class Debts {
-  readonly #owed: (() => Promise<void>)[] = [];
+  readonly #owed: Try[] = [];
   #isScheduled = false;
   readonly #log: Logger;
 
@@ -13,11 +18,27 @@ export class Debts {
     this.#log = log;
   }
 
-  /** Does the work now, or later where the store does not answer. Throws every other error of it. */
+  /** Does the work now, or later where the store does not answer soon. Throws every other error of it. */
   async pay(work: () => Promise<void>): Promise<void> {
+    const owed: Try = () => isDone(work);
     // Not before what is owed already: of two changes of one record the later one must win.
-    if (this.#owed.length === 0 && (await isDone(work))) return;
-    this.#owed.push(work);
+    if (this.#owed.length > 0) return this.#owe(owed);
+    const first = owed();
+    const isOver = await soon(first);
+    if (isOver === true) return;
+    // Heard when it is paid.
+    first.catch(() => {});
+    // It goes on: another one beside it would not be in order.
+    let under: Promise<boolean> | undefined = isOver === undefined ? first : undefined;
+    this.#owe(() => {
+      const now = under ?? owed();
+      under = undefined;
+      return now;
+    });
+  }
+
+  #owe(owed: Try): void {
+    this.#owed.push(owed);
     this.#schedule();
   }
 
@@ -29,7 +50,7 @@ export class Debts {
 
   async #payAll(): Promise<void> {
     for (let next = this.#owed[0]; next !== undefined; next = this.#owed[0]) {
-      const isOver = await isDone(next).catch((error: unknown) => {
+      const isOver = await next().catch((error: unknown) => {
         this.#log.error({ error: messageOf(error) }, 'what was owed to the cluster is refused');
         return true;
       });
@@ -38,6 +59,17 @@ export class Debts {
     }
     this.#isScheduled = false;
     if (this.#owed.length > 0) this.#schedule();
+  }
+}
+
+/** Undefined: it takes longer. */
+async function soon<T>(work: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), PATIENCE_MS)));
+  try {
+    return await Promise.race([work, limit]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -1,6 +1,6 @@
 import { silentLogger } from '../../src/base/index.ts';
 import { createDefaultIpam, createNullIpam, createSharedIpam } from '../../src/ipam/index.ts';
-import { MemoryStore } from '../../src/store/index.ts';
+import { type ClusterStore, MemoryStore, type Store } from '../../src/store/index.ts';
 import { ipamContract } from './ipam.ts';
 
 ipamContract('default', {
@@ -13,7 +13,12 @@ ipamContract('null', { open: async () => createNullIpam(), families: [4, 6], all
 ipamContract('cluster, on a store in memory', {
   open: async () => {
     const store = new MemoryStore();
-    return createSharedIpam({ store: () => store, site: () => 'site', node: 'contract', log: silentLogger });
+    return createSharedIpam({
+      store: () => store as Store as ClusterStore,
+      site: () => 'site',
+      node: 'contract',
+      log: silentLogger,
+    });
   },
   families: [4, 6],
   allocates: true,

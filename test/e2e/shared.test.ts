@@ -142,6 +142,7 @@ test('data made anew: the hosts tell the cluster again what there is', async () 
   await etcd.killAll();
   etcd.forget();
   await etcd.startAll();
+  // Not before all have said which addresses they have.
   await waitUntil(async () => (await lab(0).cli('sandbox', 'create', '--network', 'blue', 'new')).exitCode === 0, LATE_MS);
   for (const i of [0, 1, 2]) await waitUntil(() => reaches(i, `c${i}`, 'new'), LATE_MS);
   for (const i of [0, 1, 2]) for (const j of [0, 1, 2]) expect(await reaches(i, `c${i}`, `c${j}`)).toBe(true);

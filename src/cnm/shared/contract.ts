@@ -30,7 +30,7 @@ export interface ClusterEndpoints {
 export interface SharedNetworks {
   readonly networks: ClusterNetworks;
   readonly endpoints: ClusterEndpoints;
-  /** Follows the cluster from now on. Waits for its networks, but not for long. */
+  /** Follows the cluster from now on. Waits for its networks where it answers, but not for long. */
   start(): Promise<void>;
   /** Nothing is followed any more; what driver and keeper were told stays. */
   stop(): Promise<void>;

@@ -65,6 +65,8 @@ export class Mirror {
 
   async #take(news: Followed): Promise<void> {
     const ids = new Set<NetworkId>();
+    const revision = news.kind === 'all' ? news.revision : news.change.revision;
+    const isOlder = revision < this.#revision;
     if (news.kind === 'all') {
       this.#told.clear();
       for (const net of this.#cnm.state.allNetworks()) if (net.shared === true) ids.add(net.id);
@@ -88,13 +90,22 @@ export class Mirror {
         this.#cnm.env.log.error({ error: messageOf(error) }, 'a network of the cluster is passed over');
       }
     }
+    // A copy from before has not the addresses that were given since.
+    if (isOlder) for (const told of this.#told.values()) if (told !== undefined) await this.#heldBack(told.net);
     // One that takes long, as a removal of what is in use here, holds up nobody but those who use its name.
     const works = new Map([...ids].map((id) => [id, this.#settle(id, news.kind === 'all')]));
     await Promise.all([...works].flatMap(([id, work]) => (this.#told.has(id) && this.#told.get(id) === undefined ? [] : work)));
-    const revision = news.kind === 'all' ? news.revision : news.change.revision;
     this.#registry.passed(revision);
     this.#arriveAt(revision);
     this.#begin();
+  }
+
+  async #heldBack(net: NetworkRecord): Promise<void> {
+    try {
+      await this.#holdBack(net);
+    } catch (error) {
+      this.#cnm.env.log.warn({ network: net.id, error: messageOf(error) }, 'addresses of a network are not held back');
+    }
   }
 
   #arriveAt(revision: number): void {
@@ -115,8 +126,7 @@ export class Mirror {
       if (this.troubles.get(id) !== problem)
         this.#cnm.env.log.error({ network: id, error: problem }, 'a network is not as the cluster wants it');
       if (this.#cnm.state.networkById(id) !== undefined) this.troubles.set(id, problem);
-      // While the cluster is away nothing changes; when it is back all is looked at anew.
-      if (codeOf(error) !== 'store_unreachable') setTimeout(() => void this.#settle(id, isAll), RETRY_MS).unref();
+      setTimeout(() => void this.#settle(id, isAll), RETRY_MS).unref();
     }
   }
 
@@ -165,6 +175,7 @@ export class Mirror {
   async #tellAgain(net: NetworkRecord): Promise<void> {
     const cnm = this.#cnm;
     await this.#registry.claim(net);
+    await this.#holdBack(net);
     await replayPools(cnm, net);
     await driverOf(cnm, net).createNetwork(contextOf(), driverNetwork(net));
     try {
@@ -175,6 +186,11 @@ export class Mirror {
     }
     cnm.env.log.warn({ network: net.id, name: net.name }, 'the cluster had lost a network: it is told again');
     await this.#claimAgain(net);
+  }
+
+  /** Until all hosts have said again which addresses they have. */
+  async #holdBack({ ipam, pools }: NetworkRecord): Promise<void> {
+    for (const { pool } of pools) await this.#cnm.ipams.find(ipam.driver)?.holdBack?.(pool);
   }
 
   /** Somebody has removed the network: whoever is in it here is taken out of it, as on a host that was away meanwhile. */

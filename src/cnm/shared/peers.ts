@@ -15,6 +15,9 @@ import { type SharedEndpoint, decodeEndpoint, endpointsOf, partsOfEndpointKey } 
 /** Pause after a failure to tell driver or keeper, milliseconds. */
 const RETRY_MS = 1000;
 
+/** How long endpoints are kept that the cluster has lost with its data, milliseconds: their hosts tell them again meanwhile. */
+const KEEP_MS = 10_000;
+
 /** What the keeper calls the endpoints of a host in a network. */
 export const peersId = (network: string, node: string): string => `${network}-${node}`;
 
@@ -29,6 +32,7 @@ export class NetworkPeers {
   readonly #changed = new Set<string>();
   readonly #closing = new AbortController();
   #isComplete = false;
+  #revision = 0;
   /** The keeper's list of the network may hold hosts of an earlier life of this daemon. */
   #isSwept = false;
   #telling: Promise<void> | undefined;
@@ -89,10 +93,15 @@ export class NetworkPeers {
 
   #learn(news: Followed): void {
     const isOwn = (key: string): boolean => partsOfEndpointKey(this.#net.id, key).node === this.#cluster.self;
+    const revision = news.kind === 'all' ? news.revision : news.change.revision;
+    const isOlder = revision < this.#revision;
+    this.#revision = revision;
     if (news.kind === 'all') {
+      const before = [...this.#known.values()].flatMap((all) => [...all.values()]);
       for (const node of this.#known.keys()) this.#changed.add(node);
       this.#known.clear();
       for (const entry of news.entries) if (!isOwn(entry.key)) this.#take(entry);
+      if (isOlder) this.#keepForNow(before);
       this.#isComplete = true;
       // Whoever was away for long may have been forgotten.
       return this.#syncOwn();
@@ -107,6 +116,26 @@ export class NetworkPeers {
       this.#changed.add(node);
     }
     for (const entry of news.change.put) if (!isOwn(entry.key)) this.#take(entry);
+  }
+
+  /** The cluster's data were lost in part: who is missing will most likely be told again, and until then keeps what nobody else has. */
+  #keepForNow(before: readonly SharedEndpoint[]): void {
+    const present = [...this.#known.values()].flatMap((all) => [...all.values()]);
+    const taken = new Set(present.flatMap(({ id, mac, v4, v6 }) => [id, mac, v4, v6]));
+    const kept = before.filter(({ id, mac, v4, v6 }) => ![id, mac, v4, v6].some((one) => one !== undefined && taken.has(one)));
+    for (const endpoint of kept) {
+      const all = this.#known.get(endpoint.node) ?? new Map<EndpointId, SharedEndpoint>();
+      this.#known.set(endpoint.node, all.set(endpoint.id, endpoint));
+    }
+    setTimeout(() => {
+      for (const endpoint of kept) {
+        // One that was told again is another object.
+        if (this.#known.get(endpoint.node)?.get(endpoint.id) !== endpoint) continue;
+        this.#known.get(endpoint.node)?.delete(endpoint.id);
+        this.#changed.add(endpoint.node);
+      }
+      this.#tell();
+    }, KEEP_MS).unref();
   }
 
   #take(entry: Parameters<typeof decodeEndpoint>[1]): void {
@@ -124,10 +153,11 @@ export class NetworkPeers {
   }
 
   #syncOwn(): void {
+    if (this.#closing.signal.aborted) return;
     this.#own.sync(this.#net.id).catch((error: unknown) => {
-      // The next list comes when the cluster is back.
       if (codeOf(error) !== 'store_unreachable')
         this.#cnm.env.log.error({ network: this.#net.id, err: error }, 'endpoints are not told to the cluster');
+      setTimeout(() => this.#syncOwn(), RETRY_MS).unref();
     });
   }
 

@@ -45,7 +45,8 @@ export class Shared implements SharedNetworks {
     const { state } = this.#cnm;
     for (const net of state.networks()) if (net.shared === true && this.#hasUsers(net.id)) this.#open(net);
     this.#mirror.start();
-    await Promise.race([this.#mirror.ready, soon()]);
+    // One that did not answer by now has been waited for.
+    if (this.#cluster.isJoined) await Promise.race([this.#mirror.ready, soon()]);
   }
 
   async stop(): Promise<void> {

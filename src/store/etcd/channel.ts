@@ -21,6 +21,9 @@ import { descriptor } from './protocol.ts';
 const TRY_MS = 2000;
 const CALL_MS = 8000;
 const RETRY_MS = 100;
+/** The same while the last call had no answer at all: who changes something then is told soon. */
+const DOUBTFUL_TRY_MS = 500;
+const DOUBTFUL_CALL_MS = 1500;
 /** Rounds through all members without a connection to any of them: then the cluster is away, and nobody waits for it. */
 const LONELY_ROUNDS = 3;
 /** Answers of a whole cluster's records, octets. */
@@ -52,6 +55,8 @@ export class EtcdChannel {
   readonly #services: Services;
   readonly #address: EtcdAddress;
   #isClosed = false;
+  /** The last call had no answer in time. */
+  #isDoubtful = false;
 
   constructor(address: EtcdAddress) {
     this.#address = address;
@@ -65,26 +70,32 @@ export class EtcdChannel {
 
   /** Asks until there is an answer. Throws store_unreachable when there is none in time, and store_refused. */
   async call<T>(service: keyof Services, method: string, request: object): Promise<Outcome<T>> {
-    const deadline = performance.now() + CALL_MS;
+    const [callMs, tryMs] = this.#isDoubtful ? [DOUBTFUL_CALL_MS, DOUBTFUL_TRY_MS] : [CALL_MS, TRY_MS];
+    const deadline = performance.now() + callMs;
     let lonely = 0;
     for (let isRepeated = false; ; isRepeated = true) {
       const client = this.#current();
       try {
-        return { answer: await this.#try<T>(client, service, method, request), isRepeated };
+        const answer = await this.#try<T>(client, service, method, request, tryMs);
+        this.#isDoubtful = false;
+        return { answer, isRepeated };
       } catch (error) {
         lonely = isUnconnected(error) ? lonely + 1 : 0;
         const isAway = lonely >= LONELY_ROUNDS * this.#clients.length;
-        if (!PASSING.has((error as ServiceError).code) || isAway || this.#isClosed || performance.now() + RETRY_MS > deadline)
-          throw this.#failure(error);
+        if (!PASSING.has((error as ServiceError).code) || this.#isClosed) throw this.#failure(error);
         this.#leave(client);
+        if (isAway || performance.now() + RETRY_MS > deadline) {
+          this.#isDoubtful = true;
+          throw this.#failure(error);
+        }
         await sleep(RETRY_MS);
       }
     }
   }
 
-  #try<T>(client: Client, service: keyof Services, method: string, request: object): Promise<T> {
+  #try<T>(client: Client, service: keyof Services, method: string, request: object, ms: number): Promise<T> {
     const { path, requestSerialize, responseDeserialize } = this.#method(service, method);
-    const options = { deadline: Date.now() + TRY_MS };
+    const options = { deadline: Date.now() + ms };
     return new Promise((resolve, reject) => {
       client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, options, (error, answer) => {
         if (error !== null) reject(error);

@@ -46,7 +46,6 @@ export class EtcdLease implements Lease {
     await this.#channel.call('Lease', 'LeaseRevoke', { ID: this.id });
   }
 
-  /** Leaves it to run out. */
   abandon(): void {
     this.#stop();
   }
