@@ -4,19 +4,23 @@
  * has come. How it is told from others is gateway-names.ts; who is the gateway is elected as ever.
  */
 
+import { setImmediate as nextTick } from 'node:timers/promises';
 import { type EndpointId, type SandboxId, CnmError, type Undo, codeOf, undoable } from '../base/index.ts';
 import { type Ctx, labels } from '../driver/index.ts';
 import { electAmong } from './attachment.ts';
-import { type Cnm, contextOf, driverOf } from './context.ts';
+import { type Cnm, contextOf } from './context.ts';
 import { attach, endEndpoint } from './endpoints.ts';
 import { GATEWAY_NETWORK, gatewayEndpointName, isGatewayEndpoint } from './gateway-names.ts';
 import { tryOpenSandboxNetns } from './join.ts';
 import { deleteNetwork, makeNetwork } from './networks.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
 import { checkEndpoint } from './spec.ts';
+import { holdAsBefore } from './steps/ports.ts';
 
 /** Tries to find or make the network while others remove it. */
 const MAX_TRIES = 3;
+/** Sandboxes that are looked at before the event loop has a turn. */
+const LOOKS_A_TURN = 100;
 /** Behind every other endpoint in the election, whatever priority that one has. */
 const LAST = Number.MIN_SAFE_INTEGER;
 
@@ -29,11 +33,12 @@ interface Prospect {
 /** Whether the network's sandboxes are led outside by the gateway bridge where nothing else leads them there. */
 export const usesGatewayBridge = (cnm: Cnm, net: NetworkRecord): boolean => wants(cnm, net) && isUsable(cnm, gatewayNetwork(cnm));
 
-const wants = (cnm: Cnm, net: NetworkRecord): boolean => !net.internal && driverOf(cnm, net).capabilities.gatewayBridge === true;
+const wants = (cnm: Cnm, net: NetworkRecord): boolean =>
+  !net.internal && cnm.drivers.find(net.driver)?.capabilities.gatewayBridge === true;
 
 /** A user who wants no such way makes the network himself, such that it leads nowhere. */
 const isUsable = (cnm: Cnm, net: NetworkRecord | undefined): boolean =>
-  net === undefined || (!net.internal && !net.configOnly && driverOf(cnm, net).external !== undefined);
+  net === undefined || (!net.internal && !net.configOnly && cnm.drivers.find(net.driver)?.external !== undefined);
 
 const gatewayNetwork = (cnm: Cnm): NetworkRecord | undefined => cnm.state.networks().find((net) => net.name === GATEWAY_NETWORK);
 
@@ -68,6 +73,7 @@ export async function bringGateway(cnm: Cnm, id: SandboxId, prospect: Prospect, 
   if (sandbox === undefined || netns === undefined) return;
   // On its way out since something failed.
   if (found !== undefined) await endEndpoint(cnm, found.id);
+  undo.add('host ports as before the gateway bridge', () => holdAsBefore(cnm, sandbox));
   const ep = await joinGateway(cnm, sandbox, ctx, undo);
   if (ep !== undefined) undo.add('end the gateway endpoint', () => endEndpoint(cnm, ep.id));
 }
@@ -170,7 +176,9 @@ async function prepareLeave(cnm: Cnm, id: SandboxId, leaving: EndpointId, isForc
 
 /** What a kill or a failure has left undone, in all sandboxes. What fails is logged, and tried again with the next call. */
 export async function settleGateways(cnm: Cnm): Promise<void> {
-  for (const { id } of cnm.state.sandboxes()) {
+  if (!cnm.state.networks().some((net) => net.name === GATEWAY_NETWORK || wants(cnm, net))) return;
+  for (const [i, { id }] of cnm.state.sandboxes().entries()) {
+    if (i % LOOKS_A_TURN === LOOKS_A_TURN - 1) await nextTick();
     if (cnm.closing) return;
     if (!isSettled(cnm, id)) await cnm.locks.run(`sandbox:${id}`, () => settle(cnm, id));
   }

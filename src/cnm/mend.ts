@@ -100,7 +100,7 @@ export class Mender {
     });
     await this.#guarded('sandboxes', () => this.#sandboxes());
     await this.#guarded('networks', () => this.#networks(isHeard));
-    if (this.#round % DEGRADED_ROUNDS === 1) await this.#guarded('ways outside', () => settleGateways(this.#cnm));
+    await this.#guarded('ways outside', () => settleGateways(this.#cnm));
     if (this.#round % DEGRADED_ROUNDS === 1) await this.#guarded('leases of plugins', () => tellAllLeases(this.#cnm));
     await this.#guarded('networks of engines', () => mendGuests({ cnm: this.#cnm, state: this.#guests }));
   }
