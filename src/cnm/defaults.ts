@@ -3,7 +3,7 @@
 import { CnmError, messageOf, networkOf, prefixAddress } from '../base/index.ts';
 import { labels } from '../driver/index.ts';
 import { type Cnm, contextOf } from './context.ts';
-import { settleGateways } from './gateway-bridge.ts';
+import { settleGatewaysAtStart } from './gateway-bridge.ts';
 import { makeNetwork, unmakeNetwork } from './networks.ts';
 import type { NetworkRecord } from './records.ts';
 
@@ -25,7 +25,7 @@ export async function ensureDefaults(cnm: Cnm): Promise<void> {
     if (cnm.defaultBridge.kind === 'adopt') throw error;
     cnm.env.log.error({ err: error }, `the default network cannot be made: ${messageOf(error)}`);
   }
-  await settleGateways(cnm);
+  await settleGatewaysAtStart(cnm);
 }
 
 /** What can be known to be wrong before the start changes anything. Throws bad_config. */

@@ -174,6 +174,12 @@ async function prepareLeave(cnm: Cnm, id: SandboxId, leaving: EndpointId, isForc
   await dropGateway(cnm, id, { leaving });
 }
 
+/** At a start: half-dead links, which keep names of interfaces inside, are waited for where there is something to do. */
+export async function settleGatewaysAtStart(cnm: Cnm): Promise<void> {
+  if (cnm.state.sandboxes().some(({ id }) => !isSettled(cnm, id))) await cnm.reaper.idle();
+  await settleGateways(cnm);
+}
+
 /** What a kill or a failure has left undone, in all sandboxes. What fails is logged, and tried again with the next call. */
 export async function settleGateways(cnm: Cnm): Promise<void> {
   if (!cnm.state.networks().some((net) => net.name === GATEWAY_NETWORK || wants(cnm, net))) return;

@@ -37,9 +37,6 @@ test.each(ROUNDS)('$title: killed $moment any call, the next start puts it right
     }
     await tidy?.(house);
     if (isEither === true) {
-      // Once the reaper is done: what it had still to delete may have kept a name of an interface.
-      await house.world();
-      await house.controller.mend();
       const found = form(await house.world());
       const is = settled.findIndex((world) => isDeepStrictEqual(form(world), found));
       expect(is, `call ${n}, ${faults.broke}: ${inspect(found)}`).not.toBe(-1);
