@@ -1,10 +1,11 @@
 /** What is known of one network's peers: the wish, and what of it the kernel has. Kept in memory, also while nobody is here. */
 
 import type { Address, EndpointId } from '../../src/base/index.ts';
-import type { IfaceAddresses, Peer, PeerAudit, PeerChanges } from '../../src/driver/index.ts';
+import type { IfaceAddresses, Peer, PeerAudit, PeerChanges, PeerUpdate } from '../../src/driver/index.ts';
 import type { Netns } from '../../src/kernel/index.ts';
+import { Uses, deltaOf } from './delta.ts';
 import type { OverlayParts } from './parts.ts';
-import { Holders, type Row, type RowChange, type Wanted, changeOf, keyOf, wantedRows } from './peers.ts';
+import { Holders, type Row, type RowChange, type Wanted, changeOf, keyOf, placeOf, wantedRows } from './peers.ts';
 import { Teller, readRows, writeRows } from './rows.ts';
 import type { Segment } from './segments.ts';
 
@@ -16,13 +17,15 @@ const NOTHING = { added: 0, changed: 0, removed: 0 };
 export class Book {
   /** Addresses of the endpoints on this host. */
   readonly locals = new Map<EndpointId, IfaceAddresses>();
-  #peers: readonly Peer[] = [];
+  #peers = new Map<EndpointId, Peer>();
+  /** Of the peers; undefined: to be counted anew. */
+  #uses: Uses | undefined;
   #isComplete = false;
   readonly #holders = new Holders();
   readonly #teller = new Teller();
   readonly #vtep: () => Address | undefined;
-  /** Undefined: not looked at yet. */
-  #present: readonly Row[] | undefined;
+  /** By key. Undefined: not looked at yet, or several rows have one key. */
+  #present: Map<string, Row> | undefined;
 
   /** `vtep`: this host's own underlay address. */
   constructor(vtep: () => Address | undefined) {
@@ -31,9 +34,26 @@ export class Book {
 
   /** Takes the whole wish; while it is not complete, peers that were told before and are not in it stay. */
   wish(peers: readonly Peer[], isComplete: boolean): void {
-    const told = new Set(peers.map(({ endpoint }) => endpoint));
-    this.#peers = isComplete ? peers : [...this.#peers.filter(({ endpoint }) => !told.has(endpoint)), ...peers];
+    const before = isComplete ? new Map<EndpointId, Peer>() : this.#peers;
+    for (const { endpoint } of peers) before.delete(endpoint);
+    this.#peers = new Map([...before, ...peers.map((peer) => [peer.endpoint, peer] as const)]);
     this.#isComplete ||= isComplete;
+    this.#uses = undefined;
+  }
+
+  /** Changes the wish. Answers what follows from it, where that can be said without looking at the whole wish. */
+  update(segments: readonly Segment[], update: PeerUpdate): (RowChange & { readonly ignored: number }) | undefined {
+    const [vtep, present] = [this.#vtep(), this.#present];
+    if (vtep === undefined || present === undefined || !this.#isComplete) {
+      for (const id of update.remove) this.#peers.delete(id);
+      for (const peer of update.put) this.#peers.set(peer.endpoint, peer);
+      this.#uses = undefined;
+      return undefined;
+    }
+    const uses = this.#uses ?? usesOf(segments, this.#peers.values(), vtep);
+    const change = deltaOf({ segments, vtep, locals: [...this.locals.values()], peers: this.#peers, uses, present }, update);
+    this.#uses = change === undefined ? undefined : uses;
+    return change;
   }
 
   /** What the kernel has is not known any more. */
@@ -49,7 +69,7 @@ export class Book {
   /** Makes the kernel's entries follow the wish. `isNew`: it has none yet. */
   async sync(parts: OverlayParts, netns: Netns, segments: readonly Segment[], isNew = false): Promise<PeerChanges> {
     const wanted = this.#wanted(segments);
-    if (isNew) this.#present = [];
+    if (isNew) this.#present = new Map();
     const isGuess = this.#present !== undefined;
     try {
       return await this.#write(parts, netns, segments, wanted);
@@ -61,8 +81,31 @@ export class Book {
     }
   }
 
+  /** Writes what update() has answered. */
+  async apply(
+    parts: OverlayParts,
+    netns: Netns,
+    segments: readonly Segment[],
+    { ignored, ...change }: RowChange & { readonly ignored: number },
+  ): Promise<PeerChanges> {
+    const present = this.#present;
+    if (present === undefined) return this.sync(parts, netns, segments);
+    const changed = change.put.filter((row) => present.has(keyOf(row))).length;
+    try {
+      this.look();
+      await writeRows(netns, segments, change);
+    } catch {
+      return this.sync(parts, netns, segments);
+    }
+    for (const row of change.remove) present.delete(keyOf(row));
+    for (const row of change.put) present.set(keyOf(row), row);
+    this.#present = present;
+    await this.#teller.tell(parts, netns, segments, change.put);
+    return { added: change.put.length - changed, changed, removed: change.remove.length, ignored };
+  }
+
   async #write(parts: OverlayParts, netns: Netns, segments: readonly Segment[], wanted: Wanted): Promise<PeerChanges> {
-    const present = this.#present ?? (await readRows(netns, segments));
+    const present = this.#present === undefined ? await readRows(netns, segments) : [...this.#present.values()];
     const change = changeOf(present, wanted.rows, this.#removes(wanted));
     await this.#apply(parts, netns, segments, present, change);
     const keys = new Set(present.map(keyOf));
@@ -92,16 +135,27 @@ export class Book {
     await writeRows(netns, segments, change);
     const put = new Set(change.put.map(keyOf));
     const gone = new Set(change.remove);
-    this.#present = [...present.filter((row) => !gone.has(row) && !put.has(keyOf(row))), ...change.put];
+    const after = [...present.filter((row) => !gone.has(row) && !put.has(keyOf(row))), ...change.put];
+    const byKey = new Map(after.map((row) => [keyOf(row), row]));
+    this.#present = byKey.size === after.length ? byKey : undefined;
     await this.#teller.tell(parts, netns, segments, change.put);
   }
 
   #wanted(segments: readonly Segment[]): Wanted {
-    return wantedRows(segments, this.#peers, [...this.locals.values()], this.#vtep(), this.#holders);
+    return wantedRows(segments, [...this.#peers.values()], [...this.locals.values()], this.#vtep(), this.#holders);
   }
 
   /** Before the whole wish is known, only what an endpoint here has goes. */
   #removes(wanted: Wanted): (row: Row) => boolean {
     return (row) => this.#isComplete || wanted.isTaken(row);
   }
+}
+
+function usesOf(segments: readonly Segment[], peers: Iterable<Peer>, vtep: Address): Uses {
+  const uses = new Uses();
+  for (const peer of peers) {
+    const placed = placeOf(segments, peer, vtep);
+    if (placed !== undefined) uses.add(placed);
+  }
+  return uses;
 }

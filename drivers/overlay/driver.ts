@@ -21,6 +21,7 @@ import {
   type JoinPlace,
   type JoinResult,
   type NumberPool,
+  type PeerChanges,
   parseEndpointSysctls,
 } from '../../src/driver/index.ts';
 import type { Netns } from '../../src/kernel/index.ts';
@@ -190,6 +191,15 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
           const segments = segmentsOf(net);
           book.wish(peers, complete);
           return (await inside(net, (netns) => book.sync(parts, netns, segments))) ?? book.unwritten(segments);
+        }),
+      changePeers: (_ctx, net, update) =>
+        locks.run(net.id, async () => {
+          const book = bookOf(net);
+          const segments = segmentsOf(net);
+          const change = book.update(segments, update);
+          const write = (netns: Netns): Promise<PeerChanges> =>
+            change === undefined ? book.sync(parts, netns, segments) : book.apply(parts, netns, segments, change);
+          return (await inside(net, write)) ?? book.unwritten(segments);
         }),
       audit: (_ctx, net) =>
         locks.run(

@@ -45,11 +45,27 @@ export class Holders {
   }
 }
 
-interface Placed {
+/** A peer on its segment. */
+export interface Placed {
   readonly peer: Peer;
   readonly segment: number;
   readonly addresses: readonly Address[];
 }
+
+/** Undefined: nothing can be done for it. `vtep`: this host's own; undefined: not known yet. */
+export function placeOf(segments: readonly Segment[], peer: Peer, vtep: Address | undefined): Placed | undefined {
+  const segment = segmentIndex(segments, peer);
+  const isFar = vtep === undefined || (peer.vtep !== vtep && familyOf(peer.vtep) === familyOf(vtep));
+  const addresses = [peer.v4, peer.v6].filter((prefix) => prefix !== undefined).map(prefixAddress);
+  return segment < 0 || !isFar ? undefined : { peer, segment, addresses };
+}
+
+/** The rows of one that has all that it claims. */
+export const rowsOfOne = ({ peer: { mac, vtep }, segment, addresses }: Placed): Row[] => [
+  ...addresses.map((address) => ({ kind: 'neighbour', segment, address, mac }) as const),
+  { kind: 'port', segment, mac },
+  { kind: 'remote', segment, mac, vtep },
+];
 
 export interface Wanted {
   readonly rows: Rows;
@@ -69,12 +85,7 @@ export function wantedRows(
   vtep: Address | undefined,
   holders: Holders,
 ): Wanted {
-  const placed = peers.flatMap((peer): Placed[] => {
-    const segment = segmentIndex(segments, peer);
-    const isFar = vtep === undefined || (peer.vtep !== vtep && familyOf(peer.vtep) === familyOf(vtep));
-    const addresses = [peer.v4, peer.v6].filter((prefix) => prefix !== undefined).map(prefixAddress);
-    return segment < 0 || !isFar ? [] : [{ peer, segment, addresses }];
-  });
+  const placed = peers.flatMap((peer) => placeOf(segments, peer, vtep) ?? []);
   const ignored = peers.length - placed.length;
   const taken = new Set<string | undefined>(
     locals.flatMap(({ mac, v4, v6 }) => [mac, v4 && prefixAddress(v4), v6 && prefixAddress(v6)]),

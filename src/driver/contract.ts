@@ -264,6 +264,13 @@ export interface PeerAudit {
   readonly left: number;
 }
 
+/** What has become of single peers. */
+export interface PeerUpdate {
+  /** New, or another than before. */
+  readonly put: readonly Peer[];
+  readonly remove: readonly EndpointId[];
+}
+
 /** For a driver whose networks span hosts: where endpoints on other hosts are. */
 export interface ClusterFacet {
   /**
@@ -271,6 +278,8 @@ export interface ClusterFacet {
    * stay wished. Of several peers with one address the first one told has it, and the next one when that one goes. Repeatable.
    */
   setPeers(ctx: Ctx, net: DriverNetwork, peers: readonly Peer[], complete: boolean): Promise<PeerChanges>;
+  /** Changes the last whole wish, at the cost of the change; it was complete. Outcome as of setPeers with what comes of it. */
+  changePeers(ctx: Ctx, net: DriverNetwork, update: PeerUpdate): Promise<PeerChanges>;
   /** Compares the kernel's entries with the wish and mends them, a bounded number in a call. */
   audit(ctx: Ctx, net: DriverNetwork): Promise<PeerAudit>;
 }

@@ -30,6 +30,8 @@ export class NetworkPeers {
   readonly #known = new Map<string, Map<EndpointId, SharedEndpoint>>();
   /** Hosts of which something has changed since the keeper was told. */
   readonly #changed = new Set<string>();
+  /** Endpoints that have changed since the driver was told, with their hosts; undefined: it is to be told all. */
+  #updates: Map<EndpointId, string> | undefined;
   readonly #closing = new AbortController();
   #isComplete = false;
   #revision = 0;
@@ -60,6 +62,7 @@ export class NetworkPeers {
 
   /** Which hosts are alive has changed. */
   nodesChanged(): void {
+    this.#updates = undefined;
     for (const node of this.#known.keys()) this.#changed.add(node);
     if (this.#isComplete) this.#tell();
   }
@@ -103,6 +106,7 @@ export class NetworkPeers {
       for (const entry of news.entries) if (!isOwn(entry.key)) this.#take(entry);
       if (isOlder) this.#keepForNow(before);
       this.#isComplete = true;
+      this.#updates = undefined;
       // Whoever was away for long may have been forgotten.
       return this.#syncOwn();
     }
@@ -114,6 +118,7 @@ export class NetworkPeers {
       }
       this.#known.get(node)?.delete(id);
       this.#changed.add(node);
+      this.#updates?.set(id, node);
     }
     for (const entry of news.change.put) if (!isOwn(entry.key)) this.#take(entry);
   }
@@ -133,6 +138,7 @@ export class NetworkPeers {
         if (this.#known.get(endpoint.node)?.get(endpoint.id) !== endpoint) continue;
         this.#known.get(endpoint.node)?.delete(endpoint.id);
         this.#changed.add(endpoint.node);
+        this.#updates?.set(endpoint.id, endpoint.node);
       }
       this.#tell();
     }, KEEP_MS).unref();
@@ -141,6 +147,7 @@ export class NetworkPeers {
   #take(entry: Parameters<typeof decodeEndpoint>[1]): void {
     const { node, id } = partsOfEndpointKey(this.#net.id, entry.key);
     this.#changed.add(node);
+    this.#updates?.set(id, node);
     const all = this.#known.get(node) ?? new Map<EndpointId, SharedEndpoint>();
     this.#known.set(node, all);
     try {
@@ -172,9 +179,11 @@ export class NetworkPeers {
       this.#isDue = false;
       const nodes = [...this.#changed];
       this.#changed.clear();
+      const updates = this.#updates;
+      this.#updates = new Map();
       try {
         // First the way, then the name: who has the name may use it at once.
-        await this.#setPeers(this.#reachable());
+        await (updates === undefined ? this.#setPeers(this.#reachable()) : this.#changePeers(updates));
         await this.#tellKeeper(nodes);
         this.#first?.resolve();
         this.#first = undefined;
@@ -182,6 +191,7 @@ export class NetworkPeers {
         this.#first?.reject(error);
         this.#cnm.env.log.error({ network: this.#net.id, err: error }, 'peers of a network could not be told');
         for (const node of nodes) this.#changed.add(node);
+        this.#updates = undefined;
         clearTimeout(this.#retry);
         this.#retry = setTimeout(() => this.#tell(), RETRY_MS).unref();
       }
@@ -194,11 +204,19 @@ export class NetworkPeers {
   }
 
   #reachable(): Peer[] {
-    return [...this.#known.keys()].flatMap((node) =>
-      this.#alive(node).flatMap(({ id, mac, v4, v6, vtep }) =>
-        mac === undefined || vtep === undefined ? [] : { endpoint: id, mac, vtep, ...(v4 && { v4 }), ...(v6 && { v6 }) },
-      ),
-    );
+    return [...this.#known.keys()].flatMap((node) => this.#alive(node).flatMap((endpoint) => peerOf(endpoint) ?? []));
+  }
+
+  async #changePeers(updates: ReadonlyMap<EndpointId, string>): Promise<void> {
+    const put: Peer[] = [];
+    const remove: EndpointId[] = [];
+    for (const [id, node] of updates) {
+      const endpoint = this.#cluster.isAway(node) ? undefined : this.#known.get(node)?.get(id);
+      const peer = endpoint?.isJoined === true ? peerOf(endpoint) : undefined;
+      if (peer === undefined) remove.push(id);
+      else put.push(peer);
+    }
+    await driverOf(this.#cnm, this.#net).cluster?.changePeers(contextOf(), driverNetwork(this.#net), { put, remove });
   }
 
   async #setPeers(peers: readonly Peer[]): Promise<void> {
@@ -228,3 +246,7 @@ export class NetworkPeers {
     return endpoints.length === 0 ? null : { network, networkName, endpoints };
   }
 }
+
+/** Undefined: there is no way to it. */
+const peerOf = ({ id, mac, v4, v6, vtep }: SharedEndpoint): Peer | undefined =>
+  mac === undefined || vtep === undefined ? undefined : { endpoint: id, mac, vtep, ...(v4 && { v4 }), ...(v6 && { v6 }) };

@@ -17,6 +17,8 @@ const PATIENCE_MS = 2000;
 const soon = (): Promise<void> => sleep(PATIENCE_MS, undefined, { ref: false });
 /** Networks whose entries in the kernel are compared with what is wished in one round; of more, each has its turn. */
 const AUDITS_A_ROUND = 20;
+/** Looks of the mender between two rounds: each reads all entries of a network. */
+const LOOKS_A_ROUND = 3;
 
 export class Shared implements SharedNetworks {
   readonly #cnm: Cnm;
@@ -26,6 +28,7 @@ export class Shared implements SharedNetworks {
   readonly #mirror: Mirror;
   readonly #peers = new Map<NetworkId, NetworkPeers>();
   #nextAudit = 0;
+  #looks = 0;
 
   constructor(cnm: Cnm, cluster: Cluster) {
     this.#cnm = cnm;
@@ -125,6 +128,7 @@ export class Shared implements SharedNetworks {
   }
 
   async audit(): Promise<void> {
+    if (++this.#looks % LOOKS_A_ROUND !== 0) return;
     const ids = [...this.#peers.keys()];
     const first = this.#nextAudit < ids.length ? this.#nextAudit : 0;
     this.#nextAudit = first + AUDITS_A_ROUND;
