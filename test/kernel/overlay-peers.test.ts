@@ -96,6 +96,27 @@ test('a wish becomes entries, another wish changes only what is other, the same 
   expect(await entries()).toEqual([]);
 });
 
+test('single peers change at the cost of the change, also when somebody has disturbed their entries, or another has their address', async () => {
+  const change = (put: readonly Peer[], ...remove: Peer[]) =>
+    host.cluster.changePeers(ctx, net, { put, remove: remove.map(({ endpoint }) => endpoint) });
+  await set([peer(50), peer(51)]);
+  const moved = peer(70, { v4: '10.20.0.50/16' as NonNullable<Peer['v4']>, mac: peer(50).mac, vtep: underlay(5, 4) });
+  expect(await change([moved], peer(50))).toEqual({ added: 0, changed: 1, removed: 0, ignored: 0 });
+  expect(await change([peer(52)], peer(51))).toEqual({ added: 3, changed: 0, removed: 3, ignored: 0 });
+  expect(await change([peer(52)], peer(51))).toEqual({ added: 0, changed: 0, removed: 0, ignored: 0 });
+  await host.inside(net, `bridge fdb del ${peer(52).mac} dev vx0 master`);
+  await change([], peer(52));
+  expect(await entries()).toEqual(entriesOf(moved.mac, moved.vtep, '10.20.0.50'));
+  // The first one told keeps the address while it is there.
+  const second = peer(80, { v4: '10.20.0.50/16' as NonNullable<Peer['v4']> });
+  await change([second]);
+  expect(await entries()).toEqual(entriesOf(moved.mac, moved.vtep, '10.20.0.50'));
+  await change([], moved);
+  expect(await entries()).toEqual(entriesOf(second.mac, second.vtep, '10.20.0.50'));
+  await change([], second);
+  expect(await entries()).toEqual([]);
+});
+
 test('while the wish is not complete nothing is removed, also not by a driver that knows nothing yet', async () => {
   await set([peer(50), peer(51)]);
   const both = await entries();
