@@ -37,6 +37,7 @@ export class Host {
   readonly #spec: HostSpec;
   readonly #commands: Commands;
   #daemon: Program | undefined;
+  #leaseSeconds: number | undefined;
 
   constructor(spec: HostSpec, commands: Commands) {
     this.#spec = spec;
@@ -54,8 +55,8 @@ export class Host {
     return this.#daemon?.isRunning === true;
   }
 
-  /** Starts the daemon and waits for its ready line. */
-  async start(): Promise<void> {
+  /** Starts the daemon and waits for its ready line. `leaseSeconds`: not that of the lab. */
+  async start(leaseSeconds = this.#spec.leaseSeconds): Promise<void> {
     if (this.isServing) return;
     const at = (name: string): string => join(this.folder, name);
     rmSync(at('daemon.out'), { force: true });
@@ -63,7 +64,7 @@ export class Host {
       `--host unix://${this.socket} --state-dir ${at('state')} --run-dir ${at('run')}`,
       `--plugin-dir ${at('plugins')} --plugin-path none --engine none`,
       `--cluster ${this.#spec.cluster} --node-name ${this.name} --advertise ${this.address}`,
-      `--node-lease ${this.#spec.leaseSeconds}`,
+      `--node-lease ${leaseSeconds}`,
     ].flatMap((line) => line.split(' '));
     const daemon = new Program({
       namespace: this.namespace,
@@ -73,6 +74,7 @@ export class Host {
       folder: this.folder,
     });
     this.#daemon = daemon;
+    this.#leaseSeconds = leaseSeconds;
     const isReady = (): boolean =>
       existsSync(at('daemon.out')) && readFileSync(at('daemon.out'), 'utf8').includes('ready unix://');
     await until(
@@ -84,6 +86,11 @@ export class Host {
       READY_MS,
       this.#commands.signal,
     );
+  }
+
+  /** Stops a daemon that was started with another lease than the lab's. */
+  async stopStrange(): Promise<void> {
+    if (this.isServing && this.#leaseSeconds !== this.#spec.leaseSeconds) await this.stop();
   }
 
   /** SIGTERM; the daemon must end with 0. */

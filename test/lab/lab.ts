@@ -110,6 +110,7 @@ export class Lab {
   async healAll(): Promise<void> {
     for (const place of [...Etcd.places(), ...this.hosts.map(({ name }) => name)]) await this.underlay.heal(place);
     await this.etcd.startAll();
+    await Promise.all(this.hosts.map((host) => host.stopStrange()));
     await this.startAll();
   }
 
