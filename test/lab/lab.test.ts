@@ -40,7 +40,7 @@ describe('on a lab of three hosts', () => {
 /** Folders and namespaces of a run. */
 const leftOf = (id: string): string[] => [
   ...(existsSync(join(RUNS, id)) ? [id] : []),
-  ...readdirSync('/run/netns').filter((name) => name.startsWith(`pbl-${id}-`)),
+  ...readdirSync('/run/netns').filter((name) => name.startsWith(`pblab-${id}-`)),
 ];
 
 test(
@@ -73,7 +73,7 @@ test(
       ].join('\n'),
     );
     expect(exitCode).toBe(7);
-    expect(leftOf(/run pbl-([0-9a-f]{6})-/.exec(stdout)?.[1] ?? '')).toEqual([]);
+    expect(leftOf(/run pblab-([0-9a-f]{6})-/.exec(stdout)?.[1] ?? '')).toEqual([]);
   },
 );
 
@@ -85,8 +85,8 @@ async function begun(): Promise<{ child: ReturnType<typeof spawn>; id: string }>
   child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
   child.stdin.on('error', () => {});
   child.stdin.write('echo "run $LAB_PREFIX"\n');
-  await until('the lab is there', () => /run pbl-[0-9a-f]{6}-/.test(text), OPEN_MS);
-  return { child, id: /run pbl-([0-9a-f]{6})-/.exec(text)?.[1] ?? '' };
+  await until('the lab is there', () => /run pblab-[0-9a-f]{6}-/.test(text), OPEN_MS);
+  return { child, id: /run pblab-([0-9a-f]{6})-/.exec(text)?.[1] ?? '' };
 }
 
 test.each(['SIGTERM', 'SIGHUP'] as const)('%s takes everything away', { timeout: OPEN_MS }, async (signal) => {

@@ -27,11 +27,11 @@ export interface Run {
   readonly id: string;
   /** Everything that the run writes. */
   readonly folder: string;
-  /** `pbl-<id>-<place>`. */
+  /** `pblab-<id>-<place>`. */
   readonly namespaceOf: (place: string) => string;
 }
 
-const prefixOf = (id: string): string => `pbl-${id}-`;
+const prefixOf = (id: string): string => `pblab-${id}-`;
 const folderOf = (id: string): string => join(RUNS, id);
 
 /** Makes the folder and the record; `places` name the namespaces to come. Call endRun(). */
