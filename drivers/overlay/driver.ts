@@ -147,7 +147,14 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
 
   return {
     name: 'overlay',
-    capabilities: { scope: 'global', connectivity: 'global', addressing: 'ipam', sandbox: 'own', singleton: false },
+    capabilities: {
+      scope: 'global',
+      connectivity: 'global',
+      addressing: 'ipam',
+      sandbox: 'own',
+      singleton: false,
+      gatewayBridge: true,
+    },
     validateNetwork: (net) => void parseOverlayOptions(net),
     // Ids are found by the subnets: with these recorded, a removal after a kill gives back what was taken.
     planNetwork: async () => ({ state: { vnis: [] } }),

@@ -8,6 +8,7 @@ import type { KeeperLink } from '../keeper/index.ts';
 import type { Mark, Netns, Reaper } from '../kernel/index.ts';
 import type { AllocatorOptions, PortAllocator } from '../portmap/index.ts';
 import type { Store } from '../store/index.ts';
+import { GATEWAY_NETWORK } from './gateway-names.ts';
 import type { EndpointRecord, NetworkRecord } from './records.ts';
 import type { SharedNetworks } from './shared/contract.ts';
 import { isPredefined } from './spec.ts';
@@ -111,5 +112,6 @@ export function driverEndpoint(ep: EndpointRecord): DriverEndpoint {
   };
 }
 
-/** Names are served on user-defined networks only (spec 08 W1). */
-export const servesNames = (net: NetworkRecord): boolean => !isPredefined(net.name) && !net.ingress && !net.configOnly;
+/** Names are served on user-defined networks only, and not on the gateway bridge (spec 08 W1, L9). */
+export const servesNames = (net: NetworkRecord): boolean =>
+  !isPredefined(net.name) && net.name !== GATEWAY_NETWORK && !net.ingress && !net.configOnly;

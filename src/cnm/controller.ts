@@ -8,7 +8,7 @@ import { Conflicts } from './conflicts.ts';
 import type { Cluster } from '../cluster/index.ts';
 import type { Cnm, ControllerParts } from './context.ts';
 import { checkDefaults, ensureDefaults } from './defaults.ts';
-import { connect, disconnect } from './endpoints.ts';
+import { connect, disconnect } from './connections.ts';
 import { createByItself, join, leave, operInfo, removeEndpoint } from './endpoint-verbs.ts';
 import { EventLog, eventsOf } from './events.ts';
 import { type SandboxFiles, filesOf } from './files.ts';

@@ -1,8 +1,9 @@
-/** The predefined networks: none, host and the default bridge (spec 01 §5). */
+/** The predefined networks: none, host and the default bridge (spec 01 §5). The one that is made on demand is gateway-bridge.ts. */
 
 import { CnmError, messageOf, networkOf, prefixAddress } from '../base/index.ts';
 import { labels } from '../driver/index.ts';
 import { type Cnm, contextOf } from './context.ts';
+import { settleGatewaysAtStart } from './gateway-bridge.ts';
 import { makeNetwork, unmakeNetwork } from './networks.ts';
 import type { NetworkRecord } from './records.ts';
 
@@ -24,6 +25,7 @@ export async function ensureDefaults(cnm: Cnm): Promise<void> {
     if (cnm.defaultBridge.kind === 'adopt') throw error;
     cnm.env.log.error({ err: error }, `the default network cannot be made: ${messageOf(error)}`);
   }
+  await settleGatewaysAtStart(cnm);
 }
 
 /** What can be known to be wrong before the start changes anything. Throws bad_config. */

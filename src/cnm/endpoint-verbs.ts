@@ -3,6 +3,7 @@
 import { CnmError, type Json, shortId, type SandboxId } from '../base/index.ts';
 import { type Cnm, contextOf, driverEndpoint, driverNetwork, driverOf, refuseWhenClosing } from './context.ts';
 import { checkModes, checkSettings, createEndpoint, endEndpoint, refuseTwice } from './endpoints.ts';
+import { joinWithGateway, leaveWithGateway } from './gateway-bridge.ts';
 import { joinEndpoint, leaveEndpoint } from './join.ts';
 import type { EndpointRecord } from './records.ts';
 import { type EndpointSpec, checkEndpointName } from './spec.ts';
@@ -48,7 +49,8 @@ export async function join(cnm: Cnm, term: string, sandboxTerm: string, signal?:
       if (net === undefined) throw new CnmError('no_network', `network of endpoint ${ep.name} not found`);
       checkModes(cnm, net, sandbox);
       refuseTwice(cnm, net, sandbox);
-      return joinEndpoint(cnm, ep, sandbox.id, contextOf(signal));
+      const ctx = contextOf(signal);
+      return joinWithGateway(cnm, id, net, ctx, () => joinEndpoint(cnm, ep, id, ctx));
     }),
   );
 }
@@ -61,7 +63,7 @@ export async function leave(cnm: Cnm, term: string): Promise<EndpointRecord> {
     if (ep.sandbox === undefined) throw new CnmError('not_connected', `endpoint ${ep.name} is not joined to a sandbox`);
     if (ep.boundTo !== undefined)
       throw new CnmError('not_supported_here', `endpoint ${ep.name} was made by a connect: disconnect the sandbox`);
-    return leaveEndpoint(cnm, ep.id);
+    return leaveWithGateway(cnm, ep.sandbox, ep, () => leaveEndpoint(cnm, ep.id));
   });
 }
 
@@ -79,7 +81,8 @@ export async function removeEndpoint(cnm: Cnm, term: string, force: boolean): Pr
       if (sandbox?.mode === 'host')
         throw new CnmError('not_supported_here', 'the endpoint of a sandbox in the host network goes with the sandbox');
     }
-    await endEndpoint(cnm, ep.id);
+    if (ep.sandbox === undefined) await endEndpoint(cnm, ep.id);
+    else await leaveWithGateway(cnm, ep.sandbox, ep, () => endEndpoint(cnm, ep.id), force);
     return ep;
   });
 }

@@ -1,16 +1,6 @@
-/** Create and delete an endpoint; connect and disconnect are an endpoint's whole life in one call (spec 01 §3, 02 §3.4). */
+/** Create and delete an endpoint; attach and detach are its whole life in one call each (spec 01 §3). */
 
-import {
-  type EndpointId,
-  type SandboxId,
-  type Undo,
-  CnmError,
-  attemptAll,
-  newEndpointId,
-  randomMac,
-  shortId,
-  undoable,
-} from '../base/index.ts';
+import { type EndpointId, type Undo, CnmError, attemptAll, newEndpointId, randomMac, shortId, undoable } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
 import { type Cnm, contextOf, driverEndpoint, driverNetwork, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
 import { portsOf } from './attachment.ts';
@@ -20,6 +10,9 @@ import { type EndpointRecord, type NetworkRecord, OWN, RECORD_SCHEMA, type Sandb
 import { type CheckedEndpoint, type EndpointSpec, checkEndpoint, isPredefined } from './spec.ts';
 import { releaseAddresses, requestAddresses } from './steps/addresses.ts';
 import { dnsNamesOf } from './steps/names.ts';
+
+/** Whom an endpoint is made for: a sandbox, after which it is called unless it has a name, or nobody. */
+type Owner = (SandboxRecord & { readonly endpoint?: string }) | { readonly endpoint: string };
 
 /** Creates an endpoint that exists by itself. Undo: deleteEndpoint. */
 export async function createEndpoint(
@@ -44,7 +37,7 @@ export async function createEndpoint(
 async function makeEndpoint(
   cnm: Cnm,
   net: NetworkRecord,
-  owner: SandboxRecord | { readonly endpoint: string },
+  owner: Owner,
   asked: CheckedEndpoint,
   ctx: Ctx,
   undo: Undo,
@@ -86,14 +79,9 @@ function refuseSameName(cnm: Cnm, net: NetworkRecord, draft: EndpointRecord): vo
   throw new CnmError('name_taken', `endpoint with name ${name} already exists in network ${net.name}: ${shortId(same.id)}`);
 }
 
-function draftOf(
-  cnm: Cnm,
-  net: NetworkRecord,
-  owner: SandboxRecord | { readonly endpoint: string },
-  asked: CheckedEndpoint,
-): EndpointRecord {
+function draftOf(cnm: Cnm, net: NetworkRecord, owner: Owner, asked: CheckedEndpoint): EndpointRecord {
   const id = newEndpointId();
-  const name = 'endpoint' in owner ? owner.endpoint || shortId(id) : owner.name;
+  const name = owner.endpoint || ('id' in owner ? owner.name : shortId(id));
   return {
     schema: RECORD_SCHEMA,
     owner: OWN,
@@ -142,7 +130,7 @@ async function unmakeEndpoint(cnm: Cnm, ep: EndpointRecord): Promise<void> {
   ]);
 }
 
-function refuseTemplate(net: NetworkRecord): void {
+export function refuseTemplate(net: NetworkRecord): void {
   if (net.configOnly) throw new CnmError('config_only', `cannot create endpoint on configuration-only network ${net.name}`);
 }
 
@@ -174,16 +162,17 @@ export function refuseTwice(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord
   throw new CnmError('already_joined', `endpoint with name ${there.name} already exists in network ${net.name}`);
 }
 
-/** Creates an endpoint and joins it; when it returns the names resolve. The caller holds the sandbox's lock. */
+/** Creates an endpoint, called as the sandbox or `name`, and joins it; when it returns the names resolve. The caller holds the sandbox's lock. */
 export async function attach(
   cnm: Cnm,
   net: NetworkRecord,
   sandbox: SandboxRecord,
   asked: CheckedEndpoint,
   ctx: Ctx,
+  name = sandbox.name,
 ): Promise<EndpointRecord> {
   return undoable(async (undo) => {
-    const ep = await makeEndpoint(cnm, net, sandbox, asked, ctx, undo);
+    const ep = await makeEndpoint(cnm, net, { ...sandbox, endpoint: name }, asked, ctx, undo);
     return joinEndpoint(cnm, ep, sandbox.id, ctx);
   });
 }
@@ -196,26 +185,6 @@ export async function detach(cnm: Cnm, id: EndpointId): Promise<void> {
   const ep = cnm.state.endpointById(id);
   if (ep?.boundTo !== undefined) await endEndpoint(cnm, id);
   else if (ep?.sandbox !== undefined) await leaveEndpoint(cnm, id);
-}
-
-/** The live connect of the API. */
-export async function connect(
-  cnm: Cnm,
-  term: string,
-  sandboxTerm: string,
-  spec: EndpointSpec,
-  signal?: AbortSignal,
-): Promise<EndpointRecord> {
-  refuseWhenClosing(cnm);
-  await cnm.shared?.catchUp(term);
-  const net = cnm.state.network(term);
-  const { id } = cnm.state.sandbox(sandboxTerm);
-  return cnm.locks.run(`sandbox:${id}`, async () => {
-    const sandbox = cnm.state.sandbox(id);
-    refuseTemplate(net);
-    checkModes(cnm, net, sandbox);
-    return attach(cnm, net, sandbox, checkConnect(cnm, net, sandbox, spec), contextOf(signal));
-  });
 }
 
 export function checkModes(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord): void {
@@ -239,35 +208,4 @@ export function checkModes(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord)
       'container cannot be connected to multiple networks with one of the networks in private (none) mode',
     );
   }
-}
-
-const NO_SANDBOX = '' as SandboxId;
-
-/** The live disconnect of the API. Errors: no_network, no_sandbox, not_connected. */
-export async function disconnect(cnm: Cnm, term: string, sandboxTerm: string, force: boolean): Promise<EndpointRecord> {
-  refuseWhenClosing(cnm);
-  const net = cnm.state.network(term);
-  // Of a sandbox that is gone; one that is on its way in has a sandbox.
-  const ghost = force
-    ? cnm.state
-        .endpointsOfNetwork(net.id)
-        .find(
-          (ep) =>
-            ep.boundTo && ep.name === sandboxTerm && cnm.state.sandboxById(ep.sandbox ?? ep.boundTo ?? NO_SANDBOX) === undefined,
-        )
-    : undefined;
-  if (ghost !== undefined) {
-    await deleteEndpoint(cnm, ghost.id);
-    return ghost;
-  }
-  const { id } = cnm.state.sandbox(sandboxTerm);
-  return cnm.locks.run(`sandbox:${id}`, async () => {
-    const sandbox = cnm.state.sandbox(id);
-    const ep = cnm.state.endpointsOfSandbox(id).find((e) => e.network === net.id);
-    if (ep === undefined) throw new CnmError('not_connected', `container ${sandbox.id} is not connected to network ${net.name}`);
-    if (sandbox.mode === 'host')
-      throw new CnmError('not_supported_here', 'container cannot be disconnected from host network or connected to host network');
-    await detach(cnm, ep.id);
-    return ep;
-  });
 }

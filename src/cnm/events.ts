@@ -4,6 +4,7 @@
  */
 
 import type { Env } from '../base/index.ts';
+import { isGatewayEndpoint } from './gateway-names.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
 
 export interface CnmEvent {
@@ -117,7 +118,8 @@ function ofEndpoint(before: EndpointRecord | undefined, after: EndpointRecord | 
     attributes: { ...own, ...(sandbox !== undefined && { container: sandbox }) },
   });
   const network = (action: string, sandbox: string): Told[] =>
-    net === undefined
+    // The engine says nothing of what comes and goes by itself.
+    net === undefined || isGatewayEndpoint(ep, net)
       ? []
       : [{ type: 'network', action, id: net.id, attributes: { container: sandbox, name: net.name, type: net.driver } }];
   const left = (sandbox: string): Told[] => [tell('leave', sandbox), ...network('disconnect', sandbox)];

@@ -16,4 +16,5 @@ export type { Caller } from './callers.ts';
 export type { SandboxFiles } from './files.ts';
 export type { EndpointRecord, JoinRecord, NetworkPool, NetworkRecord, SandboxRecord } from './records.ts';
 export { conflictText } from './conflicts.ts';
+export { isGatewayEndpoint } from './gateway-names.ts';
 export { isPredefined } from './spec.ts';

@@ -9,6 +9,7 @@ import { type NetworkId, type SandboxId, messageOf } from '../base/index.ts';
 import { type LinkNews, type Netns, watchLinks } from '../kernel/index.ts';
 import { type Cnm, contextOf, driversInUse } from './context.ts';
 import { tellAllLeases } from './foreign-leases.ts';
+import { settleGateways } from './gateway-bridge.ts';
 import { mendGuests } from './guests/restore.ts';
 import type { GuestState } from './guests/state.ts';
 import { tryOpenSandboxNetns } from './join.ts';
@@ -100,6 +101,7 @@ export class Mender {
     await this.#guarded('sandboxes', () => this.#sandboxes());
     await this.#guarded('networks', () => this.#networks(isHeard));
     await this.#guarded('peers', async () => this.#cnm.shared?.audit());
+    await this.#guarded('ways outside', () => settleGateways(this.#cnm));
     if (this.#round % DEGRADED_ROUNDS === 1) await this.#guarded('leases of plugins', () => tellAllLeases(this.#cnm));
     await this.#guarded('networks of engines', () => mendGuests({ cnm: this.#cnm, state: this.#guests }));
   }

@@ -21,6 +21,7 @@ import { type Caller, isHostsOwn, openForCaller } from './callers.ts';
 import { type Cnm, contextOf, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
 import { attach, checkConnect, detach } from './endpoints.ts';
 import { createFiles, removeFiles } from './files.ts';
+import { bringGateway, usesGatewayBridge } from './gateway-bridge.ts';
 import { tryOpenSandboxNetns } from './join.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA, type SandboxRecord } from './records.ts';
 import { type CheckedEndpoint, type EndpointSpec, checkHostname, checkSandboxName } from './spec.ts';
@@ -100,6 +101,7 @@ function planOf(cnm: Cnm, spec: SandboxSpec): Plan {
     publish.length > 0 &&
     alone === undefined &&
     mute.length > 0 &&
+    !mute.every((net) => usesGatewayBridge(cnm, net)) &&
     nets.every(({ net }) => net.internal || mute.includes(net))
   ) {
     const words = mute.map((net) => `${net.name} (${net.driver})`).join(', ');
@@ -213,6 +215,7 @@ async function build(cnm: Cnm, plan: Plan, caller: Caller, ctx: Ctx): Promise<Sa
       undo.add(`detach from ${net.name}`, () => detach(cnm, ep.id));
       stillWanted(ctx);
     }
+    await bringGateway(cnm, draft.id, {}, ctx, undo);
     const ready: SandboxRecord = { ...(cnm.state.sandboxById(draft.id) ?? placed), phase: 'ready' };
     await cnm.state.commit({ sandboxes: [ready] });
     return ready;

@@ -3,7 +3,7 @@
 import { CnmError, codeOf } from '../base/index.ts';
 import type { DaemonParts, Route } from './route.ts';
 import { SANDBOX_FILTERS, parseFilters, sandboxMatches } from './filters.ts';
-import { containerJson, containerRow } from './inspect.ts';
+import { containerJson, containerRow, networksOf } from './inspect.ts';
 
 export function containerRoutes({ controller }: DaemonParts): Route[] {
   return [
@@ -21,7 +21,7 @@ export function containerRoutes({ controller }: DaemonParts): Route[] {
             sandboxMatches(
               filters,
               s,
-              controller.endpointsOfSandbox(s.id).map((ep) => controller.networkRecord(ep.network)),
+              networksOf(controller, s).map(({ net }) => net),
             ),
           );
         return { status: 200, json: found.map((s) => containerRow(controller, s)) };

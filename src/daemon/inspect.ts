@@ -16,6 +16,7 @@ import {
   type NetworkRecord,
   type SandboxRecord,
   conflictText,
+  isGatewayEndpoint,
 } from '../cnm/index.ts';
 
 /** RFC 3339 with the nanoseconds that Go clients expect. */
@@ -166,10 +167,19 @@ export function endpointDetail(controller: NetworkController, ep: EndpointRecord
   };
 }
 
+/** Networks that the sandbox is shown on, with its endpoint: not the gateway bridge, which it is led outside by unasked. */
+export function networksOf(
+  controller: NetworkController,
+  sandbox: SandboxRecord,
+): { readonly net: NetworkRecord; readonly ep: EndpointRecord }[] {
+  return controller
+    .endpointsOfSandbox(sandbox.id)
+    .map((ep) => ({ net: controller.networkRecord(ep.network), ep }))
+    .filter(({ net, ep }) => !isGatewayEndpoint(ep, net));
+}
+
 function networksJson(controller: NetworkController, sandbox: SandboxRecord): Record<string, EndpointAnswer> {
-  return Object.fromEntries(
-    controller.endpointsOfSandbox(sandbox.id).map((ep) => [controller.networkRecord(ep.network).name, endpointJson(ep)]),
-  );
+  return Object.fromEntries(networksOf(controller, sandbox).map(({ net, ep }) => [net.name, endpointJson(ep)]));
 }
 
 /** Bindings as they are now, with declared ports as null (spec 05 I1). */

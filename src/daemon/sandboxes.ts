@@ -6,7 +6,7 @@ import type { SandboxSpec } from '../cnm/index.ts';
 import type { Answer, DaemonParts, Request, Route } from './route.ts';
 import { SANDBOX_FILTERS, parseFilters, sandboxMatches } from './filters.ts';
 import { foldCase } from './fold.ts';
-import { sandboxJson } from './inspect.ts';
+import { networksOf, sandboxJson } from './inspect.ts';
 import { endpointSpec, parseQueryBool } from './networks.ts';
 
 export function sandboxRoutes(parts: DaemonParts): Route[] {
@@ -56,7 +56,7 @@ function list({ controller }: DaemonParts, { query }: Request): Answer {
       sandboxMatches(
         filters,
         s,
-        controller.endpointsOfSandbox(s.id).map((ep) => controller.networkRecord(ep.network)),
+        networksOf(controller, s).map(({ net }) => net),
       ),
     );
   return { status: 200, json: found.map((s) => sandboxJson(controller, s)) };

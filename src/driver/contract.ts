@@ -288,6 +288,8 @@ export interface DriverCapabilities {
   readonly usesParent?: boolean;
   /** False: interfaces have their parent's MAC, and none can be given. */
   readonly ownMac?: boolean;
+  /** Its networks lead nowhere outside: a sandbox that has no other way there is joined to the gateway bridge too. */
+  readonly gatewayBridge?: boolean;
 }
 
 /** Of a network that is to be: what decides whether it needs a gateway address. */

@@ -4,13 +4,15 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { expect } from 'vitest';
-import type { NetworkJson, SandboxAnswer } from '../../src/base/index.ts';
+import type { EndpointJson, NetworkJson, SandboxAnswer } from '../../src/base/index.ts';
 import { waitUntil, type Lab } from '../e2e/lab.ts';
 import { ask } from './client.ts';
 
 export interface State {
   readonly networks: readonly NetworkJson[];
   readonly sandboxes: readonly SandboxAnswer[];
+  /** Endpoints on the gateway bridge, which sandboxes do not show. */
+  readonly gateways: readonly EndpointJson[];
 }
 
 /** Programs that look at sandboxes at once. */
@@ -27,12 +29,32 @@ async function forEach<T, R>(list: readonly T[], look: (one: T) => Promise<reado
 }
 
 export async function stateOf(lab: Lab): Promise<State> {
-  const [networks, sandboxes] = await Promise.all([
+  const [networks, sandboxes, endpoints] = await Promise.all([
     ask<NetworkJson[]>(lab, 'GET', '/networks'),
     ask<SandboxAnswer[]>(lab, 'GET', '/sandboxes'),
+    ask<EndpointJson[]>(lab, 'GET', '/endpoints'),
   ]);
-  expect([networks.status, sandboxes.status]).toEqual([200, 200]);
-  return { networks: networks.json, sandboxes: sandboxes.json };
+  expect([networks.status, sandboxes.status, endpoints.status]).toEqual([200, 200, 200]);
+  const gateways = endpoints.json.filter(({ Name }) => Name.startsWith('gateway_'));
+  return { networks: networks.json, sandboxes: sandboxes.json, gateways };
+}
+
+/** Networks whose sandboxes have names. */
+const namedOf = (networks: readonly NetworkJson[]): NetworkJson[] =>
+  networks.filter((net) => ['bridge', 'overlay'].includes(net.Driver) && !PREDEFINED.has(net.Name));
+
+/** Sandboxes that are on the gateway bridge and need not, or the other way round. */
+function gatewayLies({ networks, sandboxes, gateways }: State): string[] {
+  const isOverlay = (id: string): boolean => networks.some((net) => net.Id === id && net.Driver === 'overlay');
+  const needing = sandboxes.filter(({ Networks }) => {
+    const ids = Object.values(Networks).map((ep) => ep.NetworkID);
+    return ids.length > 0 && ids.every(isOverlay);
+  });
+  return compare(
+    'way outside of',
+    gateways.map((ep) => ep.Sandbox?.Name ?? ep.Name),
+    needing.map((box) => box.Name),
+  );
 }
 
 const PREDEFINED: ReadonlySet<string> = new Set(['bridge', 'host', 'none']);
@@ -50,11 +72,20 @@ const compare = (what: string, found: readonly string[], wanted: readonly string
 
 const endpointsOf = (sandboxes: readonly SandboxAnswer[]) => sandboxes.flatMap((box) => Object.values(box.Networks));
 
-async function linkLies(lab: Lab, { networks, sandboxes }: State): Promise<string[]> {
+/** Also the one that the sandbox does not show. */
+const endpointsIn = (box: SandboxAnswer, gateways: State['gateways']) => [
+  ...Object.values(box.Networks),
+  ...gateways.filter((ep) => ep.Sandbox?.Id === box.Id),
+];
+
+async function linkLies(lab: Lab, { networks, sandboxes, gateways }: State): Promise<string[]> {
   const bridges = networks.filter((net) => net.Driver === 'bridge' && !PREDEFINED.has(net.Name));
   const wanted = [
     ...bridges.map((net) => `br-${net.Id.slice(0, 12)}`),
-    ...endpointsOf(sandboxes).map((ep) => `veth${ep.EndpointID.slice(0, 11)}`),
+    // Those of overlay networks are in namespaces of their own.
+    ...[...endpointsOf(sandboxes), ...gateways]
+      .filter((ep) => networks.some((net) => net.Id === ep.NetworkID && net.Driver === 'bridge'))
+      .map((ep) => `veth${ep.EndpointID.slice(0, 11)}`),
   ];
   let lies: string[] = [];
   await waitUntil(async () => {
@@ -66,7 +97,7 @@ async function linkLies(lab: Lab, { networks, sandboxes }: State): Promise<strin
   return lies;
 }
 
-async function ruleLies(lab: Lab, { sandboxes }: State): Promise<string[]> {
+async function ruleLies(lab: Lab, { sandboxes, gateways }: State): Promise<string[]> {
   const lies: string[] = [];
   for (const [tool, host, key] of [
     ['iptables-save', '0.0.0.0', 'IPAddress'],
@@ -81,7 +112,7 @@ async function ruleLies(lab: Lab, { sandboxes }: State): Promise<string[]> {
     );
     for (const [box, port] of wanted) {
       const to = found.filter((match) => match[1] === port).map((match) => match[2] ?? '');
-      const own = Object.values(box.Networks).map((ep) => ep[key]);
+      const own = endpointsIn(box, gateways).map((ep) => ep[key]);
       // An IPv6 binding of a sandbox without IPv6 has no rule.
       if (host === '::' && !own.some(Boolean)) continue;
       if (to.length !== 1 || !own.includes(to[0] ?? '')) lies.push(`${tool}: port ${port} of ${box.Name} leads to ${String(to)}`);
@@ -95,13 +126,15 @@ async function ruleLies(lab: Lab, { sandboxes }: State): Promise<string[]> {
 function fileLies(lab: Lab, { networks, sandboxes }: State): string[] {
   const list = (folder: string): string[] => readdirSync(join(lab.runDir, folder)).map((name) => name.replace(/\.json$/, ''));
   const short = sandboxes.filter((box) => !box.Adopted).map((box) => box.Id.slice(0, 12));
-  const named = new Set(networks.filter((net) => net.Driver === 'bridge' && !PREDEFINED.has(net.Name)).map((net) => net.Id));
+  const named = new Set(namedOf(networks).map((net) => net.Id));
+  const used = new Set(endpointsOf(sandboxes).map((ep) => ep.NetworkID));
+  const spaces = networks.filter((net) => net.Driver === 'overlay' && used.has(net.Id));
   const holds = list('keeper/holds');
   const publishes = (box: SandboxAnswer): boolean => Object.values(box.Ports).some((bindings) => (bindings ?? []).length > 0);
   const publishing = sandboxes.filter(publishes).map((box) => box.Id);
   const idle = sandboxes.filter((box) => !publishes(box)).map((box) => box.Id);
   return [
-    ...compare('pin', list('netns'), short),
+    ...compare('pin', list('netns'), [...short, ...spaces.map((net) => `overlay-${net.Id.slice(0, 12)}`)]),
     ...compare(
       'folder',
       list('sandboxes'),
@@ -141,7 +174,7 @@ export async function portsNotHeld(lab: Lab, { sandboxes }: State): Promise<stri
 
 /** Names of neighbours that do not resolve to their address, asked once from every sandbox. */
 export async function namesNotTrue({ networks, sandboxes }: State): Promise<string[]> {
-  const named = networks.filter((net) => net.Driver === 'bridge' && !PREDEFINED.has(net.Name)).map((net) => net.Name);
+  const named = namedOf(networks).map((net) => net.Name);
   return await forEach(sandboxes, async (box) => {
     const own = named.filter((name) => box.Networks[name] !== undefined);
     const questions = sandboxes.flatMap((other) => {
@@ -170,7 +203,7 @@ async function insideLies(state: State): Promise<string[]> {
   return lies;
 }
 
-async function addressLies({ sandboxes }: State): Promise<string[]> {
+async function addressLies({ sandboxes, gateways }: State): Promise<string[]> {
   return await forEach(sandboxes, async (box) => {
     const { stdout } = await execa('nsenter', [`--net=${box.Netns}`, 'ip', '-o', '-4', 'addr', 'show', 'scope', 'global'], {
       reject: false,
@@ -179,7 +212,7 @@ async function addressLies({ sandboxes }: State): Promise<string[]> {
     return compare(
       `address in ${box.Name}`,
       found,
-      Object.values(box.Networks).map((ep) => ep.IPAddress),
+      endpointsIn(box, gateways).map((ep) => ep.IPAddress),
     );
   });
 }
@@ -200,7 +233,7 @@ export async function untruths(lab: Lab): Promise<string[]> {
     namesNotTrue(state),
     portsNotHeld(lab, state).then((ports) => ports.map((port) => `port ${port} is not held`)),
   ]);
-  return [...half, ...degraded, ...fileLies(lab, state), ...lies.flat()];
+  return [...half, ...degraded, ...gatewayLies(state), ...fileLies(lab, state), ...lies.flat()];
 }
 
 /** Tries of one removal: a keeper that a busy machine keeps from answering in time is a 503, and a removal may be repeated. */

@@ -9,6 +9,12 @@ export interface UseCase {
   readonly revert: (house: House) => Promise<unknown>;
   /** Something stays after the revert, by design: resolver and held ports end with the sandbox. */
   readonly keeps?: boolean;
+  /** More than one endpoint comes or goes: who is killed in between leaves it done or not begun, and the next look ends it. */
+  readonly isEither?: boolean;
+  /** A kill leaves host ports with the sandbox until it ends, by design. */
+  readonly isUndoOnly?: boolean;
+  /** Takes away what stays by design, before one looks. */
+  readonly tidy?: (house: House) => Promise<unknown>;
   /** It makes records and leases only: no call of it fails after its work. */
   readonly isOnPaper?: boolean;
 }

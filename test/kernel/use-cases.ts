@@ -3,6 +3,7 @@
 import { dhcpCreations } from './dhcp-cases.ts';
 import { foreignCreations, foreignRemovals } from './foreign-cases.ts';
 import type { Faults } from './faults.ts';
+import { gatewayBridgeCreations, gatewayBridgeRemovals } from './gateway-bridge-cases.ts';
 import type { House, HouseOptions } from './house-lab.ts';
 import { guestCreations, guestRemovals } from './guest-cases.ts';
 import { overlayCreations, overlayRemovals } from './overlay-cases.ts';
@@ -159,6 +160,7 @@ export const creations: readonly UseCase[] = [
   ...parentCreations,
   ...dhcpCreations,
   ...overlayCreations,
+  ...gatewayBridgeCreations,
   ...foreignCreations,
 ];
 
@@ -215,5 +217,6 @@ export const removals: readonly UseCase[] = [
   },
   ...guestRemovals,
   ...overlayRemovals,
+  ...gatewayBridgeRemovals,
   ...foreignRemovals,
 ];

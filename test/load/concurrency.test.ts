@@ -36,9 +36,10 @@ async function rush(
 }
 
 const byId = (a: { Id: string }, b: { Id: string }): number => (a.Id < b.Id ? -1 : 1);
-const sorted = ({ networks, sandboxes }: State): State => ({
+const sorted = ({ networks, sandboxes, gateways }: State): State => ({
   networks: networks.toSorted(byId),
   sandboxes: sandboxes.toSorted(byId),
+  gateways: gateways.toSorted(byId),
 });
 
 const LOSERS = CLIENTS - 1;
@@ -89,14 +90,15 @@ test('64 clients with a mixed load: every answer holds, and nothing is left', { 
     }),
   );
   expect(clients.flatMap((client) => client.surprises)).toEqual([]);
-  const { networks, sandboxes } = await stateOf(lab);
+  const before = await stateOf(lab);
+  const { networks, sandboxes } = before;
   expect(clients.flatMap((client) => client.settle(networks, sandboxes))).toEqual([]);
   expect(sandboxes.length).toBeGreaterThan(CLIENTS / 2);
   expect(await untruths(lab)).toEqual([]);
   lab.log = '';
   await lab.stop('SIGTERM');
   await lab.start();
-  expect(sorted(await stateOf(lab))).toEqual(sorted({ networks, sandboxes }));
+  expect(sorted(await stateOf(lab))).toEqual(sorted(before));
   expect(lab.log).not.toMatch(/"level":(40|50)/);
   expect(await cleared(lab)).toEqual([]);
 });

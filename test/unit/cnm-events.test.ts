@@ -104,3 +104,20 @@ test('a connect names network, driver and sandbox, as the engine does', () => {
     attributes: { container: 's', name: 'net', type: 'bridge' },
   });
 });
+
+test('a way outside that comes and goes by itself is an endpoint, and no connect of anybody', () => {
+  const gateway = { ...net, name: 'docker_gwbridge' };
+  const own = '0123456789abcdef' as SandboxId;
+  const way = { ...ep, name: 'gateway_0123456789ab', boundTo: own };
+  const events = (record: EndpointRecord, network: NetworkRecord): string[] =>
+    [
+      ...eventsOf(change('endpoint', record, { ...record, phase: 'joined', sandbox: own }), () => network),
+      ...eventsOf(change('endpoint', { ...record, phase: 'leaving', sandbox: own }, undefined), () => network),
+    ].map((e) => `${e.type} ${e.action}`);
+  expect(events(way, gateway)).toEqual(['endpoint join', 'endpoint leave', 'endpoint destroy']);
+  const told = ['endpoint join', 'network connect', 'endpoint leave', 'network disconnect', 'endpoint destroy'];
+  expect(events(way, net)).toEqual(told);
+  // Connected by hand: of another sandbox's name, or by itself.
+  expect(events({ ...way, name: 'gateway_ba9876543210' }, gateway)).toEqual(told);
+  expect(events({ ...ep, name: way.name }, gateway)).toEqual(told);
+});

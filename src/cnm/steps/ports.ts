@@ -5,7 +5,7 @@ import { tryAddress } from '../../base/index.ts';
 import { type GatewayRoles, labels } from '../../driver/index.ts';
 import { type AllocatedPort, type WantedPort, ours } from '../../portmap/index.ts';
 import { type Attachment, type JoinStep, electAmong, others } from '../attachment.ts';
-import { driverEndpoint, driverNetwork, driverOf } from '../context.ts';
+import { type Cnm, driverEndpoint, driverNetwork, driverOf } from '../context.ts';
 import type { Election } from '../gateway.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from '../records.ts';
 
@@ -98,11 +98,20 @@ function sameNumbers(sandbox: SandboxRecord): WantedPort[] {
 }
 
 async function releaseTo(a: Attachment, before: SandboxRecord): Promise<void> {
-  await holdExactly(a, before.held);
+  await holdExactly(a.cnm, before);
   a.sandbox = { ...a.sandbox, held: before.held, heldFamilies: before.heldFamilies };
 }
 
-async function holdExactly(a: Attachment, held: readonly AllocatedPort[]): Promise<void> {
-  await a.cnm.keeper.holds(a.sandbox.id, ours(held));
-  a.cnm.ports.adopt(a.sandbox.id, held);
+async function holdExactly(cnm: Cnm, { id, held }: SandboxRecord): Promise<void> {
+  await cnm.keeper.holds(id, ours(held));
+  cnm.ports.adopt(id, held);
+}
+
+/** Undo of a join that is recorded: the sandbox has the host ports that it had before, and no others. */
+export async function holdAsBefore(cnm: Cnm, before: SandboxRecord): Promise<void> {
+  const { held, heldFamilies } = before;
+  const now = cnm.state.sandboxById(before.id);
+  if (now === undefined || (now.heldFamilies.v4 === heldFamilies.v4 && now.heldFamilies.v6 === heldFamilies.v6)) return;
+  await holdExactly(cnm, before);
+  await cnm.state.commit({ sandboxes: [{ ...now, held, heldFamilies }] });
 }
