@@ -1,6 +1,6 @@
 /**
  * Sets up what building, running and testing need, on a fresh Debian or Ubuntu machine: Debian packages (when root), node
- * packages, the build. Loads nothing but Node's own modules. `--for run|test` says how much is needed.
+ * packages, the build. Loads nothing but Node's own modules. `--for run|lab|test` says how much is needed.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
@@ -9,19 +9,17 @@ import { unpackEngines } from './engines.mjs';
 import { unpackMachine } from './machines.mjs';
 
 const root = new URL('../..', import.meta.url).pathname;
-const purpose = process.argv.includes('test') ? 'test' : 'run';
+const purpose = ['test', 'lab'].find((word) => process.argv.includes(word)) ?? 'run';
 
 /** Program that shows a package to be there → Debian package. */
 const RUN = { 'iptables-restore': 'iptables', ip: 'iproute2', nsenter: 'util-linux', dig: 'bind9-dnsutils', curl: 'curl' };
+const LAB = { ...RUN, nft: 'nftables', ping: 'iputils-ping', tcpdump: 'tcpdump' };
 const TEST = {
-  ...RUN,
-  nft: 'nftables',
+  ...LAB,
   conntrack: 'conntrack',
-  ping: 'iputils-ping',
   busybox: 'busybox-static',
   dnsperf: 'dnsperf',
   script: 'bsdutils',
-  tcpdump: 'tcpdump',
   strace: 'strace',
   dnsmasq: 'dnsmasq-base',
   runc: 'runc',
@@ -58,7 +56,7 @@ if (major < 20 || (major === 20 && minor < 20)) fail(`Patchbay needs Node 20.20 
 if (process.getuid() !== 0)
   fail('Patchbay needs root, since it makes network namespaces, links and firewall rules: run this again as root (sudo).');
 
-const wanted = purpose === 'test' ? TEST : RUN;
+const wanted = { run: RUN, lab: LAB, test: TEST }[purpose];
 const missing = [
   ...new Set(
     Object.entries(wanted)
@@ -101,8 +99,8 @@ if (purpose === 'test') {
   unpackMachine(run);
   // Programs alone: installing their packages would start services.
   if (!has('docker')) unpack('docker', 'docker.io', 'usr/bin/docker');
-  unpack('etcd', 'etcd-server', 'usr/bin/etcd');
 }
+if (purpose !== 'run') unpack('etcd', 'etcd-server', 'usr/bin/etcd');
 
 /** Newest change below a folder, milliseconds. */
 function newest(folder) {

@@ -1,0 +1,116 @@
+/** `npm run lab`: a lab with a shell, or scenarios on it. Whatever ends it, nothing stays. */
+
+import { join } from 'node:path';
+import { Lab } from './lab.ts';
+import { type Options, USAGE, readOptions } from './options.ts';
+import { FULL, SCENARIO_LEASE_S, type Scenario, type Size, runScenario, verdictLine } from './scenario.ts';
+import { SCENARIOS } from './scenarios/index.ts';
+import { openShell } from './shell.ts';
+
+const SHELL_LEASE_S = 10;
+const EXIT_USAGE = 2;
+/** Exit code of what a signal ended: 128 and its number. */
+const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
+
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+
+let open: Lab | undefined;
+let isShell = false;
+let ended: number | undefined;
+
+for (const [signal, code] of Object.entries(SIGNALS))
+  process.on(signal, () => {
+    // In a shell it is for what runs there.
+    if (isShell && signal === 'SIGINT') return;
+    if (ended !== undefined) return;
+    ended = code;
+    process.stderr.write('\ntaking everything away\n');
+    void (open?.close() ?? Promise.resolve()).then(
+      () => process.exit(code),
+      (error: unknown) => {
+        process.stderr.write(`${String(error)}\n`);
+        process.exit(1);
+      },
+    );
+  });
+
+const openLab = (hosts: number, options: Options, leaseSeconds: number): Promise<Lab> =>
+  Lab.open({ hosts, underlay: options.underlay, leaseSeconds: options.leaseSeconds ?? leaseSeconds }, (lab) => (open = lab));
+
+async function withShell(options: Options): Promise<number> {
+  say(`making ${options.hosts} hosts, and an etcd of three members`);
+  const lab = await openLab(options.hosts, options, SHELL_LEASE_S);
+  say(await lab.host(1).ok('node', 'ls'));
+  isShell = true;
+  const code = await openShell(lab);
+  isShell = false;
+  await lab.close();
+  return code;
+}
+
+function chosen(names: readonly string[]): readonly Scenario[] {
+  if (names.includes('all')) return SCENARIOS;
+  return names.map((name) => {
+    const found = SCENARIOS.find((scenario) => scenario.name === name);
+    if (found === undefined) throw new Error(`there is no scenario ${JSON.stringify(name)}; --list shows them`);
+    return found;
+  });
+}
+
+async function withScenarios(options: Options, scenarios: readonly Scenario[]): Promise<number> {
+  const size: Size = {
+    seed: options.seed,
+    churn: options.churn ?? FULL.churn,
+    rounds: options.rounds ?? FULL.rounds,
+    awayMs: options.awayMs ?? FULL.awayMs,
+    stormMs: options.stormMs ?? FULL.stormMs,
+  };
+  const hosts = Math.max(options.hosts, ...scenarios.map((scenario) => scenario.hosts));
+  let lab: Lab | undefined;
+  let failed = 0;
+  for (const scenario of scenarios) {
+    lab ??= await openLab(hosts, options, SCENARIO_LEASE_S);
+    const verdict = await runScenario(lab, scenario, size);
+    if (options.logs !== undefined) lab.keepLogs(join(options.logs, scenario.name));
+    // A signal made it fail: the lab is going, and so are we.
+    if (ended !== undefined) return ended;
+    if (verdict.error !== undefined) failed++;
+    say(verdictLine(verdict));
+    if (verdict.isUsable) continue;
+    await lab.close();
+    lab = undefined;
+  }
+  await lab?.close();
+  say(
+    `${scenarios.length - failed} of ${scenarios.length} hold, ${hosts} hosts, underlay ${options.underlay}, seed ${size.seed}`,
+  );
+  return failed === 0 ? 0 : 1;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  let options: Options;
+  let scenarios: readonly Scenario[] | undefined;
+  try {
+    options = readOptions(args);
+    scenarios = options.scenarios && chosen(options.scenarios);
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n\n${USAGE}`);
+    return EXIT_USAGE;
+  }
+  if (options.isList) {
+    for (const { name, about } of SCENARIOS) say(`${name.padEnd(20)} ${about}`);
+    return 0;
+  }
+  return scenarios === undefined ? await withShell(options) : await withScenarios(options, scenarios);
+}
+
+try {
+  const code = await main(process.argv.slice(2));
+  if (ended === undefined) process.exit(code);
+} catch (error) {
+  if (ended === undefined) {
+    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+    await open?.close();
+    process.exit(1);
+  }
+}
