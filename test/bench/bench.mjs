@@ -1,4 +1,7 @@
-/** Bundles bench.ts (Node 20 runs no TypeScript) and runs it. `--rounds N` sets how often each figure is taken. */
+/**
+ * Bundles bench.ts (Node 20 runs no TypeScript), or with `overlay` as first word overlay/bench.ts, and runs it. `--rounds N` sets
+ * how often each figure is taken.
+ */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -6,9 +9,11 @@ import { rolldown } from 'rolldown';
 
 const root = new URL('../..', import.meta.url).pathname;
 const folder = join(root, 'node_modules/.cache/patchbay');
+const [first] = process.argv.slice(2);
+const input = first === 'overlay' ? 'test/bench/overlay/bench.ts' : 'test/bench/bench.ts';
 mkdirSync(folder, { recursive: true });
 const build = await rolldown({
-  input: join(root, 'test/bench/bench.ts'),
+  input: join(root, input),
   platform: 'node',
   external: ['koffi', 'netlink', 'classic-level'],
   transform: { target: 'node20' },

@@ -1,5 +1,6 @@
 /** Programs that the lab runs and waits for. When it closes, those that run are ended, and no new ones start. */
 
+import { setMaxListeners } from 'node:events';
 import { type Options, execa } from 'execa';
 
 export interface Outcome {
@@ -14,6 +15,11 @@ const COMMAND_MS = 120_000;
 export class Commands {
   readonly #abort = new AbortController();
   readonly #running = new Set<Promise<unknown>>();
+
+  constructor() {
+    // One a program that runs.
+    setMaxListeners(0, this.#abort.signal);
+  }
 
   /** Aborted when the lab closes. */
   get signal(): AbortSignal {
