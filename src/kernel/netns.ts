@@ -61,9 +61,8 @@ class OpenNetns implements Netns {
   run<T>(work: () => T extends PromiseLike<unknown> ? never : T): T {
     if (this.#closed) throw new CnmError('internal', `namespace ${this.path} is closed`);
     const before = current;
-    const entered = libc.setns(this.fd, libc.CLONE_NEWNET);
-    if (entered !== 0) throw new KernelError('setns', this.path, entered);
-    current = this.fd;
+    const isThere = before === this.fd;
+    if (!isThere) this.#enter();
     this.#inside++;
     let value: T;
     try {
@@ -72,7 +71,7 @@ class OpenNetns implements Netns {
       this.#inside--;
       current = before;
       // Whatever ran next on this thread would act on the wrong namespace.
-      if (libc.setns(before, libc.CLONE_NEWNET) !== 0) libc.abort();
+      if (!isThere && libc.setns(before, libc.CLONE_NEWNET) !== 0) libc.abort();
     }
     if (isThenable(value)) {
       value.then(
@@ -82,6 +81,12 @@ class OpenNetns implements Netns {
       throw new CnmError('internal', 'work inside a namespace must be synchronous: it returned a promise');
     }
     return value;
+  }
+
+  #enter(): void {
+    const entered = libc.setns(this.fd, libc.CLONE_NEWNET);
+    if (entered !== 0) throw new KernelError('setns', this.path, entered);
+    current = this.fd;
   }
 
   rtnl(): Rtnl {

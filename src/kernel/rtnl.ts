@@ -51,12 +51,11 @@ class OpenRtnl implements Rtnl {
   readonly #netns: Netns;
   readonly #requests: NetlinkSocket;
   // Of its own, so that a list that fails half-way cannot leave anything in front of a batch's answers.
-  readonly #lists: NetlinkSocket;
+  #listing: NetlinkSocket | undefined;
 
   constructor(netns: Netns) {
     this.#netns = netns;
     this.#requests = NetlinkSocket.open(netns, NETLINK_ROUTE);
-    this.#lists = NetlinkSocket.open(netns, NETLINK_ROUTE);
     this.link = {
       get: async (at) => this.#linkAt(at),
       find: async (at) => this.#findLink(at),
@@ -114,7 +113,13 @@ class OpenRtnl implements Rtnl {
 
   [Symbol.dispose](): void {
     this.#requests[Symbol.dispose]();
-    this.#lists[Symbol.dispose]();
+    this.#listing?.[Symbol.dispose]();
+  }
+
+  /** Opened by the first list: a join needs none. */
+  get #lists(): NetlinkSocket {
+    this.#listing ??= NetlinkSocket.open(this.#netns, NETLINK_ROUTE);
+    return this.#listing;
   }
 
   /** On a socket for this work only, gone after it: while it is open it keeps the namespace alive. */
