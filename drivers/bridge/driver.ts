@@ -21,7 +21,7 @@ import {
 } from '../../src/driver/index.ts';
 import { Announcer } from '../shared/announcer.ts';
 import { retireHostLink } from '../shared/host-link.ts';
-import { hostLinkName, plug, unplug } from './endpoint.ts';
+import { plug, stateOf, unplug } from './endpoint.ts';
 import { FlowKeeper } from './flows.ts';
 import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, planAdoption } from './network.ts';
 import { type BridgeOptions, checkSubnets, containerGateway, parseBridgeOptions } from './options.ts';
@@ -100,10 +100,10 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     parseEndpointSysctls(ep.options, at.ifname);
     await flows.settled([ep.iface.v4, ep.iface.v6].filter((p) => p !== undefined).map(prefixAddress));
     const index = await bridgeIndex(net, options);
-    const state = await plug(parts, index, ep, options, at).catch(async (error: unknown) => {
+    const link = await plug(parts, index, ep, options, at).catch(async (error: unknown) => {
       throw await lostBridge(net, options, index, error);
     });
-    if (at.isBare !== true) await announcer.start(ep, at, options.advertise);
+    if (at.isBare !== true) await announcer.start(ep, at, options.advertise, link);
     const gateway = net.internal ? undefined : net.v4[0] && containerGateway(net.v4[0]);
     const gateway6 = net.internal ? undefined : net.v6[0] && containerGateway(net.v6[0]);
     return {
@@ -113,7 +113,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
       routes: [],
       suppressDefaultGateway: false,
       publish: [],
-      state: state as unknown as Json,
+      state: stateOf(ep) as unknown as Json,
     };
   }
 
@@ -133,7 +133,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     deleteNetwork: (_ctx, net) => deleteNetwork(net),
     async createEndpoint(_ctx, _net, ep) {
       parseEndpointSysctls(ep.options, 'IFNAME');
-      return { iface: { ...ep.iface, mac: ep.iface.mac ?? randomMac() }, state: { hostLink: hostLinkName(ep) } };
+      return { iface: { ...ep.iface, mac: ep.iface.mac ?? randomMac() }, state: stateOf(ep) as unknown as Json };
     },
     deleteEndpoint: async (_ctx, _net, ep) => unplug(parts, ep, undefined),
     join: (_ctx, net, ep, at) => join(net, ep, at),

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Address, CnmError, errnoOf, familyOf, ignoring, prefixAddress, undoable } from '../../src/base/index.ts';
 import { type DriverEndpoint, type DriverParts, type JoinPlace, dress } from '../../src/driver/index.ts';
-import type { Rtnl, RtnlOp } from '../../src/kernel/index.ts';
+import type { Link, Rtnl, RtnlOp } from '../../src/kernel/index.ts';
 import type { BridgeOptions } from './options.ts';
 
 /** What the endpoint's record keeps of it. */
@@ -15,14 +15,19 @@ export interface EndpointState {
 /** Name of the host side: derived, so that it can be found without a record. */
 export const hostLinkName = (ep: { readonly id: string }): string => `veth${ep.id.slice(0, 11)}`;
 
-/** Makes the pair, enslaved and up, with its sandbox side addressed under its final name. A failure leaves nothing. */
+export const stateOf = (ep: { readonly id: string }): EndpointState => ({ hostLink: hostLinkName(ep) });
+
+/**
+ * Makes the pair, enslaved and up, with its sandbox side addressed under its final name. Answers that side, of a pair that is not
+ * bare. A failure leaves nothing.
+ */
 export async function plug(
   parts: DriverParts,
   bridge: number,
   ep: DriverEndpoint,
   options: BridgeOptions,
   at: JoinPlace,
-): Promise<EndpointState> {
+): Promise<Link | undefined> {
   const host = parts.host.rtnl();
   const hostLink = hostLinkName(ep);
   const { mac } = ep.iface;
@@ -41,9 +46,9 @@ export async function plug(
         },
       },
     ]);
-    if (at.isBare !== true) await dress(ep, at);
+    const inner = at.isBare === true ? undefined : await dress(ep, at);
     await host.batch(hostSide(bridge, ep, options));
-    return { hostLink };
+    return inner;
   });
 }
 
