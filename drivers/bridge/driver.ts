@@ -2,6 +2,7 @@
 
 import {
   CnmError,
+  type EndpointId,
   type Json,
   type NetworkId,
   type Prefix,
@@ -38,6 +39,8 @@ interface Known {
 
 export function createBridgeDriver(parts: DriverParts): Driver {
   const known = new Map<NetworkId, Known>();
+  /** Endpoints whose pair is out of service since their leave: nothing of it is left to look for. */
+  const unplugged = new Set<EndpointId>();
   const announcer = new Announcer(parts);
   const flows = new FlowKeeper(parts);
 
@@ -100,6 +103,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     parseEndpointSysctls(ep.options, at.ifname);
     await flows.settled([ep.iface.v4, ep.iface.v6].filter((p) => p !== undefined).map(prefixAddress));
     const index = await bridgeIndex(net, options);
+    unplugged.delete(ep.id);
     const link = await plug(parts, index, ep, options, at).catch(async (error: unknown) => {
       throw await lostBridge(net, options, index, error);
     });
@@ -135,11 +139,14 @@ export function createBridgeDriver(parts: DriverParts): Driver {
       parseEndpointSysctls(ep.options, 'IFNAME');
       return { iface: { ...ep.iface, mac: ep.iface.mac ?? randomMac() }, state: stateOf(ep) as unknown as Json };
     },
-    deleteEndpoint: async (_ctx, _net, ep) => unplug(parts, ep, undefined),
+    async deleteEndpoint(_ctx, _net, ep) {
+      if (!unplugged.delete(ep.id)) await unplug(parts, ep, undefined);
+    },
     join: (_ctx, net, ep, at) => join(net, ep, at),
     async leave(_ctx, _net, ep, at) {
       announcer.stop(ep.id);
       await unplug(parts, ep, at);
+      unplugged.add(ep.id);
       return {};
     },
     external: {
@@ -153,6 +160,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
       async restore(_ctx, desired) {
         const reports = [];
         for (const wish of desired) {
+          for (const { ep } of wish.endpoints) unplugged.delete(ep.id);
           const { report, index } = await restoreNetwork(parts, wish);
           if (index !== undefined) remember(wish.net, parseBridgeOptions(wish.net), index);
           reports.push(report);

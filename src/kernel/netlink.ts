@@ -157,6 +157,17 @@ export class NetlinkSocket implements Disposable {
   request<T>(message: Message, parse: (body: Buffer) => T): T | Refusal {
     const sequence = this.#claim(1);
     this.#channel.send(frame([message], 0, sequence));
+    return this.#answer(sequence, parse);
+  }
+
+  /** As request, on a pool thread. */
+  async requestOffThread<T>(message: Message, parse: (body: Buffer) => T): Promise<T | Refusal> {
+    const sequence = this.#claim(1);
+    await this.#channel.sendOffThread(frame([message], 0, sequence));
+    return this.#answer(sequence, parse);
+  }
+
+  #answer<T>(sequence: number, parse: (body: Buffer) => T): T | Refusal {
     for (const answer of this.#waiting()) {
       if (answer.sequence !== sequence) continue;
       if (answer.type !== NLMSG_ERROR) return parse(answer.body);

@@ -115,11 +115,30 @@ export function openNetns(path: string): Netns {
     throw new CnmError('bad_netns', `cannot open namespace ${JSON.stringify(path)}: ${messageOf(error)}`, { cause: error });
   }
   try {
-    const link = `/proc/self/fd/${handle}`;
-    if (statfsSync(link).type !== NSFS_MAGIC) throw new CnmError('bad_netns', `${JSON.stringify(path)} is not a namespace`);
-    return adopt(path, openSync(link, constants.O_RDONLY));
+    const fd = namespaceBehind(handle);
+    if (fd === undefined) throw new CnmError('bad_netns', `${JSON.stringify(path)} is not a namespace`);
+    return adopt(path, fd);
   } finally {
     closeSync(handle);
+  }
+}
+
+/** Opens what an O_PATH descriptor names, where that is a namespace. */
+function namespaceBehind(handle: number): number | undefined {
+  const link = `/proc/self/fd/${handle}`;
+  return statfsSync(link).type === NSFS_MAGIC ? openSync(link, constants.O_RDONLY) : undefined;
+}
+
+/** A descriptor that keeps the namespace at `path` alive; undefined where there is none. Whoever asks closes it. */
+export function openNetnsDescriptor(path: string): number | undefined {
+  let handle: number | undefined;
+  try {
+    handle = openSync(path, O_PATH);
+    return namespaceBehind(handle);
+  } catch {
+    return undefined;
+  } finally {
+    if (handle !== undefined) closeSync(handle);
   }
 }
 
