@@ -110,7 +110,8 @@ export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPla
       );
     }
     // A bare one may still lie beside its other side, where no two can have one name.
-    if (at !== undefined) await retireSandboxSide(parts, at, at.isBare === true ? `${dead}p` : dead, hostLink.index);
+    if (at !== undefined && at.isEnding !== true)
+      await retireSandboxSide(parts, at, at.isBare === true ? `${dead}p` : dead, hostLink.index);
     await forgetNeighbours(host, ep, hostLink.master);
   } finally {
     // Also after a failure: no later call finds the pair by its name.

@@ -12,7 +12,7 @@ export const filesStep: JoinStep = {
     addHostLines(a.cnm, a.sandbox, linesOf(a));
   },
   async undo(a) {
-    removeHostLines(a.cnm, a.sandbox, linesOf(a));
+    if (!a.isEnding) removeHostLines(a.cnm, a.sandbox, linesOf(a));
   },
 };
 
