@@ -104,10 +104,11 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     await flows.settled([ep.iface.v4, ep.iface.v6].filter((p) => p !== undefined).map(prefixAddress));
     const index = await bridgeIndex(net, options);
     unplugged.delete(ep.id);
-    const link = await plug(parts, index, ep, options, at).catch(async (error: unknown) => {
+    await plug(parts, index, ep, options, at).catch(async (error: unknown) => {
       throw await lostBridge(net, options, index, error);
     });
-    if (at.isBare !== true) await announcer.start(ep, at, options.advertise, link);
+    // It looks the link up: a look makes the kernel open the link's queue at once, now that the other side is up (linkwatch).
+    if (at.isBare !== true) await announcer.start(ep, at, options.advertise);
     const gateway = net.internal ? undefined : net.v4[0] && containerGateway(net.v4[0]);
     const gateway6 = net.internal ? undefined : net.v6[0] && containerGateway(net.v6[0]);
     return {

@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Address, CnmError, errnoOf, familyOf, ignoring, prefixAddress, undoable } from '../../src/base/index.ts';
 import { type DriverEndpoint, type DriverParts, type JoinPlace, dress } from '../../src/driver/index.ts';
-import type { Link, Rtnl, RtnlOp } from '../../src/kernel/index.ts';
+import type { Rtnl, RtnlOp } from '../../src/kernel/index.ts';
 import type { BridgeOptions } from './options.ts';
 
 /** What the endpoint's record keeps of it. */
@@ -17,17 +17,14 @@ export const hostLinkName = (ep: { readonly id: string }): string => `veth${ep.i
 
 export const stateOf = (ep: { readonly id: string }): EndpointState => ({ hostLink: hostLinkName(ep) });
 
-/**
- * Makes the pair, enslaved and up, with its sandbox side addressed under its final name. Answers that side, of a pair that is not
- * bare. A failure leaves nothing.
- */
+/** Makes the pair, enslaved and up, with its sandbox side addressed under its final name. A failure leaves nothing. */
 export async function plug(
   parts: DriverParts,
   bridge: number,
   ep: DriverEndpoint,
   options: BridgeOptions,
   at: JoinPlace,
-): Promise<Link | undefined> {
+): Promise<void> {
   const host = parts.host.rtnl();
   const hostLink = hostLinkName(ep);
   const { mac } = ep.iface;
@@ -46,9 +43,8 @@ export async function plug(
         },
       },
     ]);
-    const inner = at.isBare === true ? undefined : await dress(ep, at);
+    if (at.isBare !== true) await dress(ep, at);
     await host.batch(hostSide(bridge, ep, options));
-    return inner;
   });
 }
 

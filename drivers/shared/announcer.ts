@@ -15,8 +15,8 @@ export class Announcer {
   }
 
   /**
-   * Announces once before it resolves, then `count - 1` times more in the background. `link`: the endpoint's, where it has just been
-   * looked up. Never throws.
+   * Announces once before it resolves, then `count - 1` times more in the background. `link`: the endpoint's, where it has been looked
+   * up and needs no other side to be up. Never throws.
    */
   async start(ep: DriverEndpoint, at: JoinPlace, { count, intervalMs }: Advertise, link?: Link): Promise<void> {
     this.stop(ep.id);
