@@ -127,7 +127,7 @@ async function parts(
   const { env } = options;
   const instance = instanceId(options.stateDir);
   const mark = markOf(instance);
-  const store = await openEmbeddedStore(join(options.stateDir, 'store'));
+  const store = await openEmbeddedStore(join(options.stateDir, 'store'), options.runDir);
   cleanup.push(() => store.close());
   const firewall = await openFirewall({ backend: options.firewall ?? 'iptables', host, mark, log: env.log, lockFd: lock.fd });
   cleanup.push(() => firewall.close());

@@ -2,6 +2,7 @@
 
 import {
   CnmError,
+  type EndpointId,
   type Json,
   type NetworkId,
   type Prefix,
@@ -21,7 +22,7 @@ import {
 } from '../../src/driver/index.ts';
 import { Announcer } from '../shared/announcer.ts';
 import { retireHostLink } from '../shared/host-link.ts';
-import { hostLinkName, plug, unplug } from './endpoint.ts';
+import { plug, stateOf, unplug } from './endpoint.ts';
 import { FlowKeeper } from './flows.ts';
 import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, planAdoption } from './network.ts';
 import { type BridgeOptions, checkSubnets, containerGateway, parseBridgeOptions } from './options.ts';
@@ -38,6 +39,8 @@ interface Known {
 
 export function createBridgeDriver(parts: DriverParts): Driver {
   const known = new Map<NetworkId, Known>();
+  /** Endpoints whose pair is out of service since their leave: nothing of it is left to look for. */
+  const unplugged = new Set<EndpointId>();
   const announcer = new Announcer(parts);
   const flows = new FlowKeeper(parts);
 
@@ -100,9 +103,11 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     parseEndpointSysctls(ep.options, at.ifname);
     await flows.settled([ep.iface.v4, ep.iface.v6].filter((p) => p !== undefined).map(prefixAddress));
     const index = await bridgeIndex(net, options);
-    const state = await plug(parts, index, ep, options, at).catch(async (error: unknown) => {
+    unplugged.delete(ep.id);
+    await plug(parts, index, ep, options, at).catch(async (error: unknown) => {
       throw await lostBridge(net, options, index, error);
     });
+    // It looks the link up: a look makes the kernel open the link's queue at once, now that the other side is up (linkwatch).
     if (at.isBare !== true) await announcer.start(ep, at, options.advertise);
     const gateway = net.internal ? undefined : net.v4[0] && containerGateway(net.v4[0]);
     const gateway6 = net.internal ? undefined : net.v6[0] && containerGateway(net.v6[0]);
@@ -113,7 +118,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
       routes: [],
       suppressDefaultGateway: false,
       publish: [],
-      state: state as unknown as Json,
+      state: stateOf(ep) as unknown as Json,
     };
   }
 
@@ -133,13 +138,16 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     deleteNetwork: (_ctx, net) => deleteNetwork(net),
     async createEndpoint(_ctx, _net, ep) {
       parseEndpointSysctls(ep.options, 'IFNAME');
-      return { iface: { ...ep.iface, mac: ep.iface.mac ?? randomMac() }, state: { hostLink: hostLinkName(ep) } };
+      return { iface: { ...ep.iface, mac: ep.iface.mac ?? randomMac() }, state: stateOf(ep) as unknown as Json };
     },
-    deleteEndpoint: async (_ctx, _net, ep) => unplug(parts, ep, undefined),
+    async deleteEndpoint(_ctx, _net, ep) {
+      if (!unplugged.delete(ep.id)) await unplug(parts, ep, undefined);
+    },
     join: (_ctx, net, ep, at) => join(net, ep, at),
     async leave(_ctx, _net, ep, at) {
       announcer.stop(ep.id);
       await unplug(parts, ep, at);
+      unplugged.add(ep.id);
       return {};
     },
     external: {
@@ -153,6 +161,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
       async restore(_ctx, desired) {
         const reports = [];
         for (const wish of desired) {
+          for (const { ep } of wish.endpoints) unplugged.delete(ep.id);
           const { report, index } = await restoreNetwork(parts, wish);
           if (index !== undefined) remember(wish.net, parseBridgeOptions(wish.net), index);
           reports.push(report);

@@ -15,6 +15,8 @@ export interface EndpointState {
 /** Name of the host side: derived, so that it can be found without a record. */
 export const hostLinkName = (ep: { readonly id: string }): string => `veth${ep.id.slice(0, 11)}`;
 
+export const stateOf = (ep: { readonly id: string }): EndpointState => ({ hostLink: hostLinkName(ep) });
+
 /** Makes the pair, enslaved and up, with its sandbox side addressed under its final name. A failure leaves nothing. */
 export async function plug(
   parts: DriverParts,
@@ -22,7 +24,7 @@ export async function plug(
   ep: DriverEndpoint,
   options: BridgeOptions,
   at: JoinPlace,
-): Promise<EndpointState> {
+): Promise<void> {
   const host = parts.host.rtnl();
   const hostLink = hostLinkName(ep);
   const { mac } = ep.iface;
@@ -43,7 +45,6 @@ export async function plug(
     ]);
     if (at.isBare !== true) await dress(ep, at);
     await host.batch(hostSide(bridge, ep, options));
-    return { hostLink };
   });
 }
 
@@ -105,7 +106,8 @@ export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPla
       );
     }
     // A bare one may still lie beside its other side, where no two can have one name.
-    if (at !== undefined) await retireSandboxSide(parts, at, at.isBare === true ? `${dead}p` : dead, hostLink.index);
+    if (at !== undefined && at.isEnding !== true)
+      await retireSandboxSide(parts, at, at.isBare === true ? `${dead}p` : dead, hostLink.index);
     await forgetNeighbours(host, ep, hostLink.master);
   } finally {
     // Also after a failure: no later call finds the pair by its name.

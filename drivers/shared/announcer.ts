@@ -2,7 +2,7 @@
 
 import { type EndpointId, prefixAddress } from '../../src/base/index.ts';
 import type { DriverEndpoint, JoinPlace } from '../../src/driver/index.ts';
-import { announce, openNetns } from '../../src/kernel/index.ts';
+import { type Link, announce, openNetns } from '../../src/kernel/index.ts';
 import type { Advertise } from './options.ts';
 import type { LinkParts } from './parts.ts';
 
@@ -14,11 +14,14 @@ export class Announcer {
     this.#parts = parts;
   }
 
-  /** Announces once before it resolves, then `count - 1` times more in the background. Never throws. */
-  async start(ep: DriverEndpoint, at: JoinPlace, { count, intervalMs }: Advertise): Promise<void> {
+  /**
+   * Announces once before it resolves, then `count - 1` times more in the background. `link`: the endpoint's, where it has been looked
+   * up and needs no other side to be up. Never throws.
+   */
+  async start(ep: DriverEndpoint, at: JoinPlace, { count, intervalMs }: Advertise, link?: Link): Promise<void> {
     this.stop(ep.id);
     if (count === 0) return;
-    await advertise(this.#parts, ep, at);
+    await advertise(this.#parts, ep, at, link);
     let left = count - 1;
     const { path, identity } = at.netns;
     const timer = setInterval(() => {
@@ -42,9 +45,9 @@ export class Announcer {
 }
 
 /** Tells neighbours whose address this is now: gratuitous ARP and unsolicited neighbour advertisement. Errors never fail a join. */
-async function advertise(parts: LinkParts, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
+async function advertise(parts: LinkParts, ep: DriverEndpoint, at: JoinPlace, known?: Link): Promise<void> {
   try {
-    const link = await at.netns.rtnl().link.find({ name: at.ifname });
+    const link = known ?? (await at.netns.rtnl().link.find({ name: at.ifname }));
     // Where none is recorded the link has its parent's.
     const mac = ep.iface.mac ?? link?.mac;
     if (link === undefined || mac === undefined || link.mac !== mac) return;

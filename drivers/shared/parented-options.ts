@@ -29,7 +29,7 @@ export interface ParentedKind {
   readonly ownMac: boolean;
   /** Throws bad_option. */
   parseMode(options: DriverOptions): ParentedMode;
-  /** MAC of a new endpoint. `parent` is undefined while it is away. */
+  /** MAC of a new endpoint. `parent` is given for mode passthru, unless it is away. */
   chooseMac(asked: EndpointRequest, mode: ParentedMode, parent: Link | undefined): IfaceAddresses['mac'];
 }
 

@@ -104,12 +104,13 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     parseEndpointSysctls(ep.options, at.ifname);
     const ways = waysOf(net, ep, options);
     const parent = await parentOf(net, options);
-    await undoable(async (undo) => {
+    const link = await undoable(async (undo) => {
       undo.add('detach', () => unplug(net, ep, options, at));
-      await attach(parts, parent, options.mode, ep, at);
+      const made = await attach(parts, parent, options.mode, ep, at);
       if (options.hostAccess) await addHostRoutes(parts, net, options.mode, ep);
+      return made;
     });
-    if (at.isBare !== true && !options.mode.isLayer3) await announcer.start(ep, at, options.advertise);
+    if (at.isBare !== true && !options.mode.isLayer3) await announcer.start(ep, at, options.advertise, link);
     return {
       link: { name: at.ifname, at: 'sandbox' },
       ...ways,
@@ -166,7 +167,8 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
       parseEndpointSysctls(ep.options, 'IFNAME');
       const { parent, mode } = parseParented(kind, net);
       const { mac: _asked, ...addresses } = ep.iface;
-      const mac = kind.chooseMac(ep, mode, await host.rtnl().link.find({ name: parent.name }));
+      const below = mode.isPassthru ? await host.rtnl().link.find({ name: parent.name }) : undefined;
+      const mac = kind.chooseMac(ep, mode, below);
       return { iface: { ...addresses, ...(mac && { mac }) }, state: null };
     },
     deleteEndpoint: (_ctx, net, ep) => deleteEndpoint(net, ep),

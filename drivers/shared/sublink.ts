@@ -13,38 +13,50 @@ export interface SublinkMode extends Pick<LinkSpec, 'macvlan' | 'ipvlan'> {
   readonly isPassthru: boolean;
 }
 
-/** Name of a link in its sandbox until it has its own. */
+/** Name of a link in its sandbox until it has its own, where it cannot have that at once. */
 export const halfLinkName = (id: EndpointId): string => `half${id.slice(0, 11)}`;
 
-/** Makes the link and makes it the endpoint's. A failure leaves nothing. */
+/** Makes the link and makes it the endpoint's; answers it. A failure leaves nothing. */
 export async function attach(
   parts: LinkParts,
   parent: Link,
   mode: SublinkMode,
   ep: DriverEndpoint,
   at: JoinPlace,
-): Promise<void> {
-  await undoable(async (undo) => {
+): Promise<Link> {
+  return undoable(async (undo) => {
     undo.add('remove link', () => detach(parts, mode.kind, ep, at));
     try {
-      // Kernels before 6.15, that of Debian 12 too, take no name in the sandbox that a link of the host has: its eth0.
-      const name = at.isBare === true ? at.ifname : halfLinkName(ep.id);
-      await addSublink(parts, parent, mode, { name, netns: at.netns, ...(ep.iface.mac && { mac: ep.iface.mac }) });
-      if (name !== at.ifname) await rename(at.netns, name, at.ifname);
+      const link = withMac(await place(parts, parent, mode, ep, at), ep, mode);
       // The kernel gives the one link its parent's MAC; another one is given to both.
-      const { mac } = ep.iface;
-      if (mode.isPassthru && mac !== undefined && mac !== parent.mac)
-        await at.netns.rtnl().batch([{ op: 'link.set', at: { name: at.ifname }, change: { mac } }]);
-      if (at.isBare !== true) await dress(ep, at, { acceptRa: '0' });
+      if (mode.isPassthru && link.mac !== undefined && link.mac !== parent.mac)
+        await at.netns.rtnl().batch([{ op: 'link.set', at: { index: link.index }, change: { mac: link.mac } }]);
+      return at.isBare === true ? link : await dress(ep, at, { acceptRa: '0' }, link);
     } catch (error) {
       throw refused(error, parent, mode, ep);
     }
   });
 }
 
-async function rename(netns: Netns, from: string, to: string): Promise<void> {
-  const { index } = await netns.rtnl().link.get({ name: from });
-  await netns.rtnl().batch([{ op: 'link.set', at: { index }, change: { name: to } }]);
+const withMac = (link: Link, { iface: { mac } }: DriverEndpoint, { isPassthru }: SublinkMode): Link =>
+  isPassthru && mac !== undefined ? { ...link, mac } : link;
+
+/** Makes the link in the sandbox under its name. */
+async function place(parts: LinkParts, parent: Link, mode: SublinkMode, ep: DriverEndpoint, at: JoinPlace): Promise<Link> {
+  const { netns, ifname } = at;
+  const spec = { netns, ...(ep.iface.mac && { mac: ep.iface.mac }) };
+  try {
+    await addSublink(parts, parent, mode, { name: ifname, ...spec });
+    return await netns.rtnl().link.get({ name: ifname });
+  } catch (error) {
+    if (at.isBare === true || errnoOf(error) !== 'EEXIST') throw error;
+  }
+  // Kernels before 6.15, that of Debian 12 too, take no name in the sandbox that a link of the host has: its eth0.
+  const half = halfLinkName(ep.id);
+  await addSublink(parts, parent, mode, { name: half, ...spec });
+  const link = await netns.rtnl().link.get({ name: half });
+  await netns.rtnl().batch([{ op: 'link.set', at: { index: link.index }, change: { name: ifname } }]);
+  return { ...link, name: ifname };
 }
 
 /** Throws KernelError as the kernel answers. */

@@ -51,10 +51,10 @@ export function addressFromBigInt(value: bigint, family: IpFamily): Address {
 
 /** Network-order octets: 4 or 16. */
 export function addressBytes(address: Address): Uint8Array {
-  const size = BITS[familyOf(address)] / 8;
-  const bytes = new Uint8Array(size);
+  if (familyOf(address) === 4) return Uint8Array.from(address.split('.'), Number);
+  const bytes = new Uint8Array(16);
   let value = addressToBigInt(address);
-  for (let i = size - 1; i >= 0; i--) {
+  for (let i = 15; i >= 0; i--) {
     bytes[i] = Number(value & 0xffn);
     value >>= 8n;
   }
@@ -63,9 +63,24 @@ export function addressBytes(address: Address): Uint8Array {
 
 /** Inverse of addressBytes. */
 export function addressFromBytes(bytes: Uint8Array): Address {
-  let value = 0n;
-  for (const byte of bytes) value = (value << 8n) | BigInt(byte);
-  return addressFromBigInt(value, bytes.length === 4 ? 4 : 6);
+  if (bytes.length === 4) return bytes.join('.') as Address;
+  // A look at the host reads thousands of these; the package needs some ten objects for each.
+  const groups = Array.from({ length: 8 }, (_, i) => ((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0));
+  const { from, length } = longestZeros(groups);
+  const text = (part: readonly number[]): string => part.map((group) => group.toString(16)).join(':');
+  if (length < 2) return text(groups) as Address;
+  return `${text(groups.slice(0, from))}::${text(groups.slice(from + length))}` as Address;
+}
+
+/** The run that `::` stands for: the first one of the longest (RFC 5952 §4.2.3). */
+function longestZeros(groups: readonly number[]): { readonly from: number; readonly length: number } {
+  let best = { from: 0, length: 0 };
+  for (let from = 0; from < groups.length; from++) {
+    let end = from;
+    while (groups[end] === 0) end++;
+    if (end - from > best.length) best = { from, length: end - from };
+  }
+  return best;
 }
 
 /** The IPv4 address inside `::ffff:a.b.c.d`, or undefined. */

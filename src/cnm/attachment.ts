@@ -13,6 +13,8 @@ export interface Attachment {
   readonly driver: Driver;
   /** The sandbox's namespace; absent when it is gone (its process died, the machine restarted). */
   readonly netns?: Netns;
+  /** The sandbox is being deleted, and with it its namespace and its files: what is only in there need not be taken back. */
+  readonly isEnding: boolean;
   /** Records as the steps have changed them so far; written once at the end. */
   ep: EndpointRecord;
   sandbox: SandboxRecord;
@@ -35,7 +37,8 @@ export interface JoinStep {
 
 /** Where the driver works. Asks for `netns`. */
 export function placeOf(a: Attachment, ifname: string): JoinPlace | undefined {
-  return a.netns === undefined ? undefined : { sandbox: a.sandbox.id, netns: a.netns, ifname };
+  if (a.netns === undefined) return undefined;
+  return { sandbox: a.sandbox.id, netns: a.netns, ifname, ...(a.isEnding && { isEnding: true }) };
 }
 
 /**

@@ -125,7 +125,9 @@ function sandboxRecord(cnm: Cnm, id: SandboxId): SandboxRecord {
 export function attachment(cnm: Cnm, ctx: Ctx, ep: EndpointRecord, sandbox: SandboxRecord, netns: Netns | undefined): Attachment {
   const net = cnm.state.networkById(ep.network);
   if (net === undefined) throw new CnmError('no_network', `network ${shortId(ep.network)} not found`);
-  return { cnm, ctx, net, driver: driverOf(cnm, net), ...(netns && { netns }), ep, sandbox, touched: new Map() };
+  // A namespace that others gave outlives the sandbox.
+  const isEnding = sandbox.phase === 'deleting' && sandbox.mode === 'own' && sandbox.adopted === undefined;
+  return { cnm, ctx, net, driver: driverOf(cnm, net), ...(netns && { netns }), isEnding, ep, sandbox, touched: new Map() };
 }
 
 /** Writes the endpoint, the others that a step touched, and the sandbox, whose process may have ended meanwhile. */

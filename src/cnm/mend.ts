@@ -55,7 +55,7 @@ export class Mender {
 
   start(): void {
     if (this.#everyMs === 0 || this.#cnm.closing) return;
-    this.#links ??= watchLinks(this.#cnm.host, (news) => this.#heard(news));
+    this.#links ??= watchLinks(this.#cnm.host, (news) => this.#heard(news), this.#cnm.mark);
     this.#due = performance.now() + this.#everyMs;
     this.#next();
   }

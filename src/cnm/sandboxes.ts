@@ -15,7 +15,7 @@ import {
   undoable,
 } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
-import { type Netns, createNetns, pinNetns, removeNetnsPin, removeResolverRedirect } from '../kernel/index.ts';
+import { type Netns, createNetns, pinNetns, removeNetnsPin, removeResolverRedirect, retireNetnsPin } from '../kernel/index.ts';
 import { type PortBindingsInput, parsePortBindings } from '../portmap/index.ts';
 import { type Caller, isHostsOwn, openForCaller } from './callers.ts';
 import { type Cnm, contextOf, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
@@ -267,11 +267,15 @@ export async function deleteSandbox(cnm: Cnm, id: SandboxId): Promise<void> {
     ...endpoints.map((ep) => [`detach from ${ep.network}`, () => detach(cnm, ep.id)] as const),
     ['release ports and resolver', () => forgetInKeeper(cnm, id)],
     ['clear namespace', () => clearNamespace(cnm, sandbox)],
-    ['remove namespace', () => removeNetnsPin(sandbox.key)],
+    ['remove namespace', () => removePin(sandbox)],
     ['remove files', () => removeFiles(cnm, sandbox)],
   ]);
   await cnm.state.commit({ remove: { sandbox: id } });
 }
+
+/** Others may wait for the end of a namespace that they have made, or for links that come back to the host with it. */
+const removePin = ({ key, adopted, mode }: SandboxRecord): void =>
+  mode === 'own' && adopted === undefined ? retireNetnsPin(key) : removeNetnsPin(key);
 
 /** An adopted namespace outlives us: what we laid in it is taken back before nobody can reach it. */
 async function clearNamespace(cnm: Cnm, sandbox: SandboxRecord): Promise<void> {

@@ -139,6 +139,11 @@ export interface JoinPlace {
   readonly ifname: string;
   /** The link is left down and without addresses: whoever owns the sandbox moves it there and does the rest. */
   readonly isBare?: boolean;
+  /**
+   * On leave: the namespace goes with the sandbox a moment later. What cannot be reached from outside any more may be left to it;
+   * what can, such as a link with an address on somebody's wire, may not.
+   */
+  readonly isEnding?: boolean;
   readonly ports?: SandboxPorts;
 }
 

@@ -9,16 +9,26 @@ import { applyEndpointSysctls } from './endpoint-sysctls.ts';
 const addressesInside = ({ iface, linkLocal }: DriverEndpoint): Prefix[] =>
   [iface.v4, iface.v6, ...linkLocal].filter((prefix) => prefix !== undefined);
 
-/** Makes a link that lies in the sandbox the endpoint's: settings, addresses, up, its own sysctls. */
-export async function dress(ep: DriverEndpoint, at: JoinPlace, settings: { readonly acceptRa?: '0' } = {}): Promise<void> {
+/**
+ * Makes a link that lies in the sandbox the endpoint's: settings, addresses, up, its own sysctls. `known`: the link, where it has been
+ * looked up already. Answers it.
+ */
+export async function dress(
+  ep: DriverEndpoint,
+  at: JoinPlace,
+  settings: { readonly acceptRa?: '0' } = {},
+  known?: Link,
+): Promise<Link> {
   const sandbox = at.netns.rtnl();
-  const { index } = await sandbox.link.get({ name: at.ifname });
+  const link = known ?? (await sandbox.link.get({ name: at.ifname }));
+  const { index } = link;
   at.netns.run(() => familySysctls(at, ep.iface.v6, settings.acceptRa));
   await sandbox.batch([
     ...addressesInside(ep).map((prefix): RtnlOp => ({ op: 'address.add', spec: { link: index, prefix, noDad: true } })),
     { op: 'link.set', at: { index }, change: { up: true } },
   ]);
   applyEndpointSysctls(at.netns, at.ifname, ep.options);
+  return link;
 }
 
 function familySysctls(at: JoinPlace, v6: Prefix | undefined, acceptRa: string | undefined): void {

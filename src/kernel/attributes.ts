@@ -41,44 +41,50 @@ export function u16be(value: number): Buffer {
 
 /** Attributes by type; values are views of `raw`. The last of a type wins. A malformed tail is ignored. */
 export class Attributes {
-  readonly #values = new Map<number, Buffer>();
+  readonly #raw: Buffer;
+  // Where they are, and not what: a link has some sixty, of which a few are asked for.
+  readonly #types: number[] = [];
+  readonly #places: number[] = [];
 
   constructor(raw: Buffer, offset = 0) {
-    let at = offset;
-    while (at + HEADER <= raw.length) {
+    this.#raw = raw;
+    for (let at = offset; at + HEADER <= raw.length;) {
       const length = raw.readUInt16LE(at);
       if (length < HEADER || at + length > raw.length) return;
-      this.#values.set(raw.readUInt16LE(at + 2) & TYPE_MASK, raw.subarray(at + HEADER, at + length));
+      this.#types.push(raw.readUInt16LE(at + 2) & TYPE_MASK);
+      this.#places.push(at);
       at += aligned(length);
     }
   }
 
+  /** The last one of the type. */
   bytes(type: number): Buffer | undefined {
-    return this.#values.get(type);
+    const at = this.#places[this.#types.lastIndexOf(type)];
+    return at === undefined ? undefined : this.#raw.subarray(at + HEADER, at + this.#raw.readUInt16LE(at));
   }
 
   u32(type: number): number | undefined {
-    const value = this.#values.get(type);
+    const value = this.bytes(type);
     return value !== undefined && value.length >= 4 ? value.readUInt32LE(0) : undefined;
   }
 
   u8(type: number): number | undefined {
-    return this.#values.get(type)?.[0];
+    return this.bytes(type)?.[0];
   }
 
   u16be(type: number): number | undefined {
-    const value = this.#values.get(type);
+    const value = this.bytes(type);
     return value !== undefined && value.length >= 2 ? value.readUInt16BE(0) : undefined;
   }
 
   text(type: number): string | undefined {
-    const value = this.#values.get(type);
+    const value = this.bytes(type);
     if (value === undefined) return undefined;
     const end = value.indexOf(0);
     return value.toString('utf8', 0, end < 0 ? value.length : end);
   }
 
   nested(type: number): Attributes {
-    return new Attributes(this.#values.get(type) ?? Buffer.alloc(0));
+    return new Attributes(this.bytes(type) ?? Buffer.alloc(0));
   }
 }

@@ -42,6 +42,17 @@ export const load = {
   halfBehind: (at: number): FilterStep => [0x48, 0, 0, at],
   /** Notes the length of the IPv4 header that begins at the offset. */
   ipv4Length: (at: number): FilterStep => [0xb1, 0, 0, at],
+  /** Where an attribute of netlink lies, from an offset on; 0 when it is not there. */
+  attribute: (type: number, from: number): readonly FilterStep[] => [
+    [0x00, 0, 0, from],
+    [0x01, 0, 0, type],
+    [0x20, 0, 0, 0xfffff000 + 12],
+  ],
+  /** The 32-bit value of the attribute that has just been found, the first octet highest. */
+  valueThere: (): readonly FilterStep[] => [
+    [0x07, 0, 0, 0],
+    [0x40, 0, 0, 4],
+  ],
   /** 1 for a frame with a VLAN tag, which the kernel has taken off already. */
   isTagged: (): FilterStep => [0x30, 0, 0, 0xfffff000 + 48],
 } as const;

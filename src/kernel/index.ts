@@ -13,6 +13,7 @@ export { Inside } from './inside.ts';
 export { lockFile, type FileLock } from './lockfile.ts';
 export { markOf, newInstanceId } from './mark.ts';
 export { createNetns, currentNetns, netnsOwner, openNetns, pinNetns, removeNetnsPin } from './netns.ts';
+export { retireNetnsPin } from './retired.ts';
 export { growSlowly, smallStart } from './memory.ts';
 export {
   hasResolverRedirect,

@@ -4,7 +4,7 @@ import * as ifla from 'netlink/dist/rt/ifla.js';
 import * as rt from 'netlink/dist/rt/structs.js';
 import { AttrStream, type StreamData } from 'netlink/dist/structs.js';
 import { CnmError, addressBytes, addressFromBytes, familyOf, macBytes, type Mac } from '../base/index.ts';
-import { Attributes, u16be, u32 } from './attributes.ts';
+import { Attributes, attribute, text, u16be, u32 } from './attributes.ts';
 import type { Link, LinkAt, LinkChange, LinkSpec, Netns, PortFacts, VxlanFacts } from './contract.ts';
 import type { Message } from './messages.ts';
 import { NLM_F_CREATE, NLM_F_EXCL } from './netlink.ts';
@@ -12,7 +12,7 @@ import { NLM_F_CREATE, NLM_F_EXCL } from './netlink.ts';
 const { NEWLINK, DELLINK, GETLINK, SETLINK } = rt.MessageType;
 
 /** RTEXT_FILTER_SKIP_STATS: counters are most of a link's bytes and nobody here reads them. */
-const SKIP_STATS = u32(8);
+const SKIP_STATS = 8;
 /** IANA's port of VXLAN; the kernel's own default is an older one. */
 const VXLAN_PORT = 4789;
 const MACVLAN_MODES = { private: 1, vepa: 2, bridge: 4, passthru: 8 } as const;
@@ -23,7 +23,18 @@ const IPVLAN_FLAGS = { bridge: 0, private: 1, vepa: 2 } as const;
 const IFINFO_SIZE = 16;
 const IFF_UP = 1;
 const IFF_LOWER_UP = 0x10000;
-const IFLA = { address: 1, ifname: 3, mtu: 4, link: 5, master: 10, linkinfo: 18, ifalias: 20, group: 27 } as const;
+const IFLA = {
+  address: 1,
+  ifname: 3,
+  mtu: 4,
+  link: 5,
+  master: 10,
+  linkinfo: 18,
+  ifalias: 20,
+  group: 27,
+  netNsFd: 28,
+  extMask: 29,
+} as const;
 const IFLA_INFO = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const;
 const IFLA_VXLAN = { id: 1, local: 4, learning: 7, port: 15, local6: 17 } as const;
 const IFLA_BRPORT = { learning: 8, unicastFlood: 9, mcastFlood: 27, bcastFlood: 30, neighSuppress: 32 } as const;
@@ -58,12 +69,37 @@ function checkedName(name: string): string {
   return name;
 }
 
-/** struct ifinfomsg; `up` undefined leaves the link's state alone. */
-const header = (index: number | undefined, up?: boolean): Buffer =>
-  rt.formatLink({
-    ...(index === undefined ? {} : { index }),
-    ...(up === undefined ? {} : { flags: up ? { up: true } : {}, change: { up: true } }),
-  });
+/** What every message about a link is made of. */
+interface Attrs {
+  readonly ifname?: string;
+  readonly ifalias?: string;
+  readonly address?: Uint8Array;
+  readonly mtu?: number;
+  readonly link?: number;
+  readonly master?: number;
+  readonly linkinfo?: Uint8Array;
+  readonly group?: number;
+  readonly netNsFd?: number;
+  readonly extMask?: number;
+}
+
+/** struct ifinfomsg and attributes; `up` undefined leaves the link's state alone. */
+function linkBody(index: number | undefined, attrs: Attrs, up?: boolean): Buffer {
+  const head = Buffer.alloc(IFINFO_SIZE);
+  if (index !== undefined) head.writeInt32LE(index, 4);
+  if (up === true) head.writeUInt32LE(IFF_UP, 8);
+  if (up !== undefined) head.writeUInt32LE(IFF_UP, 12);
+  const parts: Buffer[] = [head];
+  // By hand and not by the package's table: a join and a leave make some twenty of these.
+  for (const key in attrs) {
+    const value = attrs[key as keyof Attrs];
+    const type = IFLA[key as keyof Attrs];
+    if (typeof value === 'string') parts.push(text(type, value));
+    else if (typeof value === 'number') parts.push(attribute(type, u32(value)));
+    else if (value !== undefined) parts.push(attribute(type, value));
+  }
+  return Buffer.concat(parts);
+}
 
 interface CommonSpec {
   readonly name: string;
@@ -75,9 +111,9 @@ interface CommonSpec {
 }
 
 /** Attributes that both halves of a veth can have. */
-const commonAttributes = (spec: CommonSpec): ifla.LinkAttrs => ({
+const commonAttributes = (spec: CommonSpec): Attrs => ({
   ifname: checkedName(spec.name),
-  ...(spec.mac === undefined ? {} : { address: Buffer.from(macBytes(spec.mac)) }),
+  ...(spec.mac === undefined ? {} : { address: macBytes(spec.mac) }),
   ...(spec.mtu === undefined ? {} : { mtu: spec.mtu }),
   ...(spec.group === undefined ? {} : { group: spec.group }),
   ...(spec.netns === undefined ? {} : { netNsFd: spec.netns.fd }),
@@ -111,8 +147,7 @@ function bridgeData({ bridge }: LinkSpec): StreamData {
 
 function vethData({ peer }: LinkSpec): StreamData {
   if (peer === undefined) return [];
-  const body = formatted(header(peer.index), ifla.formatLinkAttrs(commonAttributes(peer)));
-  return ifla.formatVethInfo({ peer: body });
+  return ifla.formatVethInfo({ peer: linkBody(peer.index, commonAttributes(peer)) });
 }
 
 function kindData(spec: LinkSpec): StreamData {
@@ -141,32 +176,29 @@ function kindData(spec: LinkSpec): StreamData {
 /** RTM_NEWLINK that fails when the name is taken. Defaults: macvlan mode bridge, ipvlan mode l2, VXLAN port 4789. */
 export function encodeLinkAdd(spec: LinkSpec): Message {
   const data = asBuffer(kindData(spec));
-  const attributes: ifla.LinkAttrs = {
+  const attributes: Attrs = {
     ...commonAttributes(spec),
     // VXLAN names its lower link in its own data.
-    ...(spec.parent === undefined || spec.kind === 'vxlan' ? {} : { link: u32(spec.parent) }),
+    ...(spec.parent === undefined || spec.kind === 'vxlan' ? {} : { link: spec.parent }),
     ...(spec.master === undefined ? {} : { master: spec.master }),
     linkinfo: asBuffer(ifla.formatInfo({ kind: spec.kind, ...(data.length === 0 ? {} : { data }) })),
   };
-  const head = header(spec.index, spec.up === true ? true : undefined);
-  return { type: NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, body: formatted(head, ifla.formatLinkAttrs(attributes)) };
+  const body = linkBody(spec.index, attributes, spec.up === true ? true : undefined);
+  return { type: NEWLINK, flags: NLM_F_CREATE | NLM_F_EXCL, body };
 }
 
 /** What in header and attributes points at an existing link. */
 interface Pointed {
   readonly index?: number;
-  readonly attributes: ifla.LinkAttrs;
+  readonly attributes: Attrs;
 }
 
 const pointed = (at: LinkAt): Pointed =>
   'index' in at ? { index: at.index, attributes: {} } : { attributes: { ifname: checkedName(at.name) } };
 
-function change(at: LinkAt, attributes: ifla.LinkAttrs, up?: boolean): Message {
+function change(at: LinkAt, attributes: Attrs, up?: boolean): Message {
   const target = pointed(at);
-  return {
-    type: SETLINK,
-    body: formatted(header(target.index, up), ifla.formatLinkAttrs({ ...target.attributes, ...attributes })),
-  };
+  return { type: SETLINK, body: linkBody(target.index, { ...target.attributes, ...attributes }, up) };
 }
 
 const PORT_SETTINGS = ['hairpin', 'isolated', 'learning', 'flood', 'neighSuppress'] as const;
@@ -183,7 +215,7 @@ function portChange(at: LinkAt, { hairpin, isolated, learning, flood, neighSuppr
     }),
   );
   const linkinfo = asBuffer(ifla.formatInfo({ slaveKind: 'bridge', slaveData }));
-  return { type: NEWLINK, body: formatted(header(target.index), ifla.formatLinkAttrs({ ...target.attributes, linkinfo })) };
+  return { type: NEWLINK, body: linkBody(target.index, { ...target.attributes, linkinfo }) };
 }
 
 /**
@@ -191,10 +223,10 @@ function portChange(at: LinkAt, { hairpin, isolated, learning, flood, neighSuppr
  * settings of a bridge port, which the kernel takes only from what is a port already. A new name needs `at` by index.
  */
 export function encodeLinkChange(at: LinkAt, wish: LinkChange): Message[] {
-  const attributes: ifla.LinkAttrs = {
+  const attributes: Attrs = {
     ...(wish.name === undefined ? {} : { ifname: checkedName(wish.name) }),
     ...(wish.alias === undefined ? {} : { ifalias: wish.alias }),
-    ...(wish.mac === undefined ? {} : { address: Buffer.from(macBytes(wish.mac)) }),
+    ...(wish.mac === undefined ? {} : { address: macBytes(wish.mac) }),
     ...(wish.mtu === undefined ? {} : { mtu: wish.mtu }),
     ...(wish.group === undefined ? {} : { group: wish.group }),
     ...(wish.master === undefined ? {} : { master: wish.master }),
@@ -214,13 +246,13 @@ export const encodeLinkMove = (index: number, to: Netns, name?: string): Message
 
 export function encodeLinkRemove(at: LinkAt): Message {
   const target = pointed(at);
-  return { type: DELLINK, body: formatted(header(target.index), ifla.formatLinkAttrs(target.attributes)) };
+  return { type: DELLINK, body: linkBody(target.index, target.attributes) };
 }
 
 /** Removes every link of a group; the kernel answers ENODEV when there is none. */
 export const encodeGroupRemove = (group: number): Message => ({
   type: DELLINK,
-  body: formatted(rt.formatLink({}), ifla.formatLinkAttrs({ group })),
+  body: linkBody(undefined, { group }),
 });
 
 /** Asks for one link; without `at` for all of them, as a dump. */
@@ -228,7 +260,7 @@ export function encodeLinkGet(at?: LinkAt): Message {
   const target: Pointed = at === undefined ? { attributes: {} } : pointed(at);
   return {
     type: GETLINK,
-    body: formatted(header(target.index), ifla.formatLinkAttrs({ ...target.attributes, extMask: SKIP_STATS })),
+    body: linkBody(target.index, { ...target.attributes, extMask: SKIP_STATS }),
   };
 }
 

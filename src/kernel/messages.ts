@@ -53,15 +53,16 @@ export function* splitMessages(raw: Buffer): Generator<Received> {
   }
 }
 
-/** One datagram; message i gets the sequence number `firstSequence + i`. */
-export function frame(messages: readonly Message[], flags: number, firstSequence: number): Buffer {
+/** One datagram; message i gets the sequence number `firstSequence + i`, the last one `lastFlags` too. */
+export function frame(messages: readonly Message[], flags: number, firstSequence: number, lastFlags = 0): Buffer {
   const size = messages.reduce((sum, message) => sum + HEADER + aligned(message.body.length), 0);
   const raw = Buffer.alloc(size);
   let at = 0;
   for (const [i, message] of messages.entries()) {
     raw.writeUInt32LE(HEADER + message.body.length, at);
     raw.writeUInt16LE(message.type, at + 4);
-    raw.writeUInt16LE((message.flags ?? 0) | NLM_F_REQUEST | flags, at + 6);
+    const last = i === messages.length - 1 ? lastFlags : 0;
+    raw.writeUInt16LE((message.flags ?? 0) | NLM_F_REQUEST | flags | last, at + 6);
     raw.writeUInt32LE((firstSequence + i) >>> 0, at + 8);
     raw.set(message.body, at + HEADER);
     at += HEADER + aligned(message.body.length);

@@ -117,7 +117,7 @@ export class NetlinkSocket implements Disposable {
     for (let at = 0; at < messages.length; at += MAX_IN_FLIGHT) {
       const chunk = messages.slice(at, at + MAX_IN_FLIGHT);
       const first = this.#claim(chunk.length);
-      this.#channel.send(frame(chunk, NLM_F_ACK, first));
+      this.#channel.send(frame(chunk, 0, first, NLM_F_ACK));
       const refused = this.#acknowledgements(first, chunk.length);
       if (refused !== undefined) return { ...refused, at: at + refused.at };
     }
@@ -129,7 +129,7 @@ export class NetlinkSocket implements Disposable {
     for (let at = 0; at < messages.length; at += MAX_IN_FLIGHT) {
       const chunk = messages.slice(at, at + MAX_IN_FLIGHT);
       const first = this.#claim(chunk.length);
-      await this.#channel.sendOffThread(frame(chunk, NLM_F_ACK, first));
+      await this.#channel.sendOffThread(frame(chunk, 0, first, NLM_F_ACK));
       const refused = this.#acknowledgements(first, chunk.length);
       if (refused !== undefined) return { ...refused, at: at + refused.at };
     }
@@ -157,6 +157,17 @@ export class NetlinkSocket implements Disposable {
   request<T>(message: Message, parse: (body: Buffer) => T): T | Refusal {
     const sequence = this.#claim(1);
     this.#channel.send(frame([message], 0, sequence));
+    return this.#answer(sequence, parse);
+  }
+
+  /** As request, on a pool thread. */
+  async requestOffThread<T>(message: Message, parse: (body: Buffer) => T): Promise<T | Refusal> {
+    const sequence = this.#claim(1);
+    await this.#channel.sendOffThread(frame([message], 0, sequence));
+    return this.#answer(sequence, parse);
+  }
+
+  #answer<T>(sequence: number, parse: (body: Buffer) => T): T | Refusal {
     for (const answer of this.#waiting()) {
       if (answer.sequence !== sequence) continue;
       if (answer.type !== NLMSG_ERROR) return parse(answer.body);
@@ -241,17 +252,18 @@ export class NetlinkSocket implements Disposable {
     return refused;
   }
 
+  /** The kernel answers refusals unasked, in order, and the last message in any case: what is not refused by then is done. */
   #acknowledgements(first: number, count: number): Refusal | undefined {
-    let missing = count;
+    const last = count - 1;
     let refused: Refusal | undefined;
     for (const answer of this.#waiting()) {
       const at = (answer.sequence - first) >>> 0;
       // What an earlier, failed exchange left behind bears other numbers.
       if (at >= count || answer.type !== NLMSG_ERROR) continue;
       refused ??= refusal(answer, at);
-      if (--missing === 0) return refused;
+      if (at === last) return refused;
     }
-    return refused ?? { at: count - missing, errno: 'ENOMSG', text: 'the kernel acknowledged too little' };
+    return refused ?? { at: last, errno: 'ENOMSG', text: 'the kernel did not acknowledge the last message' };
   }
 
   /** The answer to one dump, a datagram a step; undefined when it was interrupted. */

@@ -61,9 +61,8 @@ class OpenNetns implements Netns {
   run<T>(work: () => T extends PromiseLike<unknown> ? never : T): T {
     if (this.#closed) throw new CnmError('internal', `namespace ${this.path} is closed`);
     const before = current;
-    const entered = libc.setns(this.fd, libc.CLONE_NEWNET);
-    if (entered !== 0) throw new KernelError('setns', this.path, entered);
-    current = this.fd;
+    const isThere = before === this.fd;
+    if (!isThere) this.#enter();
     this.#inside++;
     let value: T;
     try {
@@ -72,7 +71,7 @@ class OpenNetns implements Netns {
       this.#inside--;
       current = before;
       // Whatever ran next on this thread would act on the wrong namespace.
-      if (libc.setns(before, libc.CLONE_NEWNET) !== 0) libc.abort();
+      if (!isThere && libc.setns(before, libc.CLONE_NEWNET) !== 0) libc.abort();
     }
     if (isThenable(value)) {
       value.then(
@@ -82,6 +81,12 @@ class OpenNetns implements Netns {
       throw new CnmError('internal', 'work inside a namespace must be synchronous: it returned a promise');
     }
     return value;
+  }
+
+  #enter(): void {
+    const entered = libc.setns(this.fd, libc.CLONE_NEWNET);
+    if (entered !== 0) throw new KernelError('setns', this.path, entered);
+    current = this.fd;
   }
 
   rtnl(): Rtnl {
@@ -110,11 +115,30 @@ export function openNetns(path: string): Netns {
     throw new CnmError('bad_netns', `cannot open namespace ${JSON.stringify(path)}: ${messageOf(error)}`, { cause: error });
   }
   try {
-    const link = `/proc/self/fd/${handle}`;
-    if (statfsSync(link).type !== NSFS_MAGIC) throw new CnmError('bad_netns', `${JSON.stringify(path)} is not a namespace`);
-    return adopt(path, openSync(link, constants.O_RDONLY));
+    const fd = namespaceBehind(handle);
+    if (fd === undefined) throw new CnmError('bad_netns', `${JSON.stringify(path)} is not a namespace`);
+    return adopt(path, fd);
   } finally {
     closeSync(handle);
+  }
+}
+
+/** Opens what an O_PATH descriptor names, where that is a namespace. */
+function namespaceBehind(handle: number): number | undefined {
+  const link = `/proc/self/fd/${handle}`;
+  return statfsSync(link).type === NSFS_MAGIC ? openSync(link, constants.O_RDONLY) : undefined;
+}
+
+/** A descriptor that keeps the namespace at `path` alive; undefined where there is none. Whoever asks closes it. */
+export function openNetnsDescriptor(path: string): number | undefined {
+  let handle: number | undefined;
+  try {
+    handle = openSync(path, O_PATH);
+    return namespaceBehind(handle);
+  } catch {
+    return undefined;
+  } finally {
+    if (handle !== undefined) closeSync(handle);
   }
 }
 

@@ -79,9 +79,13 @@ export const encodeAddressAdd = (spec: AddressSpec): Message => ({
 
 export const encodeAddressRemove = (spec: AddressSpec): Message => ({ type: DELADDR, body: addressBody(spec) });
 
-export const encodeAddressList = (family: IpFamily, link?: number): Message => ({
+/** `family` undefined: both. */
+export const encodeAddressList = (family: IpFamily | undefined, link?: number): Message => ({
   type: GETADDR,
-  body: rt.formatAddress({ family: familyNumber(family), ...(link === undefined ? {} : { index: link }) }),
+  body: rt.formatAddress({
+    family: family === undefined ? 0 : familyNumber(family),
+    ...(link === undefined ? {} : { index: link }),
+  }),
 });
 
 export function parseAddressMessage(body: Buffer): AddressSpec | undefined {

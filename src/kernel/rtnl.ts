@@ -41,6 +41,17 @@ interface Encoded {
  */
 let locked = 0;
 
+function foundLink(at: LinkAt, found: Link | Refusal): Link | undefined {
+  if (!isRefusal(found)) return found;
+  if (found.errno === 'ENODEV') return undefined;
+  throw new KernelError('link.get', describeLink(at), found.errno, found.text);
+}
+
+function here(at: LinkAt, link: Link | undefined): Link {
+  if (link === undefined) throw new KernelError('link.get', describeLink(at), 'ENODEV', 'no such link');
+  return link;
+}
+
 class OpenRtnl implements Rtnl {
   readonly link: Rtnl['link'];
   readonly address: Table<AddressSpec>;
@@ -51,22 +62,24 @@ class OpenRtnl implements Rtnl {
   readonly #netns: Netns;
   readonly #requests: NetlinkSocket;
   // Of its own, so that a list that fails half-way cannot leave anything in front of a batch's answers.
-  readonly #lists: NetlinkSocket;
+  #listing: NetlinkSocket | undefined;
 
   constructor(netns: Netns) {
     this.#netns = netns;
     this.#requests = NetlinkSocket.open(netns, NETLINK_ROUTE);
-    this.#lists = NetlinkSocket.open(netns, NETLINK_ROUTE);
     this.link = {
-      get: async (at) => this.#linkAt(at),
-      find: async (at) => this.#findLink(at),
+      get: async (at) => here(at, await this.#find(at)),
+      find: (at) => this.#find(at),
       list: async (filter = {}) => this.#list(encodeLinkGet(), 'links', parseLink, filter satisfies LinkFilter as Partial<Link>),
       move: (at, to, name) => this.#move(at, to, name),
     };
     this.address = {
       list: async (filter = {}) =>
-        families(filter.prefix === undefined ? undefined : familyOf(filter.prefix)).flatMap((family) =>
-          this.#list(route.encodeAddressList(family, filter.link), 'addresses', route.parseAddressMessage, filter),
+        this.#list(
+          route.encodeAddressList(filter.prefix === undefined ? undefined : familyOf(filter.prefix), filter.link),
+          'addresses',
+          route.parseAddressMessage,
+          filter,
         ),
     };
     this.route = { list: async (filter = {}) => this.#routes(filter) };
@@ -114,7 +127,13 @@ class OpenRtnl implements Rtnl {
 
   [Symbol.dispose](): void {
     this.#requests[Symbol.dispose]();
-    this.#lists[Symbol.dispose]();
+    this.#listing?.[Symbol.dispose]();
+  }
+
+  /** Opened by the first list: a join needs none. */
+  get #lists(): NetlinkSocket {
+    this.#listing ??= NetlinkSocket.open(this.#netns, NETLINK_ROUTE);
+    return this.#listing;
   }
 
   /** On a socket for this work only, gone after it: while it is open it keeps the namespace alive. */
@@ -152,17 +171,19 @@ class OpenRtnl implements Rtnl {
     );
   }
 
+  /** The kernel takes the lock for a look too. */
+  async #find(at: LinkAt): Promise<Link | undefined> {
+    if (locked === 0) return this.#findLink(at);
+    const found = await this.#offThread((socket) => socket.requestOffThread(encodeLinkGet(at), parseLink), besideThread);
+    return foundLink(at, found);
+  }
+
   #findLink(at: LinkAt): Link | undefined {
-    const found = this.#requests.request(encodeLinkGet(at), parseLink);
-    if (!isRefusal(found)) return found;
-    if (found.errno === 'ENODEV') return undefined;
-    throw new KernelError('link.get', describeLink(at), found.errno, found.text);
+    return foundLink(at, this.#requests.request(encodeLinkGet(at), parseLink));
   }
 
   #linkAt(at: LinkAt): Link {
-    const link = this.#findLink(at);
-    if (link === undefined) throw new KernelError('link.get', describeLink(at), 'ENODEV', 'no such link');
-    return link;
+    return here(at, this.#findLink(at));
   }
 
   async #move(at: LinkAt, to: Netns, name?: string): Promise<void> {

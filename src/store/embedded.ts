@@ -1,6 +1,6 @@
 /**
  * The embedded store: one folder, on classic-level (atomic multi-key batches, a second opener is refused). Everything is
- * read once at opening; reads come from memory, commits go to the log before they are visible.
+ * read once at opening; reads come from memory, commits go to the log, or to a journal, before they are visible.
  */
 
 import { createHash } from 'node:crypto';
@@ -8,8 +8,9 @@ import { chmodSync, closeSync, constants, mkdirSync, openSync, readFileSync, wri
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { CnmError, errnoOf, type Json, messageOf } from '../base/index.ts';
-import type { Entry, Key, Revision, Transaction } from './contract.ts';
-import { MemoryStore } from './memory.ts';
+import type { Key, Revision, Transaction } from './contract.ts';
+import { Journal, type JournalEntry } from './journal.ts';
+import { type Kept, MemoryStore, textsOf } from './memory.ts';
 import { lackOf, problemOf } from './verify.ts';
 
 /** Layout version of the folder. A newer one is refused, untouched. */
@@ -19,6 +20,8 @@ const META = '!meta';
 const DURABLE = 'durable-revision';
 /** Always as long, so that one write replaces it. */
 const DURABLE_DIGITS = 16;
+/** Time in which commits gather in the journal before the folder gets them, milliseconds. */
+const GATHER_MS = 20;
 
 interface Meta {
   readonly schema: number;
@@ -27,14 +30,17 @@ interface Meta {
   readonly digest: string;
 }
 
+const NO_JOURNAL: { readonly journal?: Journal; readonly entries: readonly JournalEntry[] } = { entries: [] };
+
 type Level = ClassicLevel<string, string>;
 
 /**
- * Opens or makes the store in `folder` (0700). Throws daemon_running when another process has it open, store_newer when a
+ * Opens or makes the store in `folder` (0700). `journalFolder`, which is there and in memory, takes the commits that are not durable:
+ * always give the same one, since it has the last of them after a kill. Without it they go to `folder` one by one. Throws daemon_running when another process has it open, store_newer when a
  * later version wrote it, store_corrupt when it cannot be read; no record is changed then. A commit that a crash tore off is
  * no damage: the store is then as before it.
  */
-export async function openEmbeddedStore(folder: string): Promise<EmbeddedStore> {
+export async function openEmbeddedStore(folder: string, journalFolder?: string): Promise<EmbeddedStore> {
   const problem = prepare(folder);
   if (problem !== undefined) throw new CnmError('store_corrupt', `the store ${folder} cannot be read: ${problem}`);
   const level: Level = new ClassicLevel<string, string>(folder, { keyEncoding: 'utf8', valueEncoding: 'utf8' });
@@ -50,13 +56,11 @@ export async function openEmbeddedStore(folder: string): Promise<EmbeddedStore> 
     if (durable > revision) {
       throw new CnmError('store_corrupt', `the store ${folder} cannot be read: ${lackOf(revision, durable)}`);
     }
-    return new EmbeddedStore(
-      level,
-      entries,
-      fingerprints,
-      revision,
-      openSync(join(folder, DURABLE), constants.O_RDWR | constants.O_CREAT, 0o600),
-    );
+    const { journal, entries: lines } = journalFolder === undefined ? NO_JOURNAL : Journal.open(journalFolder);
+    const mark = openSync(join(folder, DURABLE), constants.O_RDWR | constants.O_CREAT, 0o600);
+    const store = new EmbeddedStore(level, entries, fingerprints, revision, mark, journal);
+    await store.replay(lines);
+    return store;
   } catch (error) {
     await level.close();
     throw error;
@@ -101,20 +105,20 @@ function durableRevision(folder: string): Revision {
 
 interface Contents {
   readonly meta: Meta | undefined;
-  readonly entries: readonly Entry[];
+  readonly entries: readonly (readonly [Key, Kept])[];
   readonly fingerprints: Map<Key, bigint>;
 }
 
 async function readAll(level: Level, folder: string): Promise<Contents> {
   let meta: Meta | undefined;
-  const entries: Entry[] = [];
+  const entries: [Key, Kept][] = [];
   const fingerprints = new Map<Key, bigint>();
   try {
     for await (const [key, text] of level.iterator()) {
       const value = JSON.parse(text) as { revision: Revision; value: Json };
       if (key === META) meta = value.value as unknown as Meta;
       else {
-        entries.push({ key, value: value.value, revision: value.revision });
+        entries.push([key, { text: JSON.stringify(value.value), revision: value.revision }]);
         fingerprints.set(key, fingerprint(key, text));
       }
     }
@@ -146,6 +150,15 @@ function digestOf(fingerprints: ReadonlyMap<Key, bigint>, revision: Revision): s
 
 const digestText = (sum: bigint): string => BigInt.asUintN(FINGERPRINT_BITS, sum).toString(16);
 
+/** What a commit changes, and the fingerprints after it. */
+interface Step {
+  readonly revision: Revision;
+  readonly texts: ReadonlyMap<Key, string>;
+  readonly removed: readonly Key[];
+  readonly changes: ReadonlyMap<Key, bigint>;
+  readonly sum: bigint;
+}
+
 export class EmbeddedStore extends MemoryStore {
   readonly #level: Level;
   readonly #fingerprints: Map<Key, bigint>;
@@ -154,55 +167,181 @@ export class EmbeddedStore extends MemoryStore {
   #tail: Promise<unknown> = Promise.resolve();
   /** Descriptor of the file with the last durable revision. */
   readonly #mark: number;
+  readonly #journal: Journal | undefined;
+  /** What the folder has still to get, as it lies there; undefined: removed. */
+  #pending = new Map<Key, string | undefined>();
+  /** Commits that wait for their turn at the folder: others must not pass them. */
+  #queued = 0;
+  #gathering: NodeJS.Timeout | undefined;
+  /** The folder did not take what the journal had: commits go there themselves until one succeeds. */
+  #isBehind = false;
 
-  constructor(level: Level, entries: Iterable<Entry>, fingerprints: Map<Key, bigint>, revision: Revision, mark: number) {
+  constructor(
+    level: Level,
+    entries: Iterable<readonly [Key, Kept]>,
+    fingerprints: Map<Key, bigint>,
+    revision: Revision,
+    mark: number,
+    journal: Journal | undefined,
+  ) {
     super();
     this.#mark = mark;
     this.#level = level;
     this.#fingerprints = fingerprints;
+    this.#journal = journal;
     for (const one of fingerprints.values()) this.#sum += one;
     this.loaded(entries, revision);
   }
 
+  /** Takes up what a killed process left in its journal. Entries that the folder has, or that are of another store, are left out. */
+  async replay(entries: readonly JournalEntry[]): Promise<void> {
+    for (const { revision, put, removed, digest } of entries) {
+      if (revision !== this.revision + 1) continue;
+      const step = this.#step(new Map(put), removed);
+      if (metaOf(step).digest !== digest) break;
+      this.#take(step);
+      this.#owe(step);
+    }
+    try {
+      if (this.#pending.size > 0) await this.#flush();
+      this.#journal?.clear();
+    } catch {
+      this.#isBehind = true;
+    }
+  }
+
   override async commit(tx: Transaction): Promise<Revision> {
-    const mine = this.#tail.then(() => this.#write(tx));
+    if (this.#queued === 0 && tx.durable !== true && this.#note(tx)) return this.revision;
+    this.#queued++;
+    const mine = this.#tail.then(async () => {
+      try {
+        return await this.#write(tx);
+      } finally {
+        this.#queued--;
+      }
+    });
     this.#tail = mine.catch(() => undefined);
     return mine;
   }
 
+  /** Commits to the journal; false when the folder must take it. */
+  #note(tx: Transaction): boolean {
+    if (this.#journal === undefined || this.#isBehind || this.#journal.isFull) return false;
+    this.check(tx);
+    const step = this.#step(textsOf(tx), tx.remove ?? []);
+    const { revision, texts, removed } = step;
+    try {
+      this.#journal.append({ revision, put: [...texts], removed, digest: metaOf(step).digest });
+    } catch {
+      return false;
+    }
+    this.#take(step);
+    this.#owe(step);
+    this.#gathering ??= setTimeout(() => this.#settle(), GATHER_MS);
+    return true;
+  }
+
+  /** Brings what has gathered to the folder. */
+  #settle(): void {
+    this.#gathering = undefined;
+    this.#tail = this.#tail.then(async () => {
+      if (this.#pending.size === 0) return;
+      const page = this.#journal?.turn();
+      try {
+        await this.#flush();
+        page?.forget();
+      } catch {
+        this.#isBehind = true;
+      }
+    });
+  }
+
+  /** One batch of all that is owed, up to the revision that is reached now. What comes meanwhile is owed anew. */
+  async #flush(): Promise<void> {
+    const owed = this.#pending;
+    this.#pending = new Map();
+    try {
+      await this.#put(owed, { revision: this.revision, sum: this.#sum }, false);
+    } catch (error) {
+      this.#pending = new Map([...owed, ...this.#pending]);
+      throw error;
+    }
+  }
+
+  /** Commits to the folder, with all that is owed to it. */
   async #write(tx: Transaction): Promise<Revision> {
     this.check(tx);
-    const revision = this.revision + 1;
-    const puts = new Map((tx.put ?? []).map(({ key, value }) => [key, JSON.stringify({ revision, value })]));
-    const removed = (tx.remove ?? []).filter((key) => !puts.has(key));
-    const changes = new Map<Key, bigint>(removed.map((key) => [key, 0n]));
-    for (const [key, text] of puts) changes.set(key, fingerprint(key, text));
-    let sum = this.#sum;
-    for (const [key, now] of changes) sum += now - (this.#fingerprints.get(key) ?? 0n);
-    const meta: Meta = { schema: SCHEMA, revision, digest: digestText(sum + BigInt(revision)) };
+    const step = this.#step(textsOf(tx), tx.remove ?? []);
+    const durable = tx.durable === true;
     try {
-      await this.#level.batch(
-        [
-          ...removed.map((key) => ({ type: 'del' as const, key })),
-          ...[...puts].map(([key, value]) => ({ type: 'put' as const, key, value })),
-          { type: 'put' as const, key: META, value: JSON.stringify({ revision, value: meta }) },
-        ],
-        { sync: tx.durable === true },
-      );
+      await this.#put(new Map([...this.#pending, ...storedOf(step)]), step, durable);
       // After the commit and not forced to disk: it may lag behind the store, and never runs ahead of it.
-      if (tx.durable === true) writeSync(this.#mark, `${String(revision).padStart(DURABLE_DIGITS, '0')}\n`, 0, 'latin1');
+      if (durable) writeSync(this.#mark, `${String(step.revision).padStart(DURABLE_DIGITS, '0')}\n`, 0, 'latin1');
     } catch (error) {
       throw new CnmError('store_unreachable', `the store does not take a change: ${messageOf(error)}`, { cause: error });
     }
+    this.#take(step);
+    this.#pending.clear();
+    this.#isBehind = false;
+    this.#journal?.clear();
+    return step.revision;
+  }
+
+  #put(stored: ReadonlyMap<Key, string | undefined>, at: Pick<Step, 'revision' | 'sum'>, sync: boolean): Promise<void> {
+    const { revision } = at;
+    return this.#level.batch(
+      [
+        ...[...stored].map(([key, value]) =>
+          value === undefined ? ({ type: 'del', key } as const) : ({ type: 'put', key, value } as const),
+        ),
+        { type: 'put', key: META, value: JSON.stringify({ revision, value: metaOf(at) }) },
+      ],
+      { sync },
+    );
+  }
+
+  #step(texts: ReadonlyMap<Key, string>, remove: readonly Key[]): Step {
+    const revision = this.revision + 1;
+    const removed = remove.filter((key) => !texts.has(key));
+    const changes = new Map<Key, bigint>(removed.map((key) => [key, 0n]));
+    for (const [key, text] of texts) changes.set(key, fingerprint(key, storedText(revision, text)));
+    let sum = this.#sum;
+    for (const [key, now] of changes) sum += now - (this.#fingerprints.get(key) ?? 0n);
+    return { revision, texts, removed, changes, sum };
+  }
+
+  /** Makes it visible. */
+  #take({ revision, texts, removed, changes, sum }: Step): void {
     this.#sum = sum;
     for (const key of removed) this.#fingerprints.delete(key);
-    for (const key of puts.keys()) this.#fingerprints.set(key, changes.get(key) ?? 0n);
-    return this.applied(tx, revision);
+    for (const key of texts.keys()) this.#fingerprints.set(key, changes.get(key) ?? 0n);
+    this.applied(texts, removed, revision);
+  }
+
+  #owe(step: Step): void {
+    for (const [key, value] of storedOf(step)) this.#pending.set(key, value);
   }
 
   override async close(): Promise<void> {
+    clearTimeout(this.#gathering);
+    if (this.#pending.size > 0) this.#settle();
     await this.#tail;
     closeSync(this.#mark);
+    this.#journal?.close();
     await this.#level.close();
   }
 }
+
+/** A value as it lies in the folder. */
+const storedText = (revision: Revision, text: string): string => `{"revision":${revision},"value":${text}}`;
+
+const storedOf = ({ revision, texts, removed }: Step): [Key, string | undefined][] => [
+  ...removed.map((key): [Key, undefined] => [key, undefined]),
+  ...[...texts].map(([key, text]): [Key, string] => [key, storedText(revision, text)]),
+];
+
+const metaOf = ({ revision, sum }: Pick<Step, 'revision' | 'sum'>): Meta => ({
+  schema: SCHEMA,
+  revision,
+  digest: digestText(sum + BigInt(revision)),
+});

@@ -3,23 +3,30 @@
 import { CnmError, type Json } from '../base/index.ts';
 import type { Entry, Key, Revision, Store, Transaction } from './contract.ts';
 
+/** A value as its JSON text: one object for the collector of memory, however much is in it, and nobody can change it. */
+export interface Kept {
+  readonly text: string;
+  readonly revision: Revision;
+}
+
 export class MemoryStore implements Store {
-  readonly #entries = new Map<Key, Entry>();
+  readonly #entries = new Map<Key, Kept>();
   #revision: Revision = 0;
 
   async get(key: Key): Promise<Entry | undefined> {
-    return this.#entries.get(key);
+    const kept = this.#entries.get(key);
+    return kept && entryOf(key, kept);
   }
 
   async list(prefix: Key): Promise<{ entries: readonly Entry[]; revision: Revision }> {
-    const entries = [...this.#entries.values()].filter((entry) => entry.key.startsWith(prefix));
-    entries.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
-    return { entries, revision: this.#revision };
+    const found = [...this.#entries].filter(([key]) => key.startsWith(prefix));
+    found.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+    return { entries: found.map(([key, kept]) => entryOf(key, kept)), revision: this.#revision };
   }
 
   async commit(tx: Transaction): Promise<Revision> {
     this.check(tx);
-    return this.applied(tx, this.#revision + 1);
+    return this.applied(textsOf(tx), tx.remove ?? [], this.#revision + 1);
   }
 
   async close(): Promise<void> {}
@@ -38,15 +45,15 @@ export class MemoryStore implements Store {
     }
   }
 
-  protected applied(tx: Transaction, revision: Revision): Revision {
+  protected applied(texts: Iterable<readonly [Key, string]>, removed: Iterable<Key>, revision: Revision): Revision {
     this.#revision = revision;
-    for (const key of tx.remove ?? []) this.#entries.delete(key);
-    for (const { key, value } of tx.put ?? []) this.#entries.set(key, { key, value: copied(value), revision });
+    for (const key of removed) this.#entries.delete(key);
+    for (const [key, text] of texts) this.#entries.set(key, { text, revision });
     return revision;
   }
 
-  protected loaded(entries: Iterable<Entry>, revision: Revision): void {
-    for (const entry of entries) this.#entries.set(entry.key, entry);
+  protected loaded(entries: Iterable<readonly [Key, Kept]>, revision: Revision): void {
+    for (const [key, kept] of entries) this.#entries.set(key, kept);
     this.#revision = revision;
   }
 
@@ -55,5 +62,8 @@ export class MemoryStore implements Store {
   }
 }
 
-/** A caller that changes its object afterwards must not change the record. */
-const copied = (value: Json): Json => JSON.parse(JSON.stringify(value)) as Json;
+/** What a commit puts, as JSON texts. */
+export const textsOf = ({ put = [] }: Transaction): Map<Key, string> =>
+  new Map(put.map(({ key, value }) => [key, JSON.stringify(value)]));
+
+const entryOf = (key: Key, { text, revision }: Kept): Entry => ({ key, value: JSON.parse(text) as Json, revision });

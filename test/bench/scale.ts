@@ -3,7 +3,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Lab } from '../e2e/lab.ts';
-import type { Client } from './client.ts';
+import { Client } from './client.ts';
 import { LagProbe } from './lag.ts';
 import { type Figure, median, series, timed } from './figures.ts';
 
@@ -64,10 +64,7 @@ export async function scale(lab: Lab, client: Client): Promise<Figure[]> {
   await client.call('POST', '/networks/create', { Name: 'extra' });
   const connect = await series(CONNECTS, async (i) => client.call('POST', '/networks/extra/connect', { Container: `s${i}` }));
   const start = await restarted(lab);
-  const probe = new LagProbe(lab);
-  await probe.read();
-  await Promise.all(Array.from({ length: DELETED }, (_, i) => lab.api('DELETE', `/sandboxes/s${i}?force=1`)));
-  const lag = await probe.read();
+  const lag = await lagOfDeletes(lab);
   for (let i = DELETED; i < SANDBOXES; i++) await client.call('DELETE', `/sandboxes/s${i}`);
   await client.call('POST', '/networks/prune');
   return [
@@ -78,6 +75,17 @@ export async function scale(lab: Lab, client: Client): Promise<Figure[]> {
     { name: 'start with 100 networks, 1,000 endpoints', unit: 'ms', value: start, goal: '≤ 1,500' },
     { name: 'event-loop lag while 100 endpoints are deleted, p99', unit: 'ms', value: lag, goal: '≤ 5' },
   ];
+}
+
+/** Twenty sandboxes at once, each over a connection of its own: not as many processes, whose start would be what is measured. */
+async function lagOfDeletes(lab: Lab): Promise<number> {
+  const clients = Array.from({ length: DELETED }, () => new Client(lab.socket));
+  const probe = new LagProbe(lab);
+  await probe.read();
+  await Promise.all(clients.map((client, i) => client.call('DELETE', `/sandboxes/s${i}?force=1`)));
+  const lag = await probe.read();
+  for (const client of clients) client.close();
+  return lag;
 }
 
 /** From the start of the process to its ready line, milliseconds. */

@@ -34,7 +34,14 @@ function folder(): string {
 }
 
 storeContract('memory', { open: async () => new MemoryStore() });
-storeContract('embedded', { open: () => openEmbeddedStore(folder()), lasting: { openIn: openEmbeddedStore, folder } });
+storeContract('embedded', {
+  open: () => openEmbeddedStore(folder()),
+  lasting: { openIn: (path) => openEmbeddedStore(path), folder },
+});
+storeContract('embedded, with a journal', {
+  open: () => openEmbeddedStore(folder(), folder()),
+  lasting: { openIn: (path) => openEmbeddedStore(path, path), folder },
+});
 
 /** The first commit of a filled store needs less in the log. */
 const FIRST_BATCH_OCTETS = 300;
@@ -247,7 +254,7 @@ test('a path that cannot be a store is refused', async () => {
 /** Commits one after another, says each on stdout once it is done, until it is killed. */
 const WRITER = (store: string): string => `
 import { openEmbeddedStore } from '${store}';
-const store = await openEmbeddedStore(process.argv[2]);
+const store = await openEmbeddedStore(process.argv[2], process.argv[3]);
 let n = (await store.list('a/')).entries.length;
 for (;;) {
   await store.commit({ put: [{ key: 'a/' + n, value: n }, { key: 'b/' + n, value: n }, { key: 'last', value: n }], durable: n % 10 === 0 });
@@ -271,24 +278,29 @@ async function writer(): Promise<string> {
   return join(path, 'writer.js');
 }
 
-test('a killed writer loses no commit that it was told of, and none is half there', { timeout: 60_000 }, async () => {
-  const path = folder();
-  const program = await writer();
-  let told = -1;
-  for (let round = 0; round < 12; round++) {
-    const child = spawn(process.execPath, [program, path], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const ended = new Promise((resolve) => child.once('exit', resolve));
-    const enough = told + 5 + Math.floor(Math.random() * 300);
-    for await (const line of createInterface({ input: child.stdout })) {
-      told = Number(line);
-      if (told >= enough) child.kill('SIGKILL');
+test.each(['without', 'with'])(
+  'a killed writer %s a journal loses no commit that it was told of, and none is half there',
+  { timeout: 60_000 },
+  async (way) => {
+    const path = folder();
+    const journal = way === 'with' ? [folder()] : [];
+    const program = await writer();
+    let told = -1;
+    for (let round = 0; round < 12; round++) {
+      const child = spawn(process.execPath, [program, path, ...journal], { stdio: ['ignore', 'pipe', 'inherit'] });
+      const ended = new Promise((resolve) => child.once('exit', resolve));
+      const enough = told + 5 + Math.floor(Math.random() * 300);
+      for await (const line of createInterface({ input: child.stdout })) {
+        told = Number(line);
+        if (told >= enough) child.kill('SIGKILL');
+      }
+      await ended;
+      const store = await openEmbeddedStore(path, ...journal);
+      const count = (await store.list('a/')).entries.length;
+      expect(count).toBeGreaterThan(told);
+      expect((await store.list('b/')).entries.length).toBe(count);
+      expect((await store.get('last'))?.value).toBe(count - 1);
+      await store.close();
     }
-    await ended;
-    const store = await openEmbeddedStore(path);
-    const count = (await store.list('a/')).entries.length;
-    expect(count).toBeGreaterThan(told);
-    expect((await store.list('b/')).entries.length).toBe(count);
-    expect((await store.get('last'))?.value).toBe(count - 1);
-    await store.close();
-  }
-});
+  },
+);

@@ -1,12 +1,12 @@
 /** A store that cannot be read: the daemon does not start, says so, and changes nothing on disk or in the kernel. */
 
 import { createHash } from 'node:crypto';
-import { cpSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { SandboxAnswer } from '../../src/base/index.ts';
-import { Lab } from './lab.ts';
+import { Lab, waitUntil } from './lab.ts';
 
 let lab: Lab;
 let kept: string;
@@ -17,6 +17,9 @@ beforeAll(async () => {
   await lab.ok('create', 'net');
   const body = { Name: 'web', Networks: { net: {} }, PortBindings: { '80/tcp': [{ HostPort: '8080' }] } };
   expect((await lab.api('POST', '/sandboxes/create', body)).status).toBe(201);
+  // What has gathered in the journal goes to the store by itself, and the copy is of the store alone.
+  const isEmpty = (name: string): boolean => statSync(join(lab.runDir, name)).size === 0;
+  await waitUntil(() => isEmpty('journal-0') && isEmpty('journal-1'), 10_000);
   await lab.stop('SIGKILL');
   kept = join(lab.folder, 'kept');
   cpSync(store(), kept, { recursive: true });

@@ -49,3 +49,27 @@ test('more than the kernel keeps is told as such', async () => {
   await waitUntil(() => isTold, LIMIT_MS);
   watch.close();
 });
+
+test('of what bears a mark only its going is heard while it lives, and nothing once it is dead', async () => {
+  const host = hostAt(await testHosts(1), 0);
+  const heard: string[] = [];
+  const [liveGroup, deadGroup] = [0x40a1b2c4, 0x40a1b2c5];
+  const watch = watchLinks(host.host, (news) => heard.push(`${news?.name} ${news?.isGone === true ? 'gone' : 'there'}`), {
+    liveGroup,
+    deadGroup,
+  });
+  const rtnl = host.host.rtnl();
+  for (const [name, group] of [
+    ['live0', liveGroup],
+    ['live1', liveGroup],
+    ['other0', 0x40a1b2c6],
+  ] as const)
+    await rtnl.batch([{ op: 'link.add', spec: { kind: 'bridge', name, group } }]);
+  await rtnl.batch([{ op: 'link.set', at: { name: 'live0' }, change: { up: true } }]);
+  await rtnl.batch([{ op: 'link.set', at: { name: 'live1' }, change: { group: deadGroup } }]);
+  for (const name of ['live1', 'live0', 'other0']) await rtnl.batch([{ op: 'link.remove', at: { name } }]);
+  await waitUntil(() => heard.includes('other0 gone'), LIMIT_MS);
+  watch.close();
+  expect(heard.filter((one) => one.startsWith('live'))).toEqual(['live0 gone']);
+  expect(heard).toContain('other0 there');
+});

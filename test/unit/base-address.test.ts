@@ -125,6 +125,17 @@ describe('addresses', () => {
     }
   });
 
+  test('octets with any runs of zeros are written as the package writes them', () => {
+    const group = fc.oneof(fc.constant(0), fc.constant(1), fc.integer({ min: 0, max: 0xffff }));
+    fc.assert(
+      fc.property(fc.array(group, { minLength: 8, maxLength: 8 }), (groups) => {
+        const bytes = Uint8Array.from(groups.flatMap((one) => [one >> 8, one & 0xff]));
+        expect(addressFromBytes(bytes)).toBe(parseAddress(groups.map((one) => one.toString(16)).join(':')));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
   test.each([
     ['::ffff:10.0.0.1', '10.0.0.1'],
     ['::ffff:0:0', '0.0.0.0'],

@@ -13,7 +13,7 @@ export const filesStep: JoinStep = {
     addHostLines(a.cnm, a.sandbox, linesOf(a.cnm, a));
   },
   async undo(a) {
-    removeHostLines(a.cnm, a.sandbox, linesOf(a.cnm, a));
+    if (!a.isEnding) removeHostLines(a.cnm, a.sandbox, linesOf(a.cnm, a));
   },
 };
 

@@ -10,7 +10,9 @@ import { routeOps } from './link.ts';
 export const gatewayStep: JoinStep = {
   label: 'gateway',
   do: (a) => setRoutes(a, others(a), [...others(a), a.ep]),
-  undo: (a) => setRoutes(a, [...others(a), a.ep], others(a)),
+  async undo(a) {
+    if (!a.isEnding) await setRoutes(a, [...others(a), a.ep], others(a));
+  },
 };
 
 async function setRoutes(a: Attachment, before: readonly EndpointRecord[], after: readonly EndpointRecord[]): Promise<void> {

@@ -17,7 +17,10 @@ export const namesStep: JoinStep = {
   },
 
   async undo(a) {
-    await Promise.all([servesNames(a.net) ? a.cnm.keeper.names(a.ep.id, null) : undefined, tellView(a, others(a))]);
+    await Promise.all([
+      servesNames(a.net) ? a.cnm.keeper.names(a.ep.id, null) : undefined,
+      a.isEnding ? undefined : tellView(a, others(a)),
+    ]);
   },
 };
 
