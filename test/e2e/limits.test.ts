@@ -102,7 +102,8 @@ test('connections beyond the limit are closed, and the places of those that end 
 }, 90_000);
 
 test('requests beyond the limit are told to come again, the others are served', async () => {
-  const body = JSON.stringify({ Container: 'box', EndpointConfig: { IPAMConfig: { IPv4Address: '10.8.0.1' } } });
+  // The first one succeeds, and the others wait for it: what is refused at once would never be many at a time.
+  const body = JSON.stringify({ Container: 'box' });
   const head = 'POST /networks/net/connect HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n';
   const request = `${head}Content-Length: ${body.length}\r\n\r\n${body}`;
   const { pid } = lab.daemon ?? {};
@@ -121,11 +122,12 @@ test('requests beyond the limit are told to come again, the others are served', 
   } finally {
     process.kill(pid, 'SIGCONT');
   }
-  await waitUntil(() => crowd.every(({ text }) => text.endsWith('}\n')), PATIENCE_MS);
+  const isAnswered = ({ text }: Peer): boolean => text.endsWith('}\n') || /^HTTP\/1\.1 200 [^]*\r\n\r\n/.test(text);
+  await waitUntil(() => crowd.every(isAnswered), PATIENCE_MS);
   const statuses = crowd.map(({ text }) => /^HTTP\/1\.1 (\d+)/.exec(text)?.[1]);
-  expect(new Set(statuses)).toEqual(new Set(['400', '503']));
+  expect(new Set(statuses)).toEqual(new Set(['200', '403', '503']));
   expect(crowd.find(({ text }) => text.includes(' 503 '))?.text).toContain('"code":"too_busy"');
-  expect(statuses.filter((status) => status === '400').length).toBeGreaterThanOrEqual(512);
+  expect(statuses.filter((status) => status !== '503').length).toBeGreaterThanOrEqual(512);
   expect(await answers()).toBe(200);
 }, 90_000);
 
