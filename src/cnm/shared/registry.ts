@@ -19,6 +19,7 @@ import {
   nameKey,
   networkKey,
   partsOfEndpointKey,
+  type NameClaim,
   type SharedEndpoint,
 } from './records.ts';
 
@@ -26,6 +27,8 @@ import {
 const MAX_TRIES = 16;
 /** How long it is known that a network was removed: longer than a host may be away and come back, milliseconds. */
 const REMEMBERED_MS = 30 * 24 * 3600 * 1000;
+/** How often a host looks for those that are older, milliseconds. */
+const FORGET_EVERY_MS = 3600 * 1000;
 /** Records that one commit may remove: a part of what etcd takes by itself. */
 const AT_ONCE = 100;
 
@@ -37,6 +40,7 @@ export class Registry implements ClusterNetworks {
 
   /** When this host removed a network: what is told of it from before is old. */
   readonly #removed = new Map<NetworkId, Revision>();
+  #nextForget = 0;
 
   constructor(cluster: Cluster, now: () => number) {
     this.#cluster = cluster;
@@ -130,6 +134,8 @@ export class Registry implements ClusterNetworks {
       expect: [
         { key: entry.key, revision: entry.revision },
         { key: networkKey(net.id), revision: undefined },
+        // One that is told again may be removed in that moment.
+        { key: goneKey(net.id), revision: undefined },
       ],
       put: [{ key: networkKey(net.id), value: encodeNetwork(net) }],
     });
@@ -140,7 +146,10 @@ export class Registry implements ClusterNetworks {
     const { store } = this.#cluster;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const entry = await store.get(networkKey(net.id));
-      if (entry === undefined) return this.unclaim(net);
+      if (entry === undefined) {
+        if (net.phase !== 'ready' || (await this.#buryLost(net))) return this.unclaim(net);
+        continue;
+      }
       const ghosts = await this.#unused(net);
       const expect = [{ key: entry.key, revision: entry.revision }];
       try {
@@ -183,11 +192,33 @@ export class Registry implements ClusterNetworks {
     );
   }
 
+  /** One that the cluster has lost is removed all the same: no other host is to tell it again. False: it was told again just now. */
+  async #buryLost({ id }: NetworkRecord): Promise<boolean> {
+    if (await this.isGone(id)) return true;
+    try {
+      await this.#cluster.store.commit({
+        expect: [{ key: networkKey(id), revision: undefined }],
+        put: [{ key: goneKey(id), value: encodeGone(this.#now()) }],
+      });
+      return true;
+    } catch (error) {
+      if (codeOf(error) !== 'stale_revision') throw error;
+      return false;
+    }
+  }
+
+  /** Now and then, since all of them are read. What fails is done another time: the network that was removed is. */
   async #forgetOld(): Promise<void> {
     const { store } = this.#cluster;
-    const { entries } = await store.list(GONE);
-    const old = entries.filter((entry) => ageOf(entry, this.#now()) > REMEMBERED_MS).map(({ key }) => key);
-    if (old.length > 0) await store.commit({ remove: old.slice(0, AT_ONCE) });
+    if (this.#now() < this.#nextForget) return;
+    this.#nextForget = this.#now() + FORGET_EVERY_MS;
+    try {
+      const { entries } = await store.list(GONE);
+      const old = entries.filter((entry) => ageOf(entry, this.#now()) > REMEMBERED_MS).map(({ key }) => key);
+      for (let from = 0; from < old.length; from += AT_ONCE) await store.commit({ remove: old.slice(from, from + AT_ONCE) });
+    } catch (error) {
+      if (codeOf(error) !== 'store_unreachable') throw error;
+    }
   }
 
   /** Endpoints of a network on all hosts. Throws store_unreachable. */
@@ -214,14 +245,23 @@ export class Registry implements ClusterNetworks {
     }
     const unfinished: NetworkId[] = [];
     for (const entry of (await store.list(NAMES)).entries) {
-      const claim = decodeClaim(entry);
-      if (claim.node !== node || (await this.isThere(claim.network))) continue;
+      const claim = claimIn(entry);
+      // One that a newer version wrote keeps no host from being forgotten.
+      if (claim?.node !== node || (await this.isThere(claim.network))) continue;
       await store.commit({ expect: [{ key: entry.key, revision: entry.revision }], remove: [entry.key] });
       unfinished.push(claim.network);
     }
     return unfinished;
   }
 }
+
+const claimIn = (entry: Entry): NameClaim | undefined => {
+  try {
+    return decodeClaim(entry);
+  } catch {
+    return undefined;
+  }
+};
 
 const ageOf = (entry: Entry, now: number): number => {
   try {
