@@ -176,7 +176,7 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
     await cnm.state.commit({ networks: [draft] });
     undo.add('forget record', () => cnm.state.commit({ remove: { network: draft.id } }));
     if (draft.shared === true) {
-      undo.add('forget network in the cluster', () => cnm.shared?.networks.remove(draft));
+      undo.add('forget network in the cluster', () => cnm.shared?.networks.takeBack(draft));
       await cnm.shared?.networks.claim(draft);
     }
     if (usesIpam && cnm.ipams.get(draft.ipam.driver).capabilities.asksOnParent === true) {

@@ -1,10 +1,10 @@
 /** The cluster's records of networks, on a store in memory. */
 
 import { describe, expect, test } from 'vitest';
-import { type NetworkId, codeOf } from '../../src/base/index.ts';
+import { type EndpointId, type NetworkId, codeOf, silentLogger } from '../../src/base/index.ts';
 import type { Cluster } from '../../src/cluster/index.ts';
 import type { NetworkRecord } from '../../src/cnm/records.ts';
-import { goneKey, nameKey, networkKey } from '../../src/cnm/shared/records.ts';
+import { endpointKey, goneKey, nameKey, networkKey } from '../../src/cnm/shared/records.ts';
 import { Registry } from '../../src/cnm/shared/registry.ts';
 import { MemoryStore } from '../../src/store/index.ts';
 
@@ -30,14 +30,14 @@ const net = {
 const codeFrom = (work: Promise<unknown>): Promise<string | undefined> => work.then(() => undefined, codeOf);
 
 /** One host's registry, and the store of all. */
-function host(store = new MemoryStore(), now: () => number = () => 1) {
+function host(store = new MemoryStore(), now: () => number = () => 1, self = 'c'.repeat(32)) {
   const cluster: Pick<Cluster, 'self' | 'isAway' | 'nameOf'> & { readonly store: MemoryStore } = {
     store,
-    self: 'c'.repeat(32),
+    self,
     isAway: () => false,
     nameOf: (id) => id,
   };
-  return { store, registry: new Registry(cluster as unknown as Cluster, now) };
+  return { store, registry: new Registry(cluster as unknown as Cluster, { now, log: silentLogger }) };
 }
 
 describe('a network that the cluster has lost', () => {
@@ -91,8 +91,24 @@ test('removals are remembered for a while, and then forgotten', async () => {
 test('a host is forgotten with the names that it did not use, be other names of a later version', async () => {
   const { store, registry } = host();
   await store.commit({ put: [{ key: nameKey('a-later'), value: { schema: 99 } }] });
+  const key = (node: string): string => endpointKey('d'.repeat(64) as NetworkId, node, 'e'.repeat(64) as EndpointId);
+  // In a network that this host knows nothing of.
+  await store.commit({ put: ['c'.repeat(32), 'f'.repeat(32)].map((node) => ({ key: key(node), value: null })) });
   await registry.claim(net);
-  expect(await registry.forgetHost('c'.repeat(32), [])).toEqual([net.id]);
-  expect((await store.list('')).entries.map(({ key }) => key)).toEqual([nameKey('a-later')]);
+  expect(await registry.forgetHost('c'.repeat(32))).toEqual([net.id]);
+  expect((await store.list('')).entries.map(({ key }) => key)).toEqual([key('f'.repeat(32)), nameKey('a-later')]);
   expect(await store.get(networkKey(net.id))).toBeUndefined();
+});
+
+test('a name that a failed making has left is free for the host that left it, and taken for others while that one lives', async () => {
+  const mine = host();
+  const other = host(mine.store, undefined, 'd'.repeat(32));
+  await mine.registry.claim(net);
+  const again = { ...net, id: 'b'.repeat(64) as NetworkId };
+  expect(await codeFrom(other.registry.claim(again))).toBe('name_taken');
+  await mine.registry.claim(again);
+  // What is owed for the first one comes late, and takes nothing from the second.
+  await mine.registry.takeBack({ ...net, phase: 'creating' });
+  await mine.registry.publish(again);
+  expect(await mine.registry.isThere(again.id)).toBe(true);
 });

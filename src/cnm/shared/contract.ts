@@ -15,6 +15,8 @@ export interface ClusterNetworks {
    * with it. Throws network_in_use; nothing is changed then.
    */
   remove(net: NetworkRecord): Promise<void>;
+  /** Undo of claim() and publish(): as remove(), and where the cluster is away, later. */
+  takeBack(net: NetworkRecord): Promise<void>;
 }
 
 /** Endpoints of this host in the cluster's records. */

@@ -31,9 +31,11 @@ export const nameKey = (name: string): Key => NAMES + name;
 /** A network that was removed, which a lost record is not. */
 export const GONE: Key = 'network-gone/';
 export const goneKey = (id: NetworkId): Key => GONE + id;
+/** Before the records of endpoints. */
+export const ENDPOINTS: Key = 'endpoint/';
 /** Before the records of a network's endpoints, and of those that one host has. */
 export const endpointsOf = (network: NetworkId, node?: string): Key =>
-  `endpoint/${network}/${node === undefined ? '' : `${node}/`}`;
+  `${ENDPOINTS}${network}/${node === undefined ? '' : `${node}/`}`;
 export const endpointKey = (network: NetworkId, node: string, id: EndpointId): Key => endpointsOf(network, node) + id;
 
 /** Inverse of endpointKey, for keys of one network. */
@@ -41,6 +43,8 @@ export function partsOfEndpointKey(network: NetworkId, key: Key): { readonly nod
   const [node = '', id = ''] = key.slice(endpointsOf(network).length).split('/');
   return { node, id: id as EndpointId };
 }
+
+export const nodeOfEndpointKey = (key: Key): string | undefined => key.slice(ENDPOINTS.length).split('/')[1];
 
 /** An endpoint as other hosts see it. */
 export interface SharedEndpoint {

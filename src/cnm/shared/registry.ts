@@ -1,11 +1,12 @@
 /** Networks in the cluster's own records: the name first, then the network; and both away again, when nobody uses it. */
 
-import { CnmError, type NetworkId, codeOf } from '../../base/index.ts';
+import { CnmError, type Env, type NetworkId, codeOf } from '../../base/index.ts';
 import type { Cluster } from '../../cluster/index.ts';
-import type { Entry, Revision } from '../../store/index.ts';
+import { Debts, type Entry, type Revision } from '../../store/index.ts';
 import type { NetworkRecord } from '../records.ts';
 import type { ClusterNetworks } from './contract.ts';
 import {
+  ENDPOINTS,
   GONE,
   NAMES,
   decodeClaim,
@@ -18,6 +19,7 @@ import {
   goneKey,
   nameKey,
   networkKey,
+  nodeOfEndpointKey,
   partsOfEndpointKey,
   type NameClaim,
   type SharedEndpoint,
@@ -42,9 +44,12 @@ export class Registry implements ClusterNetworks {
   readonly #removed = new Map<NetworkId, Revision>();
   #nextForget = 0;
 
-  constructor(cluster: Cluster, now: () => number) {
+  readonly #debts: Debts;
+
+  constructor(cluster: Cluster, { now, log }: Env) {
     this.#cluster = cluster;
     this.#now = now;
+    this.#debts = new Debts(log);
   }
 
   /** The network has this revision now; undefined: it is not there. */
@@ -100,14 +105,18 @@ export class Registry implements ClusterNetworks {
       if (claim.network === id) return;
       if (await this.isThere(claim.network))
         throw new CnmError('name_taken', `network with name ${name} already exists in the cluster`);
-      // Whoever was about to make it and died has left the name behind.
-      if (!this.#cluster.isAway(claim.node))
+      // Whoever was about to make it and died has left the name behind; so has this host, which makes one of a name at a time.
+      if (claim.node !== self && !this.#cluster.isAway(claim.node))
         throw new CnmError(
           'name_taken',
           `network with name ${name} is being created on host ${this.#cluster.nameOf(claim.node)}`,
         );
     }
     throw new CnmError('too_busy', `others were quicker ${MAX_TRIES} times to take the name ${name}`);
+  }
+
+  async takeBack(net: NetworkRecord): Promise<void> {
+    await this.#debts.pay(() => this.remove(net));
   }
 
   /** What is owed for a claim: the name is free again, if it is this network's. */
@@ -237,12 +246,11 @@ export class Registry implements ClusterNetworks {
    * Removes what a host has written that does not come back: endpoints, and names of networks that it did not finish. Answers those
    * networks.
    */
-  async forgetHost(node: string, networks: readonly NetworkRecord[]): Promise<readonly NetworkId[]> {
+  async forgetHost(node: string): Promise<readonly NetworkId[]> {
     const { store } = this.#cluster;
-    for (const { id } of networks) {
-      const keys = (await store.list(endpointsOf(id, node))).entries.map(({ key }) => key);
-      for (let from = 0; from < keys.length; from += AT_ONCE) await store.commit({ remove: keys.slice(from, from + AT_ONCE) });
-    }
+    // Also in networks that are not known here: nobody else would ever take them away.
+    const keys = (await store.list(ENDPOINTS)).entries.map(({ key }) => key).filter((key) => nodeOfEndpointKey(key) === node);
+    for (let from = 0; from < keys.length; from += AT_ONCE) await store.commit({ remove: keys.slice(from, from + AT_ONCE) });
     const unfinished: NetworkId[] = [];
     for (const entry of (await store.list(NAMES)).entries) {
       const claim = claimIn(entry);

@@ -37,7 +37,7 @@ export class Shared implements SharedNetworks {
   constructor(cnm: Cnm, cluster: Cluster) {
     this.#cnm = cnm;
     this.#cluster = cluster;
-    this.networks = new Registry(cluster, cnm.env.now);
+    this.networks = new Registry(cluster, cnm.env);
     this.endpoints = new SharedEndpoints(cnm, cluster, this.networks);
     this.#mirror = new Mirror(cnm, cluster, this.networks, this.endpoints);
     cluster.onNodes = (nodes) => this.#peers.forEach((peers) => peers.nodesChanged(nodes));
@@ -174,8 +174,7 @@ export class Shared implements SharedNetworks {
 
   /** What a host had that does not come back is nobody's. */
   async #forget(node: string): Promise<void> {
-    const shared = this.#cnm.state.networks().filter((net) => net.shared === true);
-    const unfinished = await this.networks.forgetHost(node, shared);
+    const unfinished = await this.networks.forgetHost(node);
     for (const ipam of this.#cnm.ipams.all()) {
       await ipam.forgetHost?.(node);
       for (const id of unfinished) await ipam.releaseAll?.(id);
