@@ -55,7 +55,8 @@ export class Roster {
   async #follow(): Promise<void> {
     const { store, log, changed } = this.#parts;
     try {
-      for await (const news of follow(store, NODES, this.#closing.signal)) {
+      const refused = (error: Error): void => log.error({ error: messageOf(error) }, 'the hosts of the cluster are not told');
+      for await (const news of follow(store, NODES, this.#closing.signal, refused)) {
         const before = this.#away();
         this.#learn(news);
         this.#watchForTwin();

@@ -60,7 +60,9 @@ export class Mirror {
     const store = await this.#cluster.arrived;
     if (store === undefined) return;
     try {
-      for await (const news of follow(store, NETWORKS, this.#closing.signal)) await this.#take(news);
+      const refused = (error: Error): void =>
+        this.#cnm.env.log.error({ error: messageOf(error) }, 'networks of the cluster are not told');
+      for await (const news of follow(store, NETWORKS, this.#closing.signal, refused)) await this.#take(news);
     } catch (error) {
       this.#cnm.env.log.error({ error: messageOf(error) }, 'networks of the cluster are not followed any more');
     }

@@ -98,7 +98,9 @@ export class NetworkPeers {
     const store = await this.#cluster.arrived;
     if (store === undefined) return;
     try {
-      for await (const news of follow(store, endpointsOf(this.#net.id), this.#closing.signal)) {
+      const refused = (error: Error): void =>
+        this.#cnm.env.log.error({ network: this.#net.id, error: messageOf(error) }, 'peers of a network are not told');
+      for await (const news of follow(store, endpointsOf(this.#net.id), this.#closing.signal, refused)) {
         this.#learn(news);
         this.#tell();
       }
