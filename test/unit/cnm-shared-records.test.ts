@@ -90,8 +90,9 @@ test('a network is not called as one that each host has for itself', () => {
       return codeOf(error);
     }
   };
-  expect(['blue', 'bridge', 'host', 'none', 'default'].map(named)).toEqual([
+  expect(['blue', 'bridge', 'host', 'none', 'default', 'docker_gwbridge'].map(named)).toEqual([
     'blue',
+    'store_corrupt',
     'store_corrupt',
     'store_corrupt',
     'store_corrupt',

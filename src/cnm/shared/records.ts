@@ -19,6 +19,7 @@ import {
   tryPrefix,
 } from '../../base/index.ts';
 import type { Entry, Key } from '../../store/index.ts';
+import { GATEWAY_NETWORK } from '../gateway-names.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA } from '../records.ts';
 import { checkNetworkName, isPredefined } from '../spec.ts';
 
@@ -80,7 +81,7 @@ const word = z.string().regex(/^[\w.-]{1,255}$/);
 const networkName = z.string().refine((text) => {
   try {
     checkNetworkName(text);
-    return !isPredefined(text) && text !== 'default';
+    return !isPredefined(text) && text !== 'default' && text !== GATEWAY_NETWORK;
   } catch {
     return false;
   }
