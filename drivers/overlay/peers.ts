@@ -57,7 +57,10 @@ export function placeOf(segments: readonly Segment[], peer: Peer, vtep: Address 
   const segment = segmentIndex(segments, peer);
   const isFar = vtep === undefined || (peer.vtep !== vtep && familyOf(peer.vtep) === familyOf(vtep));
   const addresses = [peer.v4, peer.v6].filter((prefix) => prefix !== undefined).map(prefixAddress);
-  return segment < 0 || !isFar ? undefined : { peer, segment, addresses };
+  const { v4, v6 } = segments[segment] ?? {};
+  // The gateway's are on this host's own bridge, and no endpoint's.
+  const isGateway = addresses.some((one) => one === v4?.gateway || one === v6?.gateway);
+  return segment < 0 || !isFar || isGateway ? undefined : { peer, segment, addresses };
 }
 
 /** The rows of one that has all that it claims. */

@@ -40,8 +40,8 @@ export class Cluster {
   readonly arrived = new Promise<ClusterStore | undefined>((resolve) => (this.#arrive = resolve));
   #joined: Joined | undefined;
   #address: Address | undefined;
-  /** Called after each change of the hosts that there are, and of which are alive. */
-  onNodes: (() => void) | undefined;
+  /** Called after each change of the hosts that there are, with those that are away since, or not away any more. */
+  onNodes: ((nodes: ReadonlySet<string>) => void) | undefined;
   /** Called before a host is forgotten: gives back what it had. */
   onForget: ((node: string) => Promise<void>) | undefined;
   /** At the end, this host is alive for others until its lease runs out: a daemon that is back by then was never away. */
@@ -162,7 +162,7 @@ export class Cluster {
     const node = { ...this.#parts.node, ...(this.#address !== undefined && { address: this.#address }) };
     const presence = new Presence({ store, node, ttlSeconds, log });
     const self = { id: node.id, incarnation: presence.incarnation };
-    const roster = new Roster({ store, self, log, changed: () => this.onNodes?.() });
+    const roster = new Roster({ store, self, log, changed: (nodes) => this.onNodes?.(nodes) });
     this.#joined = { store, presence, roster };
     this.#arrive(store);
     log.info({ node: node.name, cluster: store.clusterId }, 'this host is in the cluster');

@@ -14,8 +14,8 @@ export interface RosterParts {
   /** This host, and which life of it. */
   readonly self: { readonly id: string; readonly incarnation: string };
   readonly log: Logger;
-  /** Called after each change. */
-  readonly changed: () => void;
+  /** Called after each change, with the hosts that are away since, or not away any more. */
+  readonly changed: (nodes: ReadonlySet<string>) => void;
 }
 
 export class Roster {
@@ -43,6 +43,10 @@ export class Roster {
     return this.#nodes.has(id) && !this.#signs.has(id);
   }
 
+  #away(): ReadonlySet<string> {
+    return new Set([...this.#nodes.keys()].filter((id) => this.isAway(id)));
+  }
+
   async close(): Promise<void> {
     this.#closing.abort();
     await this.#following;
@@ -51,10 +55,12 @@ export class Roster {
   async #follow(): Promise<void> {
     const { store, log, changed } = this.#parts;
     try {
-      for await (const news of follow(store, NODES, this.#closing.signal)) {
+      const refused = (error: Error): void => log.error({ error: messageOf(error) }, 'the hosts of the cluster are not told');
+      for await (const news of follow(store, NODES, this.#closing.signal, refused)) {
+        const before = this.#away();
         this.#learn(news);
         this.#watchForTwin();
-        changed();
+        changed(differing(before, this.#away()));
       }
     } catch (error) {
       log.error({ error: messageOf(error) }, 'the hosts of the cluster are not followed any more');
@@ -97,3 +103,6 @@ export class Roster {
     if (sign?.incarnation === self.incarnation) this.#isFirst = false;
   }
 }
+
+const differing = (a: ReadonlySet<string>, b: ReadonlySet<string>): ReadonlySet<string> =>
+  new Set([...[...a].filter((id) => !b.has(id)), ...[...b].filter((id) => !a.has(id))]);

@@ -15,6 +15,7 @@ import type { Ctx } from '../driver/index.ts';
 import { type Caller, checkHostOptions } from './callers.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
 import { overlappedRoute } from './exclusions.ts';
+import { GATEWAY_NETWORK } from './gateway-names.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA } from './records.ts';
 import { type NetworkSpec, checkIpam, checkNetworkName, familiesOf, isPredefined } from './spec.ts';
 import { addressingOf, releasePools, requestPools } from './steps/addresses.ts';
@@ -72,6 +73,8 @@ async function draftOf(cnm: Cnm, spec: NetworkSpec): Promise<NetworkRecord> {
   const driver = await cnm.drivers.resolve(configOnly ? 'null' : driverName);
   checkScope(spec, driver.capabilities.scope, driver.name);
   const isShared = cnm.shared !== undefined && !configOnly && driver.cluster !== undefined;
+  if (isShared && spec.name === GATEWAY_NETWORK)
+    throw new CnmError('bad_name', `invalid name ${spec.name}: each host has a network of its own of that name, its way outside`);
   const ipamDriver = ipamDriverFor(spec, isShared);
   if (driver.capabilities.scope === 'global' && cnm.drivers.isForeign(driver.name))
     throw new CnmError('scope_refused', `driver ${driver.name} has global scope, which needs a cluster, and there is none`);
@@ -176,7 +179,7 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
     await cnm.state.commit({ networks: [draft] });
     undo.add('forget record', () => cnm.state.commit({ remove: { network: draft.id } }));
     if (draft.shared === true) {
-      undo.add('forget network in the cluster', () => cnm.shared?.networks.remove(draft));
+      undo.add('forget network in the cluster', () => cnm.shared?.networks.takeBack(draft));
       await cnm.shared?.networks.claim(draft);
     }
     if (usesIpam && cnm.ipams.get(draft.ipam.driver).capabilities.asksOnParent === true) {

@@ -57,6 +57,12 @@ describe('wanted rows', () => {
     expect(wantedRows(segments, peers, [], OWN, new Holders()).ignored).toBe(5);
   });
 
+  test('are none for who claims the address of a gateway, which is on the bridge of each host', () => {
+    const peers = [peer('1', '10.2.0.1/24'), peer('2', '10.1.0.9/24', { v6: 'fd01::1/64' as Prefix })];
+    expect(told(peers)).toEqual([]);
+    expect(told([peer('1', '10.1.0.9/24'), ...peers])).toEqual(told([peer('1', '10.1.0.9/24')]));
+  });
+
   test('without an address of our own there are none, and nobody is ignored for it', () => {
     expect(wantedRows(segments, [peer('1', '10.1.0.9/24')], [], undefined, new Holders())).toMatchObject({ ignored: 0 });
     expect([...wantedRows(segments, [peer('1', '10.1.0.9/24')], [], undefined, new Holders()).rows]).toEqual([]);
@@ -74,7 +80,7 @@ describe('wanted rows', () => {
 
   test('of two with one MAC, one host is behind it', () => {
     const mac = '02:00:00:00:00:0f' as Mac;
-    const [one, two] = [peer('1', '10.1.0.1/24', { mac }), peer('2', '10.1.0.2/24', { mac, vtep: '192.0.2.3' as Address })];
+    const [one, two] = [peer('1', '10.1.0.2/24', { mac }), peer('2', '10.1.0.3/24', { mac, vtep: '192.0.2.3' as Address })];
     expect(told([one, two]).filter((row) => row.includes('remote'))).toEqual([`0 remote ${mac} 192.0.2.2`]);
   });
 });

@@ -15,6 +15,8 @@ export interface ClusterNetworks {
    * with it. Throws network_in_use; nothing is changed then.
    */
   remove(net: NetworkRecord): Promise<void>;
+  /** Undo of claim() and publish(): as remove(), and where the cluster is away, later. */
+  takeBack(net: NetworkRecord): Promise<void>;
 }
 
 /** Endpoints of this host in the cluster's records. */
@@ -37,9 +39,9 @@ export interface SharedNetworks {
   /** Why a network does not work as wished, as far as the cluster is concerned. */
   troubleOf(id: NetworkId): string | undefined;
   /** The network has somebody here, or is about to: its peers are known to driver and keeper when this resolves. Throws store_unreachable. */
-  enter(net: NetworkRecord): Promise<void>;
-  /** Undo of enter(): peers are forgotten with the last endpoint here but `leaving`. */
-  exit(net: NetworkRecord, leaving: EndpointRecord): Promise<void>;
+  enter(net: NetworkRecord, joining: Pick<EndpointRecord, 'id'>): Promise<void>;
+  /** Undo of enter(), of whom may not have entered: peers are forgotten with the last endpoint here. */
+  exit(net: NetworkRecord, leaving: Pick<EndpointRecord, 'id'>): Promise<void>;
   /** Whether an id of the keeper's peers stands for a network that somebody here is in. */
   keeps(id: string): boolean;
   /** A network that another host has just made may not be known here yet: waits until it is, where there is one. */

@@ -6,11 +6,16 @@ import type { Cluster } from '../../cluster/index.ts';
 import { Debts } from '../../store/index.ts';
 import type { Cnm } from '../context.ts';
 import type { EndpointRecord, NetworkRecord } from '../records.ts';
+import { replayAddresses } from '../steps/addresses.ts';
 import type { ClusterEndpoints } from './contract.ts';
 import { type SharedEndpoint, encodeEndpoint, endpointKey, endpointsOf, networkKey, partsOfEndpointKey } from './records.ts';
 import type { Registry } from './registry.ts';
 
 type Listed = Pick<EndpointRecord, 'id' | 'network'>;
+
+/** Whether the cluster is to have a record of it: it is in a sandbox, or there by itself. */
+export const isTold = (ep: EndpointRecord | undefined): boolean =>
+  ep?.phase === 'joined' || (ep?.phase === 'ready' && ep.boundTo === undefined);
 
 export class SharedEndpoints implements ClusterEndpoints {
   readonly #cnm: Cnm;
@@ -60,12 +65,30 @@ export class SharedEndpoints implements ClusterEndpoints {
     await this.#debts.pay(() => this.#remove(ep));
   }
 
-  /** Makes the cluster's records of this host's endpoints in a network those that there are. Throws store_unreachable. */
+  /** Makes the cluster's records of this host's endpoints in a network those that there are. Throws store_unreachable, address_in_use. */
   async sync(network: NetworkId): Promise<void> {
     const { entries } = await this.#cluster.store.list(endpointsOf(network, this.#cluster.self));
     const written = new Map(entries.map(({ key, value }) => [partsOfEndpointKey(network, key).id, value]));
     const own = this.#cnm.state.endpointsOfNetwork(network).map(({ id }) => id);
-    for (const id of new Set([...written.keys(), ...own])) await this.#settle({ id, network }, written.get(id));
+    let first: unknown;
+    for (const id of new Set([...written.keys(), ...own])) {
+      try {
+        if (!written.has(id)) await this.#claim({ id, network });
+        await this.#settle({ id, network }, written.get(id));
+      } catch (error) {
+        if (codeOf(error) === 'store_unreachable') throw error;
+        first ??= error;
+      }
+    }
+    if (first !== undefined) throw first;
+  }
+
+  /** Whoever has forgotten an endpoint has given its addresses back too: they are to be no other's. Throws address_in_use. */
+  async #claim({ id, network }: Listed): Promise<void> {
+    const { state } = this.#cnm;
+    const ep = state.endpointById(id);
+    const net = state.networkById(network);
+    if (ep !== undefined && isTold(ep) && net?.phase === 'ready') await replayAddresses(this.#cnm, net, ep);
   }
 
   /** Says what is so now; what is on its way in or out says so itself. `known`: what the cluster has. */
@@ -74,8 +97,8 @@ export class SharedEndpoints implements ClusterEndpoints {
     const ep = state.endpointById(id);
     const net = state.networkById(network);
     if (ep === undefined || net?.phase !== 'ready') return this.#remove({ id, network });
+    if (!isTold(ep)) return;
     const isJoined = ep.phase === 'joined';
-    if (!isJoined && (ep.phase !== 'ready' || ep.boundTo !== undefined)) return;
     if (known === undefined || !isDeepStrictEqual(known, encodeEndpoint(this.shown(ep, isJoined))))
       await this.#writeWhereThere(net, ep, isJoined);
   }

@@ -1,6 +1,6 @@
 /** Networks of the cluster as records of this host, which stay while the cluster is away; and what is done where the two differ. */
 
-import { type NetworkId, codeOf, messageOf } from '../../base/index.ts';
+import { CnmError, type NetworkId, codeOf, messageOf, shown } from '../../base/index.ts';
 import { type Cluster, follow, type Followed } from '../../cluster/index.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf } from '../context.ts';
 import { deleteEndpoint, detach } from '../endpoints.ts';
@@ -23,6 +23,8 @@ export class Mirror {
   readonly #closing = new AbortController();
   /** What the cluster says of each network that was heard of; undefined: it has none. */
   readonly #told = new Map<NetworkId, { readonly net: NetworkRecord; readonly revision: Revision } | undefined>();
+  /** Networks to be brought in line again, and whether what they have is to be told again too. */
+  readonly #retries = new Map<NetworkId, { readonly timer: NodeJS.Timeout; readonly isAll: boolean }>();
   readonly #waiting: { readonly revision: number; readonly resolve: () => void }[] = [];
   #revision = 0;
   #begin: () => void = () => {};
@@ -44,6 +46,7 @@ export class Mirror {
 
   stop(): void {
     this.#closing.abort();
+    for (const { timer } of this.#retries.values()) clearTimeout(timer);
     for (const { resolve } of this.#waiting.splice(0)) resolve();
   }
 
@@ -57,7 +60,9 @@ export class Mirror {
     const store = await this.#cluster.arrived;
     if (store === undefined) return;
     try {
-      for await (const news of follow(store, NETWORKS, this.#closing.signal)) await this.#take(news);
+      const refused = (error: Error): void =>
+        this.#cnm.env.log.error({ error: messageOf(error) }, 'networks of the cluster are not told');
+      for await (const news of follow(store, NETWORKS, this.#closing.signal, refused)) await this.#take(news);
     } catch (error) {
       this.#cnm.env.log.error({ error: messageOf(error) }, 'networks of the cluster are not followed any more');
     }
@@ -81,6 +86,7 @@ export class Mirror {
     for (const entry of put) {
       try {
         const net = decodeNetwork(entry);
+        this.#refuseAlien(net);
         this.#told.set(net.id, { net, revision: entry.revision });
         this.#registry.learn(net.id, entry.revision);
         ids.add(net.id);
@@ -90,6 +96,8 @@ export class Mirror {
         this.#cnm.env.log.error({ error: messageOf(error) }, 'a network of the cluster is passed over');
       }
     }
+    // Revisions from before say nothing of these.
+    if (isOlder) this.#registry.passed(Number.MAX_SAFE_INTEGER);
     // A copy from before has not the addresses that were given since.
     if (isOlder) for (const told of this.#told.values()) if (told !== undefined) await this.#heldBack(told.net);
     // One that takes long, as a removal of what is in use here, holds up nobody but those who use its name.
@@ -98,6 +106,13 @@ export class Mirror {
     this.#registry.passed(revision);
     this.#arriveAt(revision);
     this.#begin();
+  }
+
+  /** What no version tells: a driver that knows of no other hosts would make it from options that nobody here has checked. Throws store_corrupt. */
+  #refuseAlien(net: NetworkRecord): void {
+    if (this.#cnm.drivers.find(net.driver)?.cluster !== undefined) return;
+    const what = `network ${net.name} of the cluster has driver ${shown(net.driver)}`;
+    throw new CnmError('store_corrupt', `${what}, which has no networks of several hosts here`);
   }
 
   async #heldBack(net: NetworkRecord): Promise<void> {
@@ -118,16 +133,30 @@ export class Mirror {
   /** Never throws: what fails is logged, shown, and tried again. */
   async #settle(id: NetworkId, isAll: boolean): Promise<void> {
     if (this.#closing.signal.aborted || this.#cnm.closing) return;
+    clearTimeout(this.#retries.get(id)?.timer);
+    this.#retries.delete(id);
     try {
       await this.#settleNow(id, isAll);
       this.troubles.delete(id);
+      // Neither there nor here: nothing is left to know.
+      if (this.#told.get(id) === undefined && this.#cnm.state.networkById(id) === undefined) this.#told.delete(id);
     } catch (error) {
       const problem = messageOf(error);
       if (this.troubles.get(id) !== problem)
         this.#cnm.env.log.error({ network: id, error: problem }, 'a network is not as the cluster wants it');
       if (this.#cnm.state.networkById(id) !== undefined) this.troubles.set(id, problem);
-      setTimeout(() => void this.#settle(id, isAll), RETRY_MS).unref();
+      this.#tryAgain(id, isAll);
     }
+  }
+
+  /** Once for a network, however often it has failed meanwhile. */
+  #tryAgain(id: NetworkId, isAll: boolean): void {
+    if (this.#closing.signal.aborted) return;
+    const other = this.#retries.get(id);
+    clearTimeout(other?.timer);
+    const isAllNow = isAll || other?.isAll === true;
+    const timer = setTimeout(() => void this.#settle(id, isAllNow), RETRY_MS).unref();
+    this.#retries.set(id, { timer, isAll: isAllNow });
   }
 
   async #settleNow(id: NetworkId, isAll: boolean): Promise<void> {
@@ -137,8 +166,8 @@ export class Mirror {
     const isGone = await locks.run(`name:network:${name}`, async () => {
       const told = this.#told.get(id);
       if (told !== undefined && this.#registry.isOld(id, told.revision)) return false;
-      if (told !== undefined) await this.#adopt(told.net, isAll);
-      else return this.#lacks(id);
+      if (told === undefined) return await this.#lacks(id);
+      await this.#adopt(told.net, isAll);
       return false;
     });
     if (isGone) await this.#leave(id);
@@ -156,6 +185,8 @@ export class Mirror {
 
   /** What the cluster says of this host's addresses and endpoints may be older than they are. */
   async #claimAgain(net: NetworkRecord): Promise<void> {
+    // While the cluster is away, each try would owe it the same once more.
+    await this.#registry.isThere(net.id);
     for (const ep of this.#cnm.state.endpointsOfNetwork(net.id)) await replayAddresses(this.#cnm, net, ep);
     await this.#own.sync(net.id);
   }
@@ -164,15 +195,17 @@ export class Mirror {
   async #lacks(id: NetworkId): Promise<boolean> {
     const known = this.#cnm.state.networkById(id);
     if (known === undefined) return false;
-    if (known.phase === 'ready' && !(await this.#registry.isGone(id))) {
-      await this.#tellAgain(known);
+    if (known.phase !== 'ready') return true;
+    if (await this.#registry.isThere(id)) {
+      // Made here, or told again elsewhere, while the list was on its way.
+      await this.#claimAgain(known);
       return false;
     }
-    return true;
+    return (await this.#registry.isGone(id)) || (await this.#tellAgain(known));
   }
 
-  /** The cluster has lost the network, with its data or a part of them. */
-  async #tellAgain(net: NetworkRecord): Promise<void> {
+  /** The cluster has lost the network, with its data or a part of them. Answers whether somebody has removed it meanwhile. */
+  async #tellAgain(net: NetworkRecord): Promise<boolean> {
     const cnm = this.#cnm;
     await this.#registry.claim(net);
     await this.#holdBack(net);
@@ -183,9 +216,11 @@ export class Mirror {
     } catch (error) {
       // Another host was quicker to say the same.
       if (codeOf(error) !== 'stale_revision') throw error;
+      if (await this.#registry.isGone(net.id)) return true;
     }
     cnm.env.log.warn({ network: net.id, name: net.name }, 'the cluster had lost a network: it is told again');
     await this.#claimAgain(net);
+    return false;
   }
 
   /** Until all hosts have said again which addresses they have. */

@@ -9,7 +9,7 @@ import type { Peer } from '../../driver/index.ts';
 import type { PeerNames } from '../../keeper/index.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf, servesNames } from '../context.ts';
 import type { NetworkRecord } from '../records.ts';
-import type { SharedEndpoints } from './endpoints.ts';
+import { type SharedEndpoints, isTold } from './endpoints.ts';
 import { type SharedEndpoint, decodeEndpoint, endpointsOf, partsOfEndpointKey } from './records.ts';
 
 /** Pause after a failure to tell driver or keeper, milliseconds. */
@@ -40,9 +40,11 @@ export class NetworkPeers {
   #telling: Promise<void> | undefined;
   #isDue = false;
   #retry: NodeJS.Timeout | undefined;
+  #resync: NodeJS.Timeout | undefined;
+  /** Why the last telling of this host's own endpoints failed. */
+  #untold: string | undefined;
   #first: { resolve: () => void; reject: (error: unknown) => void } | undefined;
-  /** Resolves when driver and keeper know all peers. Rejects with what a first telling threw. */
-  readonly ready: Promise<void>;
+  #ready: Promise<void>;
 
   /** Follows at once, until close(). */
   constructor(cnm: Cnm, cluster: Cluster, own: SharedEndpoints, net: NetworkRecord) {
@@ -50,9 +52,19 @@ export class NetworkPeers {
     this.#cluster = cluster;
     this.#own = own;
     this.#net = net;
-    this.ready = new Promise((resolve, reject) => (this.#first = { resolve, reject }));
-    this.ready.catch(() => {});
+    this.#ready = this.#expect();
     void this.#follow();
+  }
+
+  /** Resolves when driver and keeper know all peers. Rejects with what the telling throws that is waited for. */
+  get ready(): Promise<void> {
+    return this.#ready;
+  }
+
+  #expect(): Promise<void> {
+    const ready = new Promise<void>((resolve, reject) => (this.#first = { resolve, reject }));
+    ready.catch(() => {});
+    return ready;
   }
 
   /** Hosts that have endpoints in sandboxes there, as last told; undefined before anything was told. */
@@ -60,17 +72,18 @@ export class NetworkPeers {
     return this.#isComplete ? [...this.#known.values()].flatMap((all) => [...all.values()]) : undefined;
   }
 
-  /** Which hosts are alive has changed. */
-  nodesChanged(): void {
-    this.#updates = undefined;
-    for (const node of this.#known.keys()) this.#changed.add(node);
-    if (this.#isComplete) this.#tell();
+  /** These hosts are away since, or not away any more: what others have stays as it was told. */
+  nodesChanged(nodes: ReadonlySet<string>): void {
+    const affected = [...nodes].flatMap((node) => [...(this.#known.get(node)?.keys() ?? [])].map((id) => [node, id] as const));
+    for (const [node, id] of affected) this.#touch(node, id);
+    if (affected.length > 0 && this.#isComplete) this.#tell();
   }
 
   /** No peer is told any more; with `isLast` those that were are withdrawn. */
   async close(isLast: boolean): Promise<void> {
     this.#closing.abort();
     clearTimeout(this.#retry);
+    clearTimeout(this.#resync);
     this.#first?.reject(new CnmError('no_endpoint', `nobody of this host is in network ${this.#net.name} any more`));
     await this.#telling;
     if (!isLast) return;
@@ -85,7 +98,9 @@ export class NetworkPeers {
     const store = await this.#cluster.arrived;
     if (store === undefined) return;
     try {
-      for await (const news of follow(store, endpointsOf(this.#net.id), this.#closing.signal)) {
+      const refused = (error: Error): void =>
+        this.#cnm.env.log.error({ network: this.#net.id, error: messageOf(error) }, 'peers of a network are not told');
+      for await (const news of follow(store, endpointsOf(this.#net.id), this.#closing.signal, refused)) {
         this.#learn(news);
         this.#tell();
       }
@@ -110,16 +125,13 @@ export class NetworkPeers {
       // Whoever was away for long may have been forgotten.
       return this.#syncOwn();
     }
+    let isForgotten = false;
     for (const key of news.change.removed) {
       const { node, id } = partsOfEndpointKey(this.#net.id, key);
-      if (isOwn(key)) {
-        if (this.#cnm.state.endpointById(id)?.phase === 'joined') this.#syncOwn();
-        continue;
-      }
-      this.#known.get(node)?.delete(id);
-      this.#changed.add(node);
-      this.#updates?.set(id, node);
+      if (isOwn(key)) isForgotten ||= isTold(this.#cnm.state.endpointById(id));
+      else if (this.#known.get(node)?.delete(id) === true) this.#touch(node, id);
     }
+    if (isForgotten) this.#syncOwn();
     for (const entry of news.change.put) if (!isOwn(entry.key)) this.#take(entry);
   }
 
@@ -137,8 +149,7 @@ export class NetworkPeers {
         // One that was told again is another object.
         if (this.#known.get(endpoint.node)?.get(endpoint.id) !== endpoint) continue;
         this.#known.get(endpoint.node)?.delete(endpoint.id);
-        this.#changed.add(endpoint.node);
-        this.#updates?.set(endpoint.id, endpoint.node);
+        this.#touch(endpoint.node, endpoint.id);
       }
       this.#tell();
     }, KEEP_MS).unref();
@@ -146,32 +157,47 @@ export class NetworkPeers {
 
   #take(entry: Parameters<typeof decodeEndpoint>[1]): void {
     const { node, id } = partsOfEndpointKey(this.#net.id, entry.key);
-    this.#changed.add(node);
-    this.#updates?.set(id, node);
     const all = this.#known.get(node) ?? new Map<EndpointId, SharedEndpoint>();
-    this.#known.set(node, all);
     try {
       all.set(id, decodeEndpoint(this.#net.id, entry));
+      this.#known.set(node, all);
+      this.#touch(node, id);
     } catch (error) {
       // One that a newer version wrote must not hide the others.
-      all.delete(id);
+      if (all.delete(id)) this.#touch(node, id);
       this.#cnm.env.log.error({ error: messageOf(error) }, 'a record of the cluster is passed over');
     }
   }
 
+  /** Driver and keeper are to be told of it. */
+  #touch(node: string, id: EndpointId): void {
+    this.#changed.add(node);
+    this.#updates?.set(id, node);
+  }
+
   #syncOwn(): void {
     if (this.#closing.signal.aborted) return;
-    this.#own.sync(this.#net.id).catch((error: unknown) => {
-      if (codeOf(error) !== 'store_unreachable')
-        this.#cnm.env.log.error({ network: this.#net.id, err: error }, 'endpoints are not told to the cluster');
-      setTimeout(() => this.#syncOwn(), RETRY_MS).unref();
-    });
+    this.#own.sync(this.#net.id).then(
+      () => (this.#untold = undefined),
+      (error: unknown) => {
+        const problem = messageOf(error);
+        if (codeOf(error) !== 'store_unreachable' && problem !== this.#untold)
+          this.#cnm.env.log.error({ network: this.#net.id, err: error }, 'endpoints are not told to the cluster');
+        this.#untold = problem;
+        clearTimeout(this.#resync);
+        this.#resync = setTimeout(() => this.#syncOwn(), RETRY_MS).unref();
+      },
+    );
   }
 
   /** One telling at a time; what changes meanwhile is in the next one. */
   #tell(): void {
     this.#isDue = true;
-    this.#telling ??= this.#tellAll().finally(() => (this.#telling = undefined));
+    this.#telling ??= this.#tellAll().finally(() => {
+      this.#telling = undefined;
+      // What came between the last look and this.
+      if (this.#isDue && !this.#closing.signal.aborted) this.#tell();
+    });
   }
 
   async #tellAll(): Promise<void> {
@@ -188,7 +214,10 @@ export class NetworkPeers {
         this.#first?.resolve();
         this.#first = undefined;
       } catch (error) {
-        this.#first?.reject(error);
+        const failed = this.#first;
+        // Whoever comes after this waits for the next try.
+        if (failed !== undefined) this.#ready = this.#expect();
+        failed?.reject(error);
         this.#cnm.env.log.error({ network: this.#net.id, err: error }, 'peers of a network could not be told');
         for (const node of nodes) this.#changed.add(node);
         this.#updates = undefined;

@@ -12,13 +12,16 @@ import {
   type Mac,
   type NetworkId,
   type Prefix,
+  isMulticast,
+  isUnspecified,
   quoted,
   tryAddress,
   tryPrefix,
 } from '../../base/index.ts';
 import type { Entry, Key } from '../../store/index.ts';
+import { GATEWAY_NETWORK } from '../gateway-names.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA } from '../records.ts';
-import { checkNetworkName } from '../spec.ts';
+import { checkNetworkName, isPredefined } from '../spec.ts';
 
 /** Before the records of networks. */
 export const NETWORKS: Key = 'network/';
@@ -29,9 +32,11 @@ export const nameKey = (name: string): Key => NAMES + name;
 /** A network that was removed, which a lost record is not. */
 export const GONE: Key = 'network-gone/';
 export const goneKey = (id: NetworkId): Key => GONE + id;
+/** Before the records of endpoints. */
+export const ENDPOINTS: Key = 'endpoint/';
 /** Before the records of a network's endpoints, and of those that one host has. */
 export const endpointsOf = (network: NetworkId, node?: string): Key =>
-  `endpoint/${network}/${node === undefined ? '' : `${node}/`}`;
+  `${ENDPOINTS}${network}/${node === undefined ? '' : `${node}/`}`;
 export const endpointKey = (network: NetworkId, node: string, id: EndpointId): Key => endpointsOf(network, node) + id;
 
 /** Inverse of endpointKey, for keys of one network. */
@@ -39,6 +44,8 @@ export function partsOfEndpointKey(network: NetworkId, key: Key): { readonly nod
   const [node = '', id = ''] = key.slice(endpointsOf(network).length).split('/');
   return { node, id: id as EndpointId };
 }
+
+export const nodeOfEndpointKey = (key: Key): string | undefined => key.slice(ENDPOINTS.length).split('/')[1];
 
 /** An endpoint as other hosts see it. */
 export interface SharedEndpoint {
@@ -64,20 +71,25 @@ export interface NameClaim {
 }
 
 const address = z.string().refine((text): boolean => tryAddress(text) === text) as unknown as z.ZodType<Address>;
+/** Where one host is reached. */
+const vtep = address.refine((one) => !isUnspecified(one) && !isMulticast(one));
 const prefix = z.string().refine((text): boolean => tryPrefix(text) === text) as unknown as z.ZodType<Prefix>;
-const mac = z.string().regex(/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/) as unknown as z.ZodType<Mac>;
+/** Of one station: no group's, and not the one of zeros, which stands for everybody behind a tunnel. */
+const mac = z.string().regex(/^(?!00:00:00:00:00:00)[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/) as unknown as z.ZodType<Mac>;
 /** What is shown on terminals and put into answers of DNS. */
 const word = z.string().regex(/^[\w.-]{1,255}$/);
 const networkName = z.string().refine((text) => {
   try {
     checkNetworkName(text);
-    return true;
+    return !isPredefined(text) && text !== 'default' && text !== GATEWAY_NETWORK;
   } catch {
     return false;
   }
 });
 const texts = z.record(z.string(), z.string());
 const id = z.string().regex(/^[0-9a-f]{64}$/);
+/** Id of a host: files are called by it. */
+const NODE = /^[\w-]{1,63}$/;
 
 const networkSchema = z.object({
   schema: z.number().int().max(RECORD_SCHEMA),
@@ -123,7 +135,7 @@ const endpointSchema = z.object({
   mac: mac.optional(),
   v4: prefix.optional(),
   v6: prefix.optional(),
-  vtep: address.optional(),
+  vtep: vtep.optional(),
   isJoined: z.boolean(),
 });
 const claimSchema = z.object({ schema: z.literal(1), network: id, node: z.string() });
@@ -160,9 +172,12 @@ export const encodeEndpoint = ({ id: _id, node: _node, ...rest }: SharedEndpoint
 
 /** Throws store_corrupt. */
 export function decodeEndpoint(network: NetworkId, { key, value }: Entry): SharedEndpoint {
+  const parts = partsOfEndpointKey(network, key);
+  if (endpointKey(network, parts.node, parts.id) !== key || !NODE.test(parts.node) || !id.safeParse(parts.id).success)
+    throw corrupt(key);
   const { schema: _schema, mac: own, v4, v6, vtep, ...rest } = parsed(endpointSchema, key, value);
   return {
-    ...partsOfEndpointKey(network, key),
+    ...parts,
     ...rest,
     ...(own && { mac: own }),
     ...(v4 && { v4 }),
@@ -186,5 +201,8 @@ export const decodeGone = ({ key, value }: Entry): number => parsed(goneSchema, 
 function parsed<T>(schema: z.ZodType<T>, key: Key, value: Json): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
-  throw new CnmError('store_corrupt', `the cluster's record ${quoted(key)} is not one that this version writes`);
+  throw corrupt(key);
 }
+
+const corrupt = (key: Key): CnmError =>
+  new CnmError('store_corrupt', `the cluster's record ${quoted(key)} is not one that this version writes`);

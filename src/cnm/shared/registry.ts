@@ -1,11 +1,12 @@
 /** Networks in the cluster's own records: the name first, then the network; and both away again, when nobody uses it. */
 
-import { CnmError, type NetworkId, codeOf } from '../../base/index.ts';
+import { CnmError, type Env, type NetworkId, codeOf } from '../../base/index.ts';
 import type { Cluster } from '../../cluster/index.ts';
-import type { Entry, Revision } from '../../store/index.ts';
+import { Debts, type Entry, type Revision } from '../../store/index.ts';
 import type { NetworkRecord } from '../records.ts';
 import type { ClusterNetworks } from './contract.ts';
 import {
+  ENDPOINTS,
   GONE,
   NAMES,
   decodeClaim,
@@ -18,7 +19,9 @@ import {
   goneKey,
   nameKey,
   networkKey,
+  nodeOfEndpointKey,
   partsOfEndpointKey,
+  type NameClaim,
   type SharedEndpoint,
 } from './records.ts';
 
@@ -26,6 +29,8 @@ import {
 const MAX_TRIES = 16;
 /** How long it is known that a network was removed: longer than a host may be away and come back, milliseconds. */
 const REMEMBERED_MS = 30 * 24 * 3600 * 1000;
+/** How often a host looks for those that are older, milliseconds. */
+const FORGET_EVERY_MS = 3600 * 1000;
 /** Records that one commit may remove: a part of what etcd takes by itself. */
 const AT_ONCE = 100;
 
@@ -37,10 +42,14 @@ export class Registry implements ClusterNetworks {
 
   /** When this host removed a network: what is told of it from before is old. */
   readonly #removed = new Map<NetworkId, Revision>();
+  #nextForget = 0;
 
-  constructor(cluster: Cluster, now: () => number) {
+  readonly #debts: Debts;
+
+  constructor(cluster: Cluster, { now, log }: Env) {
     this.#cluster = cluster;
     this.#now = now;
+    this.#debts = new Debts(log);
   }
 
   /** The network has this revision now; undefined: it is not there. */
@@ -96,14 +105,18 @@ export class Registry implements ClusterNetworks {
       if (claim.network === id) return;
       if (await this.isThere(claim.network))
         throw new CnmError('name_taken', `network with name ${name} already exists in the cluster`);
-      // Whoever was about to make it and died has left the name behind.
-      if (!this.#cluster.isAway(claim.node))
+      // Whoever was about to make it and died has left the name behind; so has this host, which makes one of a name at a time.
+      if (claim.node !== self && !this.#cluster.isAway(claim.node))
         throw new CnmError(
           'name_taken',
           `network with name ${name} is being created on host ${this.#cluster.nameOf(claim.node)}`,
         );
     }
     throw new CnmError('too_busy', `others were quicker ${MAX_TRIES} times to take the name ${name}`);
+  }
+
+  async takeBack(net: NetworkRecord): Promise<void> {
+    await this.#debts.pay(() => this.remove(net));
   }
 
   /** What is owed for a claim: the name is free again, if it is this network's. */
@@ -130,6 +143,8 @@ export class Registry implements ClusterNetworks {
       expect: [
         { key: entry.key, revision: entry.revision },
         { key: networkKey(net.id), revision: undefined },
+        // One that is told again may be removed in that moment.
+        { key: goneKey(net.id), revision: undefined },
       ],
       put: [{ key: networkKey(net.id), value: encodeNetwork(net) }],
     });
@@ -140,7 +155,10 @@ export class Registry implements ClusterNetworks {
     const { store } = this.#cluster;
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       const entry = await store.get(networkKey(net.id));
-      if (entry === undefined) return this.unclaim(net);
+      if (entry === undefined) {
+        if (net.phase !== 'ready' || (await this.#buryLost(net))) return this.unclaim(net);
+        continue;
+      }
       const ghosts = await this.#unused(net);
       const expect = [{ key: entry.key, revision: entry.revision }];
       try {
@@ -183,11 +201,33 @@ export class Registry implements ClusterNetworks {
     );
   }
 
+  /** One that the cluster has lost is removed all the same: no other host is to tell it again. False: it was told again just now. */
+  async #buryLost({ id }: NetworkRecord): Promise<boolean> {
+    if (await this.isGone(id)) return true;
+    try {
+      await this.#cluster.store.commit({
+        expect: [{ key: networkKey(id), revision: undefined }],
+        put: [{ key: goneKey(id), value: encodeGone(this.#now()) }],
+      });
+      return true;
+    } catch (error) {
+      if (codeOf(error) !== 'stale_revision') throw error;
+      return false;
+    }
+  }
+
+  /** Now and then, since all of them are read. What fails is done another time: the network that was removed is. */
   async #forgetOld(): Promise<void> {
     const { store } = this.#cluster;
-    const { entries } = await store.list(GONE);
-    const old = entries.filter((entry) => ageOf(entry, this.#now()) > REMEMBERED_MS).map(({ key }) => key);
-    if (old.length > 0) await store.commit({ remove: old.slice(0, AT_ONCE) });
+    if (this.#now() < this.#nextForget) return;
+    this.#nextForget = this.#now() + FORGET_EVERY_MS;
+    try {
+      const { entries } = await store.list(GONE);
+      const old = entries.filter((entry) => ageOf(entry, this.#now()) > REMEMBERED_MS).map(({ key }) => key);
+      for (let from = 0; from < old.length; from += AT_ONCE) await store.commit({ remove: old.slice(from, from + AT_ONCE) });
+    } catch (error) {
+      if (codeOf(error) !== 'store_unreachable') throw error;
+    }
   }
 
   /** Endpoints of a network on all hosts. Throws store_unreachable. */
@@ -206,22 +246,30 @@ export class Registry implements ClusterNetworks {
    * Removes what a host has written that does not come back: endpoints, and names of networks that it did not finish. Answers those
    * networks.
    */
-  async forgetHost(node: string, networks: readonly NetworkRecord[]): Promise<readonly NetworkId[]> {
+  async forgetHost(node: string): Promise<readonly NetworkId[]> {
     const { store } = this.#cluster;
-    for (const { id } of networks) {
-      const keys = (await store.list(endpointsOf(id, node))).entries.map(({ key }) => key);
-      for (let from = 0; from < keys.length; from += AT_ONCE) await store.commit({ remove: keys.slice(from, from + AT_ONCE) });
-    }
+    // Also in networks that are not known here: nobody else would ever take them away.
+    const keys = (await store.list(ENDPOINTS)).entries.map(({ key }) => key).filter((key) => nodeOfEndpointKey(key) === node);
+    for (let from = 0; from < keys.length; from += AT_ONCE) await store.commit({ remove: keys.slice(from, from + AT_ONCE) });
     const unfinished: NetworkId[] = [];
     for (const entry of (await store.list(NAMES)).entries) {
-      const claim = decodeClaim(entry);
-      if (claim.node !== node || (await this.isThere(claim.network))) continue;
+      const claim = claimIn(entry);
+      // One that a newer version wrote keeps no host from being forgotten.
+      if (claim?.node !== node || (await this.isThere(claim.network))) continue;
       await store.commit({ expect: [{ key: entry.key, revision: entry.revision }], remove: [entry.key] });
       unfinished.push(claim.network);
     }
     return unfinished;
   }
 }
+
+const claimIn = (entry: Entry): NameClaim | undefined => {
+  try {
+    return decodeClaim(entry);
+  } catch {
+    return undefined;
+  }
+};
 
 const ageOf = (entry: Entry, now: number): number => {
   try {

@@ -1,7 +1,7 @@
 /** This host's part in the networks that hosts share: what use cases ask of it, and what goes on by itself. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CnmError, type NetworkId, codeOf } from '../../base/index.ts';
+import { CnmError, type EndpointId, type NetworkId, codeOf } from '../../base/index.ts';
 import type { Cluster } from '../../cluster/index.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf } from '../context.ts';
 import type { EndpointRecord, NetworkRecord } from '../records.ts';
@@ -9,7 +9,7 @@ import type { SharedNetworks } from './contract.ts';
 import { SharedEndpoints } from './endpoints.ts';
 import { Mirror } from './mirror.ts';
 import { NetworkPeers, peersId } from './peers.ts';
-import { nameKey, networkKey, type SharedEndpoint } from './records.ts';
+import { decodeClaim, nameKey, networkKey, type SharedEndpoint } from './records.ts';
 import { Registry } from './registry.ts';
 
 /** Longest wait for the cluster, milliseconds: for the first list of a network's peers, or of the networks. */
@@ -27,16 +27,20 @@ export class Shared implements SharedNetworks {
   readonly endpoints: SharedEndpoints;
   readonly #mirror: Mirror;
   readonly #peers = new Map<NetworkId, NetworkPeers>();
+  /** Endpoints here that have entered a network and not left it. Records do not tell: of two that leave at once, each is there for the other. */
+  readonly #users = new Map<NetworkId, Set<EndpointId>>();
+  /** Networks whose peers are being withdrawn. */
+  readonly #leaving = new Map<NetworkId, Promise<void>>();
   #nextAudit = 0;
   #looks = 0;
 
   constructor(cnm: Cnm, cluster: Cluster) {
     this.#cnm = cnm;
     this.#cluster = cluster;
-    this.networks = new Registry(cluster, cnm.env.now);
+    this.networks = new Registry(cluster, cnm.env);
     this.endpoints = new SharedEndpoints(cnm, cluster, this.networks);
     this.#mirror = new Mirror(cnm, cluster, this.networks, this.endpoints);
-    cluster.onNodes = () => this.#peers.forEach((peers) => peers.nodesChanged());
+    cluster.onNodes = (nodes) => this.#peers.forEach((peers) => peers.nodesChanged(nodes));
     cluster.onForget = (node) => this.#forget(node);
   }
 
@@ -46,7 +50,12 @@ export class Shared implements SharedNetworks {
 
   async start(): Promise<void> {
     const { state } = this.#cnm;
-    for (const net of state.networks()) if (net.shared === true && this.#hasUsers(net.id)) this.#open(net);
+    for (const net of state.networks()) {
+      const users = net.shared === true ? this.#usersIn(net.id) : [];
+      if (users.length === 0) continue;
+      this.#users.set(net.id, new Set(users));
+      this.#open(net);
+    }
     this.#mirror.start();
     // One that did not answer by now has been waited for.
     if (this.#cluster.isJoined) await Promise.race([this.#mirror.ready, soon()]);
@@ -62,12 +71,20 @@ export class Shared implements SharedNetworks {
     this.#peers.clear();
   }
 
-  #hasUsers(id: NetworkId): boolean {
-    return this.#cnm.state.endpointsOfNetwork(id).some(({ phase }) => phase === 'joined' || phase === 'joining');
+  #usersIn(id: NetworkId): EndpointId[] {
+    const isUser = ({ phase }: EndpointRecord): boolean => phase === 'joined' || phase === 'joining';
+    return this.#cnm.state
+      .endpointsOfNetwork(id)
+      .filter(isUser)
+      .map((ep) => ep.id);
   }
 
-  async enter(net: NetworkRecord): Promise<void> {
-    const peers = this.#peers.get(net.id) ?? this.#open(net);
+  #hasUsers(id: NetworkId): boolean {
+    return this.#usersIn(id).length > 0;
+  }
+
+  async enter(net: NetworkRecord, { id }: Pick<EndpointRecord, 'id'>): Promise<void> {
+    this.#users.set(net.id, (this.#users.get(net.id) ?? new Set()).add(id));
     const late = soon().then(() => {
       throw new CnmError(
         'store_unreachable',
@@ -75,15 +92,27 @@ export class Shared implements SharedNetworks {
       );
     });
     late.catch(() => {});
-    await Promise.race([peers.ready, late]);
+    await Promise.race([this.#followed(net), late]);
   }
 
-  async exit(net: NetworkRecord, leaving: EndpointRecord): Promise<void> {
-    const users = this.#cnm.state.endpointsOfNetwork(net.id).filter(({ id, phase }) => id !== leaving.id && phase !== 'ready');
+  async #followed(net: NetworkRecord): Promise<void> {
+    // A withdrawal that is not through would take what is told now.
+    await this.#leaving.get(net.id);
+    if (this.#users.has(net.id)) await (this.#peers.get(net.id) ?? this.#open(net)).ready;
+  }
+
+  async exit(net: NetworkRecord, leaving: Pick<EndpointRecord, 'id'>): Promise<void> {
+    const users = this.#users.get(net.id) ?? new Set();
+    // One whose sandbox is gone may have been removed without a leave.
+    for (const id of users) if (id === leaving.id || this.#cnm.state.endpointById(id) === undefined) users.delete(id);
+    if (users.size > 0) return;
+    this.#users.delete(net.id);
     const peers = this.#peers.get(net.id);
-    if (users.length > 0 || peers === undefined) return;
+    if (peers === undefined) return;
     this.#peers.delete(net.id);
-    await peers.close(true);
+    const closed = peers.close(true).finally(() => this.#leaving.delete(net.id));
+    this.#leaving.set(net.id, closed);
+    await closed;
   }
 
   #open(net: NetworkRecord): NetworkPeers {
@@ -105,14 +134,16 @@ export class Shared implements SharedNetworks {
         await Promise.race([this.#mirror.seen(await this.#revisionOf(term)), soon()]);
       } catch (failure) {
         // Then it is as unknown as it was.
-        if (codeOf(failure) !== 'store_unreachable') throw failure;
+        if (codeOf(failure) !== 'store_unreachable' && codeOf(failure) !== 'store_corrupt') throw failure;
       }
     }
   }
 
   async #revisionOf(term: string): Promise<number> {
     const { store } = this.#cluster;
-    const found = (await store.get(nameKey(term))) ?? (await store.get(networkKey(term as NetworkId)));
+    const claimed = await store.get(nameKey(term));
+    // The name is taken before the network is told.
+    const found = await store.get(networkKey(claimed === undefined ? (term as NetworkId) : decodeClaim(claimed).network));
     return found?.revision ?? 0;
   }
 
@@ -143,8 +174,7 @@ export class Shared implements SharedNetworks {
 
   /** What a host had that does not come back is nobody's. */
   async #forget(node: string): Promise<void> {
-    const shared = this.#cnm.state.networks().filter((net) => net.shared === true);
-    const unfinished = await this.networks.forgetHost(node, shared);
+    const unfinished = await this.networks.forgetHost(node);
     for (const ipam of this.#cnm.ipams.all()) {
       await ipam.forgetHost?.(node);
       for (const id of unfinished) await ipam.releaseAll?.(id);

@@ -6,8 +6,8 @@ import { dnsNamesOf } from './names.ts';
 /** First of all that the network has here: what the link's neighbours are must be known before anybody sends. */
 export const peersStep: JoinStep = {
   label: 'peers',
-  async do({ cnm, net }) {
-    if (net.shared === true) await cnm.shared?.enter(net);
+  async do({ cnm, net, ep }) {
+    if (net.shared === true) await cnm.shared?.enter(net, ep);
   },
   async undo({ cnm, net, ep }) {
     if (net.shared === true) await cnm.shared?.exit(net, ep);
