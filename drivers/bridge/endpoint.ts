@@ -45,6 +45,8 @@ export async function plug(
     ]);
     if (at.isBare !== true) await dress(ep, at);
     await host.batch(hostSide(bridge, ep, options));
+    // The bridge opens a port when the kernel has taken note of its carrier, which a look brings about at once (linkwatch).
+    await host.link.find({ name: hostLink });
   });
 }
 
