@@ -3,12 +3,16 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const isGuest = process.env['PATCHBAY_VM'] === '1';
 
-/** The file that takes the longest by far begins first, so that it does not run alone at the end. */
+/** Files of several minutes, in the order in which they begin, so that none runs alone at the end. */
+const LONGEST = ['vm/guest', 'kernel/cnm-crash', 'kernel/shared-undo', 'lab/lab', 'kernel/cnm-undo', 'kernel/overlay-crash'];
+
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const isLongest = ({ moduleId }: TestSpecification): boolean => moduleId.endsWith('/test/vm/guest.test.ts');
-    const sorted = await super.sort(files);
-    return [...sorted.filter(isLongest), ...sorted.filter((file) => !isLongest(file))];
+    const rank = ({ moduleId }: TestSpecification): number => {
+      const place = LONGEST.findIndex((name) => moduleId.endsWith(`/test/${name}.test.ts`));
+      return place < 0 ? LONGEST.length : place;
+    };
+    return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b));
   }
 }
 
