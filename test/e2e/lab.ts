@@ -5,7 +5,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -212,8 +212,13 @@ export class Lab {
     return left;
   }
 
-  /** The machine goes down hard and comes up: namespaces and all that was in memory are new, the disk is as it was. */
+  /**
+   * The machine goes down hard and comes up: namespaces and all that was in memory are new, the disk is as it was. Changes of the last
+   * moment, which are in memory only, have got there before.
+   */
   async reboot(): Promise<void> {
+    const journals = ['journal-0', 'journal-1'].map((name) => join(this.runDir, name));
+    await waitUntil(async () => journals.every((path) => !existsSync(path) || statSync(path).size === 0), 5000);
     await this.stop('SIGKILL');
     await this.#endAll();
     for (const name of readdirSync(this.runDir)) rmSync(join(this.runDir, name), { recursive: true, force: true });
