@@ -12,6 +12,9 @@ beforeAll(async () => {
   folder = join(lab.folder, 'other');
   const loopish = ['link add loopish type bridge', 'addr add 127.9.0.1/16 dev loopish', 'link set loopish up'];
   for (const words of loopish) await lab.in('outside', 'ip', ...words.split(' '));
+  // The kernel gives it to the wire a moment after the wire is up.
+  const linkLocal = ['-6', 'addr', 'show', 'dev', 'wire0', 'scope', 'link', '-tentative'];
+  await waitUntil(async () => (await lab.in('outside', 'ip', ...linkLocal)).stdout.includes('fe80'), 30_000);
 });
 afterAll(async () => {
   await lab.close();
