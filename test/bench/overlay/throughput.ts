@@ -35,11 +35,16 @@ export async function throughput(lab: Lab): Promise<Figure[]> {
       LISTENS_MS,
       lab.commands.signal,
     );
-  const [ours, bare] = [await overlayWay(one, two), await bareWay(one, two)];
   const [here, there]: [number[], number[]] = [[], []];
-  for (let turn = 0; turn < TURNS; turn++) {
-    here.push(await flow(lab, ours));
-    there.push(await flow(lab, bare));
+  try {
+    const [ours, bare] = [await overlayWay(one, two), await bareWay(one, two)];
+    for (let turn = 0; turn < TURNS; turn++) {
+      here.push(await flow(lab, ours));
+      there.push(await flow(lab, bare));
+    }
+  } finally {
+    for (const { namespace } of [one, two])
+      for (const end of ['net', 'box']) await one.exec('ip', 'netns', 'del', `${namespace}-bare-${end}`);
   }
   const floor = median(there);
   return [
