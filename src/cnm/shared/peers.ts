@@ -67,7 +67,7 @@ export class NetworkPeers {
     return ready;
   }
 
-  /** Hosts that have endpoints in sandboxes there, as last told; undefined before anything was told. */
+  /** Endpoints that other hosts have there, as last told; undefined before anything was told. */
   get endpoints(): readonly SharedEndpoint[] | undefined {
     return this.#isComplete ? [...this.#known.values()].flatMap((all) => [...all.values()]) : undefined;
   }
