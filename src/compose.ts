@@ -10,11 +10,11 @@ import { createIpvlanDriver } from '../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../drivers/null/driver.ts';
 import { createOverlayDriver } from '../drivers/overlay/driver.ts';
-import { VXLAN_PORT } from '../drivers/overlay/parts.ts';
+import { VXLAN_PORT } from '../drivers/overlay/segments.ts';
 import { openPlugins } from '../drivers/remote/plugins.ts';
 import { ParentUsers } from '../drivers/shared/parent.ts';
 import { type Address, type Env, type EtcdAddress, CnmError, errnoOf, parseAddress } from './base/index.ts';
-import { Cluster, createNumbers } from './cluster/index.ts';
+import { Cluster, createNumbers, givingBackLater } from './cluster/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
 import { type DriverNetwork, Registry } from './driver/index.ts';
 import { openFirewall } from './firewall/index.ts';
@@ -58,6 +58,8 @@ export interface ComposeOptions {
     /** Where other hosts reach this one; absent: the address that packets to the cluster leave from. */
     readonly advertise?: Address;
     readonly leaseSeconds: number;
+    /** UDP port of the tunnels of networks that are made here. Default: VXLAN's own. */
+    readonly dataPathPort?: number;
   };
   /** Runs when the folders are ours and nothing has been made in the kernel yet; what it throws ends the opening. */
   readonly check?: () => Promise<void>;
@@ -145,14 +147,21 @@ async function parts(
   }
   const dhcp = await openDhcp({ host, env, store });
   cleanup.push(() => dhcp.close());
+  const sharedNumbers =
+    cluster &&
+    givingBackLater(
+      createNumbers(() => cluster.store, 'vni'),
+      env.log,
+    );
+  cleanup.push(() => sharedNumbers?.close());
   const parents = new ParentUsers();
   const pools = options.pools ?? [];
   const tunnels = {
     // Where no other host has the network there is nobody to build a tunnel to.
     vtep: ({ isShared }: DriverNetwork) => (isShared === true ? cluster?.address : undefined),
-    dataPathPort: VXLAN_PORT,
+    dataPathPort: options.cluster?.dataPathPort ?? VXLAN_PORT,
     numbers: createNumbers(store, 'vni'),
-    ...(cluster && { sharedNumbers: createNumbers(() => cluster.store, 'vni') }),
+    ...(sharedNumbers && { sharedNumbers }),
   };
   return {
     store,

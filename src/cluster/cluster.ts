@@ -104,7 +104,8 @@ export class Cluster {
   async removeNode(term: string): Promise<ClusterNode> {
     const node = this.node(term);
     const alive = new CnmError('node_alive', `host ${shown(node.name)} is alive: stop its daemon first`);
-    if (node.isAlive) throw alive;
+    // What the roster says may be a moment old, and what a living host has is not to be given back.
+    if (node.isAlive || (await this.store.get(signKey(node.id))) !== undefined) throw alive;
     await this.onForget?.(node.id);
     try {
       await this.#connected().store.commit({

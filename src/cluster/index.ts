@@ -2,4 +2,4 @@
 
 export { Cluster } from './cluster.ts';
 export { follow, type Followed } from './follow.ts';
-export { createNumbers } from './numbers.ts';
+export { createNumbers, givingBackLater } from './numbers.ts';

@@ -4,8 +4,8 @@
  */
 
 import { randomInt } from 'node:crypto';
-import { CnmError, codeOf } from '../base/index.ts';
-import type { Entry, Expectation, Store } from '../store/index.ts';
+import { CnmError, type Logger, codeOf } from '../base/index.ts';
+import { Debts, type Entry, type Expectation, type Store } from '../store/index.ts';
 
 interface NumberRange {
   readonly from: number;
@@ -26,6 +26,16 @@ export interface Numbers {
 /** `name` tells pools in one store apart. A store that is not there yet is asked for with each use. */
 export function createNumbers(store: Store | (() => Store), name: string, range: NumberRange = VNI_RANGE): Numbers {
   return new StoredNumbers(typeof store === 'function' ? store : () => store, `numbers/${name}`, range);
+}
+
+/** Gives numbers back later where the store is away: a network that is not made after all must not keep any. */
+export function givingBackLater(numbers: Numbers, log: Logger): Numbers & { close(): void } {
+  const debts = new Debts(log);
+  return {
+    take: (owner, wanted) => numbers.take(owner, wanted),
+    release: (owner) => debts.pay(owner, () => numbers.release(owner)),
+    close: () => debts.close(),
+  };
 }
 
 class StoredNumbers implements Numbers {

@@ -101,7 +101,7 @@ class SharedIpam implements IpamDriver {
     this.#served.add(request.owner);
     if (request.isReplay !== true || wish.subnet === undefined) return this.#takePool(request, wish);
     // A start does not wait for the cluster.
-    await this.#debts.pay(async () => void (await this.#takePool(request, wish)));
+    await this.#debts.pay(`pool ${wish.subnet} ${request.owner}`, async () => void (await this.#takePool(request, wish)));
     return poolOf(request.space, wish.subnet, wish.range);
   }
 
@@ -130,8 +130,8 @@ class SharedIpam implements IpamDriver {
   /** As releaseAddress. */
   async releasePool(pool: PoolId, owner: string): Promise<void> {
     const { prefix, range, isShared } = parsedId(pool);
-    if (isShared) return this.#giveBack(() => dropSharedPool(this.#store(), prefix, owner));
-    await this.#giveBack(() =>
+    if (isShared) return this.#giveBack(`pool ${prefix} ${owner}`, () => dropSharedPool(this.#store(), prefix, owner));
+    await this.#giveBack(`pool ${prefix} ${owner}`, () =>
       changePools(this.#store(), (pools) => {
         const { [prefix]: holders = [], ...others } = pools;
         const left = holders.filter((one) => one.owner !== owner || one.node !== this.#node || one.range !== range);
@@ -142,7 +142,7 @@ class SharedIpam implements IpamDriver {
   }
 
   async releaseAll(owner: string): Promise<void> {
-    await this.#giveBack(async () => {
+    await this.#giveBack(`pools ${owner}`, async () => {
       const pools = Object.entries(decodePools(await this.#store().get(POOLS_KEY)));
       const own = pools.filter(([, holders]) => holders.some((one) => one.owner === owner && one.node === ALL_HOSTS));
       for (const [prefix] of own) await dropSharedPool(this.#store(), prefix as Prefix, owner);
@@ -162,20 +162,22 @@ class SharedIpam implements IpamDriver {
     const isGuarded = isShared && request.isReplay !== true;
     if (address === undefined) return this.#choose(prefix, range, request, { node, isGuarded });
     if (request.isReplay !== true) return this.#named(prefix, address, request, { node, isGuarded });
-    await this.#debts.pay(async () => void (await this.#named(prefix, address, request, { node, isGuarded })));
+    const claim = async (): Promise<void> => void (await this.#named(prefix, address, request, { node, isGuarded }));
+    await this.#debts.pay(`address ${prefix} ${address} ${request.owner}`, claim);
     return makePrefix(address, prefixLength(prefix));
   }
 
   /** While the cluster is away the address is given back later, and is nobody's until then. */
   async releaseAddress(pool: PoolId, address: Address, owner: string): Promise<void> {
     const { prefix, isShared } = parsedId(pool);
-    await this.#giveBack(() => this.#release(prefix, address, owner, isShared ? [this.#node, ALL_HOSTS] : [this.#node]));
+    const nodes = isShared ? [this.#node, ALL_HOSTS] : [this.#node];
+    await this.#giveBack(`address ${prefix} ${address} ${owner}`, () => this.#release(prefix, address, owner, nodes));
     (await this.#views.get(prefix)?.catch(() => undefined))?.release(address, owner);
   }
 
   /** A record that cannot be read stays as it is: it must keep no endpoint from going, and no daemon from starting. */
-  async #giveBack(work: () => Promise<void>): Promise<void> {
-    await this.#debts.pay(async () => {
+  async #giveBack(record: string, work: () => Promise<void>): Promise<void> {
+    await this.#debts.pay(record, async () => {
       try {
         await work();
       } catch (error) {
@@ -200,7 +202,7 @@ class SharedIpam implements IpamDriver {
 
   /** Gives back what this host had for owners of which no record is left. Repeatable. */
   async sweep(owners: ReadonlySet<string>): Promise<void> {
-    await this.#giveBack(() =>
+    await this.#giveBack('strays', () =>
       this.#dropHolders(({ owner, node }) => node === this.#node && !owners.has(owner) && !this.#served.has(owner)),
     );
   }

@@ -6,7 +6,7 @@ import { createHostDriver } from '../../drivers/host/driver.ts';
 import { createMacvlanDriver } from '../../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../../drivers/null/driver.ts';
 import { createOverlayDriver } from '../../drivers/overlay/driver.ts';
-import { VXLAN_PORT } from '../../drivers/overlay/parts.ts';
+import { VXLAN_PORT } from '../../drivers/overlay/segments.ts';
 import { type Address, type NetworkId, type Prefix, type SandboxId, silentLogger } from '../../src/base/index.ts';
 import { createNumbers } from '../../src/cluster/index.ts';
 import type { Driver, DriverNetwork } from '../../src/driver/index.ts';

@@ -71,6 +71,29 @@ describe('hosts that share a store', () => {
     await Promise.all([one.close(), other.close()]);
   });
 
+  test('a cluster that is full takes nothing new, and gives back all the same', { timeout: 60_000 }, async () => {
+    // The least that etcd takes: eight pages of its file, and a fill that no list of records is spared.
+    const full = await EtcdCluster.start(1, ['--quota-backend-bytes', String(512 * 1024)]);
+    try {
+      const store = await openEtcdStore(parseEtcdAddress(full.address(freshPrefix())));
+      await store.commit({ put: ['a', 'b', 'c'].map((key) => ({ key, value: key })) });
+      const { revision } = (await store.get('b')) ?? { revision: 0 };
+      const fill = async (): Promise<void> => {
+        for (let i = 0; i < 200; i++) await store.commit({ put: [{ key: `fill/${i}`, value: 'x'.repeat(20_000) }] });
+      };
+      expect(await codeFrom(fill())).toBe('store_refused');
+      await store.commit({ remove: ['a'] });
+      expect(await codeFrom(store.commit({ expect: [{ key: 'b', revision: revision - 1 }], remove: ['b'] }))).toBe(
+        'stale_revision',
+      );
+      await store.commit({ expect: [{ key: 'b', revision }], remove: ['b', 'nothing'] });
+      expect((await store.list('')).entries.map(({ key }) => key).filter((key) => !key.startsWith('fill/'))).toEqual(['c']);
+      await store.close();
+    } finally {
+      await full.close();
+    }
+  });
+
   test('of many that take the same number at once, each gets another one', { timeout: 60_000 }, async () => {
     const prefix = freshPrefix();
     const stores = await Promise.all(Array.from({ length: 4 }, () => openAt(prefix)));

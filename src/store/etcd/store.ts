@@ -73,10 +73,13 @@ class EtcdStore implements ClusterStore {
 
   async #commit({ expect = [], expectNone = [], put = [], remove = [] }: Transaction): Promise<Revision> {
     const written = new Map(put.map(({ key, value, lease }) => [key, { text: Buffer.from(JSON.stringify(value)), lease }]));
-    const marker = this.#marker(this.#commits++);
+    // What only removes can be told by what is gone; and an etcd that is full takes nothing that puts.
+    const marker = put.length === 0 ? undefined : this.#marker(this.#commits++);
     const settled = this.#settled.splice(0);
     const compare: Compare[] = [
-      { result: COMPARE.equal, key: marker, target: COMPARE.create, create_revision: '0' },
+      ...(marker === undefined
+        ? []
+        : [{ result: COMPARE.equal, key: marker, target: COMPARE.create, create_revision: '0' } as const]),
       ...expect.map(({ key, revision }): Compare => {
         const at = { result: COMPARE.equal, key: this.#bytes(key) };
         return revision === undefined
@@ -99,25 +102,33 @@ class EtcdStore implements ClusterStore {
       ...[...new Set(remove)]
         .filter((key) => !written.has(key))
         .map((key) => ({ request_delete_range: { key: this.#bytes(key) } })),
-      { request_put: { key: marker, value: Buffer.alloc(0) } },
+      ...(marker === undefined ? [] : [{ request_put: { key: marker, value: Buffer.alloc(0) } }]),
       ...settled.map((key) => ({ request_delete_range: { key } })),
     ];
     const { answer, isRepeated } = await this.#channel
       .call<TxnResponse>('KV', 'Txn', { compare, success })
       .catch((error: unknown) => {
-        this.#settled.push(...settled, marker);
+        this.#settled.push(...settled, ...(marker === undefined ? [] : [marker]));
         throw error;
       });
-    const [done] = !answer.succeeded && isRepeated ? (await this.#range({ key: marker })).kvs : [];
-    if (answer.succeeded || done !== undefined) {
-      this.#settled.push(marker);
-      return Number(done?.create_revision ?? answer.header.revision);
+    const isDone = answer.succeeded;
+    const revision = isDone || !isRepeated ? undefined : await this.#doneBefore(marker, remove);
+    if (isDone || revision !== undefined) {
+      if (marker !== undefined) this.#settled.push(marker);
+      return Number(revision ?? answer.header.revision);
     }
     this.#settled.push(...settled);
     throw new CnmError(
       'stale_revision',
       `a record was changed by another host: ${[...expect.map(({ key }) => key), ...expectNone].join(', ')}`,
     );
+  }
+
+  /** Revision of a commit whose first answer was lost; undefined: it did not happen. */
+  async #doneBefore(marker: Buffer | undefined, remove: readonly Key[]): Promise<string | undefined> {
+    if (marker !== undefined) return (await this.#range({ key: marker })).kvs[0]?.create_revision;
+    const left = await Promise.all(remove.map((key) => this.#range({ key: this.#bytes(key) })));
+    return left.every(({ kvs }) => kvs.length === 0) ? left[0]?.header.revision : undefined;
   }
 
   /** Tells a commit whose answer was lost from one that did not happen. Beside the records: no list or watch of them has it. */
