@@ -32,7 +32,16 @@ import { ensureInside, furnitureOf, openInside, removeInside, withdraw } from '.
 import { type OverlayOptions, checkOverlaySubnets, parseOverlayOptions } from './options.ts';
 import type { OverlayParts } from './parts.ts';
 import { observeNetworks, pinsOf, restoreNetwork } from './restore.ts';
-import { type OverlayState, type Segment, derivedMac, routesOf, segmentCount, segmentFor, segmentsOf } from './segments.ts';
+import {
+  type OverlayState,
+  type Segment,
+  derivedMac,
+  portOf,
+  routesOf,
+  segmentCount,
+  segmentFor,
+  segmentsOf,
+} from './segments.ts';
 
 export function createOverlayDriver(parts: OverlayParts): Driver {
   const announcer = new Announcer(parts);
@@ -61,10 +70,11 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
     return undoable(async (undo) => {
       undo.add('release VXLAN ids', () => releaseIds(net));
       const vnis: number[] = [];
-      // One that has been made already has its ids.
-      const had = (net.state as OverlayState | null)?.vnis ?? [];
+      // One that has been made already has its ids and its port.
+      const made = net.state as OverlayState | null;
+      const had = made?.vnis ?? [];
       for (const [i, owner] of owners(net).entries()) vnis.push(await takeId(net, owner, options.vnis[i] ?? had[i]));
-      return { state: { vnis } };
+      return { state: { vnis, port: made === null ? parts.dataPathPort : portOf(net) } };
     });
   }
 

@@ -9,13 +9,10 @@ export interface OverlayParts extends LinkParts {
   readonly pinFolder: string;
   /** This host's own underlay address; undefined where no other host has the network: no tunnels are made then. */
   readonly vtep: (net: DriverNetwork) => Address | undefined;
-  /** UDP port of the tunnels. */
+  /** UDP port of the tunnels of networks that are made here. */
   readonly dataPathPort: number;
   /** VXLAN ids of networks of this host alone. */
   readonly numbers: NumberPool;
   /** VXLAN ids of networks that hosts share. Default: the same. */
   readonly sharedNumbers?: NumberPool;
 }
-
-/** IANA's port of VXLAN (RFC 7348). */
-export const VXLAN_PORT = 4789;

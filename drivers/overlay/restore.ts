@@ -9,7 +9,7 @@ import { plug, portName } from './endpoint.ts';
 import { ensureInside, furnitureOf, isSegmentRight, lookInside, openInside } from './network.ts';
 import { checkOverlaySubnets, parseOverlayOptions } from './options.ts';
 import type { OverlayParts } from './parts.ts';
-import { type Segment, pinName, segmentFor, segmentsOf } from './segments.ts';
+import { type Segment, pinName, segmentFor, segmentsOf, portOf } from './segments.ts';
 
 type Wished = RestoreNetwork['endpoints'][number];
 
@@ -88,7 +88,7 @@ async function isRight(parts: OverlayParts, { net, endpoints }: RestoreNetwork):
   const segments = segmentsOf(net);
   const view = await lookInside(netns);
   const vtep = parts.vtep(net);
-  if (!segments.every((one) => isSegmentRight(view, one, vtep, parts.dataPathPort))) return false;
+  if (!segments.every((one) => isSegmentRight(view, one, vtep, portOf(net)))) return false;
   return endpoints.every(({ ep }) => {
     const port = view.links.get(portName(ep));
     const bridge = view.links.get(segmentFor(segments, ep.iface).bridge);

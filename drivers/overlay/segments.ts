@@ -22,7 +22,14 @@ import type { Mark } from '../../src/kernel/index.ts';
 export interface OverlayState {
   /** VXLAN ids, one a segment. */
   readonly vnis: readonly number[];
+  /** UDP port of the network's tunnels, the same on all hosts. Records of before have none: VXLAN_PORT. */
+  readonly port?: number;
 }
+
+/** IANA's port of VXLAN (RFC 7348). */
+export const VXLAN_PORT = 4789;
+
+export const portOf = ({ state }: DriverNetwork): number => (state as OverlayState | null)?.port ?? VXLAN_PORT;
 
 export interface Segment {
   readonly bridge: string;

@@ -10,7 +10,7 @@ import { type Address, CnmError, errnoOf, ignoring } from '../../src/base/index.
 import type { DriverNetwork } from '../../src/driver/index.ts';
 import { type Link, type LinkSpec, type Netns, kernelLacks, openNetns } from '../../src/kernel/index.ts';
 import type { OverlayParts } from './parts.ts';
-import { type Furniture, PIN_PREFIX, type Segment, linkMac } from './segments.ts';
+import { type Furniture, PIN_PREFIX, type Segment, linkMac, portOf } from './segments.ts';
 
 /** Pause between tries while the kernel clears up a namespace that had the id, milliseconds, and how many there are. */
 const CLEARING_MS = 50;
@@ -45,7 +45,7 @@ export async function ensureTunnel(
 ): Promise<void> {
   const rtnl = netns.rtnl();
   const at = { name: segment.tunnel };
-  const port = parts.dataPathPort;
+  const port = portOf(net);
   const found = await rtnl.link.find(at);
   if (isTunnelRight(found, segment, bridge, port, vtep)) return;
   const isKept = found !== undefined && vtep !== undefined && isMadeRight(found, segment.vni, port, vtep);
@@ -81,6 +81,7 @@ const removeTunnel = (netns: Netns, { index }: Link): Promise<unknown> =>
 
 /** Made from the host's namespace, which is where its socket stays. */
 async function addTunnel(parts: OverlayParts, net: DriverNetwork, { vni }: Segment, spec: LinkSpec): Promise<void> {
+  const port = portOf(net);
   for (let tries = 1; ; tries++) {
     try {
       await parts.host.rtnl().batch([{ op: 'link.add', spec }]);
@@ -89,8 +90,8 @@ async function addTunnel(parts: OverlayParts, net: DriverNetwork, { vni }: Segme
       const errno = errnoOf(error);
       if (errno === 'EOPNOTSUPP') throw kernelLacks('vxlan');
       if (errno !== 'EEXIST') throw error;
-      if (await dropStale(parts, vni)) continue;
-      const holder = (await parts.host.rtnl().link.list({ kind: 'vxlan' })).find((link) => hasId(link, vni, parts.dataPathPort));
+      if (await dropStale(parts, vni, port)) continue;
+      const holder = (await parts.host.rtnl().link.list({ kind: 'vxlan' })).find((link) => hasId(link, vni, port));
       if (holder === undefined && tries < MAX_TRIES) {
         await delay(CLEARING_MS);
         continue;
@@ -106,14 +107,14 @@ async function addTunnel(parts: OverlayParts, net: DriverNetwork, { vni }: Segme
 const hasId = ({ vxlan }: Link, vni: number, port: number): boolean => vxlan?.vni === vni && vxlan.port === port;
 
 /** Deletes tunnels with the id in namespaces of ours: an id has one network, so that they are left over (spec 07 D4). */
-async function dropStale(parts: OverlayParts, vni: number): Promise<boolean> {
+async function dropStale(parts: OverlayParts, vni: number, port: number): Promise<boolean> {
   const pins = readdirSync(parts.pinFolder).filter((name) => name.startsWith(PIN_PREFIX));
   let isDropped = false;
   for (const pin of pins) {
     using netns = openPin(join(parts.pinFolder, pin));
     const links = (await netns?.rtnl().link.list({ kind: 'vxlan', group: parts.mark.liveGroup })) ?? [];
     for (const link of links) {
-      if (netns === undefined || !hasId(link, vni, parts.dataPathPort)) continue;
+      if (netns === undefined || !hasId(link, vni, port)) continue;
       parts.env.log.warn({ pin, vni }, 'a tunnel that was left over had the VXLAN id: it is deleted');
       await removeTunnel(netns, link);
       isDropped = true;

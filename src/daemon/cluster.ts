@@ -9,6 +9,8 @@ export interface ClusterConfig {
   /** Absent: the address that packets to the cluster leave from. */
   readonly advertise?: Address;
   readonly leaseSeconds: number;
+  /** UDP port of the tunnels of networks that are made here. Default: VXLAN's own. */
+  readonly dataPathPort?: number;
 }
 
 interface ClusterValues {
@@ -16,17 +18,20 @@ interface ClusterValues {
   readonly 'node-name'?: string | undefined;
   readonly advertise?: string | undefined;
   readonly 'node-lease'?: string | undefined;
+  readonly 'data-path-port'?: string | undefined;
 }
 
 const DEFAULT_LEASE_SECONDS = 10;
 /** Shorter ones die of a busy machine, longer ones keep names of the dead for too long. */
 const LEASE_SECONDS = { least: 3, most: 300 };
+/** As the reference has it (spec 07 D11): no port of the system, and none that the kernel gives to clients. */
+const DATA_PORT = { least: 1024, most: 49_151 };
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$/;
 
 /** Reads `cluster` and its companions; what is wrong goes to `problems`. */
 export function readCluster(values: ClusterValues, problems: string[]): ClusterConfig | undefined {
   if (values.cluster === undefined) {
-    for (const key of ['node-name', 'advertise', 'node-lease'] as const)
+    for (const key of ['node-name', 'advertise', 'node-lease', 'data-path-port'] as const)
       if (values[key] !== undefined) problems.push(`--${key} needs --cluster`);
     return undefined;
   }
@@ -48,5 +53,10 @@ export function readCluster(values: ClusterValues, problems: string[]): ClusterC
     problems.push(
       `--node-lease ${shown(values['node-lease'] ?? '')}: use ${LEASE_SECONDS.least} to ${LEASE_SECONDS.most} seconds`,
     );
-  return address && { address, nodeName, leaseSeconds, ...(advertise && { advertise }) };
+  const port = values['data-path-port'];
+  const dataPathPort = port === undefined ? undefined : Number(port);
+  if (port !== undefined && !(/^\d+$/.test(port) && Number(port) >= DATA_PORT.least && Number(port) <= DATA_PORT.most))
+    problems.push(`--data-path-port ${shown(port)}: use a UDP port from ${DATA_PORT.least} to ${DATA_PORT.most}`);
+  const chosen = { ...(advertise && { advertise }), ...(dataPathPort !== undefined && { dataPathPort }) };
+  return address && { address, nodeName, leaseSeconds, ...chosen };
 }

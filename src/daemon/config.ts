@@ -53,6 +53,7 @@ const fileSchema = z.strictObject({
   'node-name': z.string().optional(),
   advertise: z.string().optional(),
   'node-lease': z.string().optional(),
+  'data-path-port': z.string().optional(),
   firewall: z.string().optional(),
   'default-address-pool': z.array(z.string()).optional(),
   bridge: z.string().optional(),
@@ -125,6 +126,7 @@ function command(): Command {
       new Option('--advertise <address>', 'where other hosts of the cluster reach this one (default towards the cluster)'),
     )
     .addOption(new Option('--node-lease <seconds>', 'silence after which others take a host for dead (default 10)'))
+    .addOption(new Option('--data-path-port <port>', 'UDP port of the tunnels of networks that are made here (default 4789)'))
     .addOption(new Option('--firewall <backend>', `packet filter backend: iptables (default ${DEFAULTS.firewall})`))
     .addOption(
       new Option('--default-address-pool <pool>', 'base=CIDR,size=N; may repeat; replaces the built-in pools').argParser(collect),

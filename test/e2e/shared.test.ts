@@ -1,61 +1,27 @@
 /** Networks that hosts share: three daemons on one underlay, a real etcd of three members. */
 
-import { randomBytes } from 'node:crypto';
-import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type NetworkJson, parseEtcdAddress } from '../../src/base/index.ts';
 import { openEtcdStore } from '../../src/store/index.ts';
-import { EtcdCluster } from '../contract/etcd.ts';
-import { Lab, waitUntil } from './lab.ts';
+import type { EtcdCluster } from '../contract/etcd.ts';
+import { type Lab, waitUntil } from './lab.ts';
+import { SharedLab, addressOf } from './shared-lab.ts';
 
 const NAMES = ['one', 'two', 'three'] as const;
 const LATE_MS = 30_000;
-/** The shortest that may be asked for. */
-const LEASE_S = 3;
 
+let shared: SharedLab;
 let etcd: EtcdCluster;
-let hosts: Lab[];
-const underlay = `pbu-${randomBytes(3).toString('hex')}`;
-
-const ip = (netns: string, ...args: string[]) => execa('ip', ['-n', netns, ...args]);
-
-async function host(name: string, i: number): Promise<Lab> {
-  const address = `192.0.2.${i + 1}`;
-  const cluster = ['--cluster', etcd.address('/lab'), '--node-name', name];
-  return Lab.open({ flags: [...cluster, '--advertise', address, '--node-lease', String(LEASE_S)] });
-}
-
-/** One wire for all. The daemons find their address on it a little later than they start. */
-async function join(lab: Lab, i: number): Promise<void> {
-  await ip(underlay, 'link', 'add', `h${i}`, 'type', 'veth', 'peer', 'name', 'under', 'netns', lab.host);
-  await ip(underlay, 'link', 'set', `h${i}`, 'master', 'wire', 'up');
-  await ip(lab.host, 'addr', 'add', `192.0.2.${i + 1}/24`, 'dev', 'under');
-  await ip(lab.host, 'link', 'set', 'under', 'up');
-}
 
 beforeAll(async () => {
-  etcd = await EtcdCluster.start(3);
-  await execa('ip', ['netns', 'add', underlay]);
-  await ip(underlay, 'link', 'add', 'name', 'wire', 'type', 'bridge');
-  await ip(underlay, 'link', 'set', 'wire', 'up');
-  hosts = [];
-  for (const [i, name] of NAMES.entries()) hosts.push(await host(name, i));
-  for (const [i, lab] of hosts.entries()) await join(lab, i);
+  shared = await SharedLab.open(NAMES);
+  ({ etcd } = shared);
 }, 120_000);
-afterAll(async () => {
-  for (const lab of hosts ?? []) await lab.close();
-  await execa('ip', ['netns', 'del', underlay], { reject: false });
-  await etcd.close();
-});
+afterAll(() => shared?.close());
 
-const lab = (i: number): Lab => {
-  const found = hosts[i];
-  if (found === undefined) throw new Error(`no host ${i}`);
-  return found;
-};
-const exec = (i: number, sandbox: string, ...command: string[]) => lab(i).cli('exec', sandbox, ...command);
-const reaches = async (i: number, from: string, to: string): Promise<boolean> =>
-  (await exec(i, from, 'ping', '-c', '1', '-W', '1', to)).exitCode === 0;
+const lab = (i: number): Lab => shared.at(i);
+const exec = (i: number, sandbox: string, ...command: string[]) => shared.exec(i, sandbox, ...command);
+const reaches = (i: number, from: string, to: string) => shared.reaches(i, from, to);
 const networks = (i: number): Promise<string> => lab(i).ok('ls', '-q', '--no-trunc', '--filter', 'driver=overlay');
 
 test('a network made on one host is there on all, and its sandboxes reach each other by name and address', async () => {
@@ -69,12 +35,11 @@ test('a network made on one host is there on all, and its sandboxes reach each o
 
 test('inspect tells from any host who is in the network, and where', async () => {
   const [net] = JSON.parse(await lab(1).ok('inspect', '-v', 'blue')) as NetworkJson[];
-  const at = (i: number): string => `192.0.2.${i + 1}`;
-  const peers = NAMES.map((name, i) => ({ Name: name, IP: at(i) }));
+  const peers = NAMES.map((name, i) => ({ Name: name, IP: addressOf(i) }));
   expect(net?.Peers).toEqual(peers.toSorted((a, b) => (a.Name < b.Name ? -1 : 1)));
   const tasks = net?.Services?.['']?.Tasks ?? [];
   expect(tasks.map(({ Name, Info }) => `${Name} ${Info['Host']} ${Info['Host IP']} ${Info['State']}`)).toEqual(
-    NAMES.map((name, i) => `c${i} ${name} ${at(i)} joined`),
+    NAMES.map((name, i) => `c${i} ${name} ${addressOf(i)} joined`),
   );
   expect(Object.values(net?.Containers ?? {}).map(({ Name }) => Name)).toEqual(['c1']);
   const [brief] = JSON.parse(await lab(2).ok('inspect', 'blue')) as NetworkJson[];

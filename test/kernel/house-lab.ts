@@ -14,7 +14,7 @@ import { createIpvlanDriver } from '../../drivers/ipvlan/driver.ts';
 import { createMacvlanDriver } from '../../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../../drivers/null/driver.ts';
 import { createOverlayDriver } from '../../drivers/overlay/driver.ts';
-import { VXLAN_PORT } from '../../drivers/overlay/parts.ts';
+import { VXLAN_PORT } from '../../drivers/overlay/segments.ts';
 import { openPlugins } from '../../drivers/remote/plugins.ts';
 import { ParentUsers } from '../../drivers/shared/parent.ts';
 import { type Address, parseEtcdAddress, silentLogger } from '../../src/base/index.ts';

@@ -6,7 +6,7 @@
 import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createOverlayDriver } from '../../drivers/overlay/driver.ts';
-import { VXLAN_PORT } from '../../drivers/overlay/parts.ts';
+import { VXLAN_PORT } from '../../drivers/overlay/segments.ts';
 import {
   type Address,
   type EndpointId,

@@ -225,12 +225,24 @@ describe('a flag and a key', () => {
 describe('a cluster', () => {
   test('is read with its companions', () => {
     expect(
-      read(['--cluster', 'etcd://h1,h2:1234', '--node-name', 'a', '--advertise', 'fd00::1', '--node-lease', '30']).cluster,
+      read([
+        '--cluster',
+        'etcd://h1,h2:1234',
+        '--node-name',
+        'a',
+        '--advertise',
+        'fd00::1',
+        '--node-lease',
+        '30',
+        '--data-path-port',
+        '4790',
+      ]).cluster,
     ).toEqual({
       address: { members: ['h1:2379', 'h2:1234'], prefix: '/patchbay/' },
       nodeName: 'a',
       advertise: 'fd00::1',
       leaseSeconds: 30,
+      dataPathPort: 4790,
     });
     expect(read([], { cluster: 'etcd://h1', 'node-name': 'b' }).cluster).toMatchObject({ nodeName: 'b', leaseSeconds: 10 });
     expect(read([]).cluster).toBeUndefined();
@@ -241,6 +253,9 @@ describe('a cluster', () => {
     [['--node-name', 'x'], '--node-name needs --cluster'],
     [['--advertise', '10.0.0.1'], '--advertise needs --cluster'],
     [['--cluster', 'etcd://x:1', '--node-lease', '1'], '3 to 300 seconds'],
+    [['--data-path-port', '4790'], '--data-path-port needs --cluster'],
+    [['--cluster', 'etcd://x:1', '--data-path-port', '80'], '1024 to 49151'],
+    [['--cluster', 'etcd://x:1', '--data-path-port', '0x1fff'], '1024 to 49151'],
     [['--cluster', 'etcd://x:1', '--node-lease', 'soon'], '3 to 300 seconds'],
     [['--cluster', 'etcd://x:1', '--node-name', 'a b'], '--node-name'],
     [['--cluster', 'etcd://x:1', '--advertise', '10.0.0.0/8'], '10.0.0.0/8'],

@@ -53,7 +53,7 @@ export class SharedEndpoints implements ClusterEndpoints {
 
   async writeWaiting(net: NetworkRecord, ep: EndpointRecord): Promise<void> {
     let isLate = false;
-    await this.#debts.pay(async () => {
+    await this.#debts.pay(ep.id, async () => {
       const wasLate = isLate;
       isLate = true;
       if (wasLate) await this.#settle(ep);
@@ -62,7 +62,12 @@ export class SharedEndpoints implements ClusterEndpoints {
   }
 
   async withdraw(ep: Listed): Promise<void> {
-    await this.#debts.pay(() => this.#remove(ep));
+    await this.#debts.pay(ep.id, () => this.#remove(ep));
+  }
+
+  /** What is owed to the cluster is not told any more. */
+  stop(): void {
+    this.#debts.close();
   }
 
   /** Makes the cluster's records of this host's endpoints in a network those that there are. Throws store_unreachable, address_in_use. */

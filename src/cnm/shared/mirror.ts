@@ -4,6 +4,7 @@ import { CnmError, type NetworkId, codeOf, messageOf, shown } from '../../base/i
 import { type Cluster, follow, type Followed } from '../../cluster/index.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf } from '../context.ts';
 import { deleteEndpoint, detach } from '../endpoints.ts';
+import { leaveWithGateway } from '../gateway-bridge.ts';
 import { unmakeNetwork } from '../networks.ts';
 import type { Revision } from '../../store/index.ts';
 import type { NetworkRecord } from '../records.ts';
@@ -236,7 +237,9 @@ export class Mirror {
       const { sandbox } = ep;
       if (sandbox === undefined) await deleteEndpoint(this.#cnm, ep.id);
       else {
-        await locks.run(`sandbox:${sandbox}`, () => detach(this.#cnm, ep.id));
+        await locks.run(`sandbox:${sandbox}`, () =>
+          leaveWithGateway(this.#cnm, sandbox, ep, () => detach(this.#cnm, ep.id), true),
+        );
         if (state.endpointById(ep.id) !== undefined) await deleteEndpoint(this.#cnm, ep.id);
       }
     }

@@ -10,6 +10,7 @@ import type { PeerNames } from '../../keeper/index.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf, servesNames } from '../context.ts';
 import type { NetworkRecord } from '../records.ts';
 import { type SharedEndpoints, isTold } from './endpoints.ts';
+import { unreachableHosts } from './reach.ts';
 import { type SharedEndpoint, decodeEndpoint, endpointsOf, partsOfEndpointKey } from './records.ts';
 
 /** Pause after a failure to tell driver or keeper, milliseconds. */
@@ -43,6 +44,8 @@ export class NetworkPeers {
   #resync: NodeJS.Timeout | undefined;
   /** Why the last telling of this host's own endpoints failed. */
   #untold: string | undefined;
+  /** Why some peers cannot be reached. */
+  #trouble: string | undefined;
   #first: { resolve: () => void; reject: (error: unknown) => void } | undefined;
   #ready: Promise<void>;
 
@@ -70,6 +73,10 @@ export class NetworkPeers {
   /** Endpoints that other hosts have there, as last told; undefined before anything was told. */
   get endpoints(): readonly SharedEndpoint[] | undefined {
     return this.#isComplete ? [...this.#known.values()].flatMap((all) => [...all.values()]) : undefined;
+  }
+
+  get trouble(): string | undefined {
+    return this.#trouble;
   }
 
   /** These hosts are away since, or not away any more: what others have stays as it was told. */
@@ -211,6 +218,7 @@ export class NetworkPeers {
         // First the way, then the name: who has the name may use it at once.
         await (updates === undefined ? this.#setPeers(this.#reachable()) : this.#changePeers(updates));
         await this.#tellKeeper(nodes);
+        this.#judge(nodes.length > 0);
         this.#first?.resolve();
         this.#first = undefined;
       } catch (error) {
@@ -225,6 +233,16 @@ export class NetworkPeers {
         this.#retry = setTimeout(() => this.#tell(), RETRY_MS).unref();
       }
     }
+  }
+
+  #judge(isChanged: boolean): void {
+    if (!isChanged) return;
+    const { address } = this.#cluster;
+    const present = [...this.#known.keys()].flatMap((node) => this.#alive(node));
+    const trouble = unreachableHosts(present, address, (node) => this.#cluster.nameOf(node));
+    if (trouble !== undefined && trouble !== this.#trouble)
+      this.#cnm.env.log.error({ network: this.#net.id, problem: trouble }, 'peers of a network cannot be reached');
+    this.#trouble = trouble;
   }
 
   #alive(node: string): readonly SharedEndpoint[] {

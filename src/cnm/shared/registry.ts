@@ -116,7 +116,12 @@ export class Registry implements ClusterNetworks {
   }
 
   async takeBack(net: NetworkRecord): Promise<void> {
-    await this.#debts.pay(() => this.remove(net));
+    await this.#debts.pay(net.id, () => this.remove(net));
+  }
+
+  /** What is owed to the cluster is not done any more. */
+  stop(): void {
+    this.#debts.close();
   }
 
   /** What is owed for a claim: the name is free again, if it is this network's. */

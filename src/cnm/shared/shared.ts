@@ -1,6 +1,5 @@
 /** This host's part in the networks that hosts share: what use cases ask of it, and what goes on by itself. */
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import { CnmError, type EndpointId, type NetworkId, codeOf } from '../../base/index.ts';
 import type { Cluster } from '../../cluster/index.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf } from '../context.ts';
@@ -14,7 +13,7 @@ import { Registry } from './registry.ts';
 
 /** Longest wait for the cluster, milliseconds: for the first list of a network's peers, or of the networks. */
 const PATIENCE_MS = 2000;
-const soon = (): Promise<void> => sleep(PATIENCE_MS, undefined, { ref: false });
+
 /** Networks whose entries in the kernel are compared with what is wished in one round; of more, each has its turn. */
 const AUDITS_A_ROUND = 20;
 /** Looks of the mender between two rounds: each reads all entries of a network. */
@@ -45,7 +44,7 @@ export class Shared implements SharedNetworks {
   }
 
   troubleOf(id: NetworkId): string | undefined {
-    return this.#mirror.troubles.get(id);
+    return this.#mirror.troubles.get(id) ?? this.#peers.get(id)?.trouble;
   }
 
   async start(): Promise<void> {
@@ -58,7 +57,7 @@ export class Shared implements SharedNetworks {
     }
     this.#mirror.start();
     // One that did not answer by now has been waited for.
-    if (this.#cluster.isJoined) await Promise.race([this.#mirror.ready, soon()]);
+    if (this.#cluster.isJoined) await soon(this.#mirror.ready);
   }
 
   async stop(): Promise<void> {
@@ -69,6 +68,8 @@ export class Shared implements SharedNetworks {
     this.#mirror.stop();
     await Promise.all([...this.#peers.values()].map((peers) => peers.close(false)));
     this.#peers.clear();
+    this.networks.stop();
+    this.endpoints.stop();
   }
 
   #usersIn(id: NetworkId): EndpointId[] {
@@ -85,14 +86,8 @@ export class Shared implements SharedNetworks {
 
   async enter(net: NetworkRecord, { id }: Pick<EndpointRecord, 'id'>): Promise<void> {
     this.#users.set(net.id, (this.#users.get(net.id) ?? new Set()).add(id));
-    const late = soon().then(() => {
-      throw new CnmError(
-        'store_unreachable',
-        `the cluster does not tell who is in network ${net.name}: try again when it answers`,
-      );
-    });
-    late.catch(() => {});
-    await Promise.race([this.#followed(net), late]);
+    if (await soon(this.#followed(net))) return;
+    throw new CnmError('store_unreachable', `the cluster does not tell who is in network ${net.name}: try again when it answers`);
   }
 
   async #followed(net: NetworkRecord): Promise<void> {
@@ -131,7 +126,7 @@ export class Shared implements SharedNetworks {
     } catch (error) {
       if (codeOf(error) !== 'no_network') throw error;
       try {
-        await Promise.race([this.#mirror.seen(await this.#revisionOf(term)), soon()]);
+        await soon(this.#mirror.seen(await this.#revisionOf(term)));
       } catch (failure) {
         // Then it is as unknown as it was.
         if (codeOf(failure) !== 'store_unreachable' && codeOf(failure) !== 'store_corrupt') throw failure;
@@ -179,5 +174,16 @@ export class Shared implements SharedNetworks {
       await ipam.forgetHost?.(node);
       for (const id of unfinished) await ipam.releaseAll?.(id);
     }
+  }
+}
+
+/** False: it takes longer than one waits. */
+async function soon(work: Promise<void>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), PATIENCE_MS)));
+  try {
+    return await Promise.race([work.then(() => true), limit]);
+  } finally {
+    clearTimeout(timer);
   }
 }
