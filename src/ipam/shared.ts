@@ -238,8 +238,9 @@ class SharedIpam implements IpamDriver {
       isSerial: options?.[SERIAL_OPTION] === 'true',
       ...(range && { range }),
     } as const;
-    let view = await this.#view(prefix, false);
-    let isFresh = false;
+    // A gateway is the first address wherever that is free: what others have given back counts.
+    let isFresh = asked.purpose === 'gateway';
+    let view = await this.#view(prefix, isFresh);
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       let leased: Prefix;
       try {

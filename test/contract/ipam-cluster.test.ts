@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type Address, type Prefix, codeOf, parseEtcdAddress, prefixAddress, silentLogger } from '../../src/base/index.ts';
-import { type IpamDriver, createSharedIpam } from '../../src/ipam/index.ts';
+import { type IpamDriver, GATEWAY_REQUEST, REQUEST_ADDRESS_TYPE, createSharedIpam } from '../../src/ipam/index.ts';
 import { EtcdChannel } from '../../src/store/etcd/channel.ts';
 import { type ClusterStore, openEtcdStore } from '../../src/store/index.ts';
 import { EtcdCluster } from './etcd.ts';
@@ -192,6 +192,21 @@ test('a network that hosts share has its subnet for itself, and whoever ends it 
   // It comes late.
   await a.releasePool(pool.id, 'net');
   expect(await settled([a.requestAddress(next.id, { owner: 'far', address: ADDRESS })])).toEqual(['address_in_use']);
+});
+
+test('the gateway of a network is the first address, however often other hosts have had it before', async () => {
+  const prefix = freshPrefix();
+  const [a, b] = [await host(prefix, 'a'), await host(prefix, 'b')];
+  for (let round = 0; round < 6; round++) {
+    const [one, other] = round % 2 === 0 ? [a, b] : [b, a];
+    const owner = `net${round}`;
+    const { id } = await one.requestPool({ owner, space: 'Shared', family: 4, subnet: SUBNET });
+    const options = { [REQUEST_ADDRESS_TYPE]: GATEWAY_REQUEST };
+    expect(await one.requestAddress(id, { owner, options, isForPool: true })).toBe('10.90.0.1/24');
+    await other.requestAddress(id, { owner: `ep${round}` });
+    await other.releaseAddress(id, '10.90.0.1' as Address, owner);
+    await other.releasePool(id, owner);
+  }
 });
 
 test('what a host had that does not come back is given back', async () => {

@@ -11,16 +11,19 @@ import { everyHost, lists } from './overlay.ts';
 const LOST = new Set([403, 409]);
 
 /** Exactly one of the answers is 201, and the others say that it is taken. */
-function oneWins(what: string, answers: readonly { readonly status: number }[]): void {
+function oneWins(what: string, answers: readonly { readonly status: number; readonly message: string }[]): void {
   const codes = answers.map(({ status }) => status);
   const isSo = codes.filter((code) => code === 201).length === 1 && codes.every((code) => code === 201 || LOST.has(code));
-  must(isSo, `one host gets ${what}, and the others are told that it is taken: ${codes.join(' ')}`);
+  must(
+    isSo,
+    `one host gets ${what}, and the others are told that it is taken: ${answers.map(({ status, message }) => `${status} ${message}`).join('; ')}`,
+  );
 }
 
-async function network(host: Host, name: string): Promise<{ status: number; id: string }> {
+async function network(host: Host, name: string): Promise<{ status: number; message: string; id: string }> {
   const body = { Name: name, Driver: 'overlay', IPAM: { Config: [{ Subnet: '10.81.0.0/24' }] } };
-  const { status, json } = await host.api<{ Id?: string }>('POST', '/networks/create', body);
-  return { status, id: json.Id ?? '' };
+  const { status, json } = await host.api<{ Id?: string; message?: string }>('POST', '/networks/create', body);
+  return { status, message: json.message ?? '', id: json.Id ?? '' };
 }
 
 async function round(lab: Lab, number: number): Promise<void> {
