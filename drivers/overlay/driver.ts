@@ -21,15 +21,16 @@ import {
   type JoinPlace,
   type JoinResult,
   type NumberPool,
+  type PeerAudit,
   type PeerChanges,
   parseEndpointSysctls,
 } from '../../src/driver/index.ts';
-import type { Netns } from '../../src/kernel/index.ts';
+import { type Netns, requireEsp } from '../../src/kernel/index.ts';
 import { Announcer } from '../shared/announcer.ts';
 import { Book } from './book.ts';
 import { plug, portName } from './endpoint.ts';
 import { ensureInside, furnitureOf, openInside, removeInside, withdraw } from './network.ts';
-import { type OverlayOptions, checkOverlaySubnets, parseOverlayOptions } from './options.ts';
+import { type OverlayOptions, checkOverlaySubnets, isEncrypted, parseOverlayOptions } from './options.ts';
 import type { OverlayParts } from './parts.ts';
 import { observeNetworks, pinsOf, restoreNetwork } from './restore.ts';
 import {
@@ -42,12 +43,16 @@ import {
   segmentFor,
   segmentsOf,
 } from './segments.ts';
+import { Shield } from './shield.ts';
+
+const NOTHING_MENDED: PeerAudit = { restored: 0, removed: 0, left: 0 };
 
 export function createOverlayDriver(parts: OverlayParts): Driver {
   const announcer = new Announcer(parts);
   /** Keys: ids of networks. */
   const locks = new KeyedLock();
   const books = new Map<NetworkId, Book>();
+  const shield = new Shield(parts);
 
   function bookOf(net: DriverNetwork): Book {
     const book = books.get(net.id) ?? new Book(() => parts.vtep(net));
@@ -67,6 +72,7 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
   async function createNetwork(net: DriverNetwork): Promise<{ state: Json }> {
     const options = parseOverlayOptions(net);
     checkOverlaySubnets(net, options);
+    if (isEncrypted(net)) requireEsp();
     return undoable(async (undo) => {
       undo.add('release VXLAN ids', () => releaseIds(net));
       const vnis: number[] = [];
@@ -74,9 +80,12 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
       const made = net.state as OverlayState | null;
       const had = made?.vnis ?? [];
       for (const [i, owner] of owners(net).entries()) vnis.push(await takeId(net, owner, options.vnis[i] ?? had[i]));
-      return { state: { vnis, port: made === null ? parts.dataPathPort : portOf(net) } };
+      return { state: { vnis, port: made === null ? freshPort(net) : portOf(net) } };
     });
   }
+
+  /** Encrypted networks have one of their own, so that whatever has it is encrypted, and nothing else is. */
+  const freshPort = (net: DriverNetwork): number => parts.dataPathPort + (isEncrypted(net) ? 1 : 0);
 
   async function takeId(net: DriverNetwork, owner: string, wanted: number | undefined): Promise<number> {
     try {
@@ -92,6 +101,7 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
   const deleteNetwork = (net: DriverNetwork): Promise<void> =>
     locks.run(net.id, async () => {
       await removeInside(parts, net.id);
+      await shield.release(net.id);
       await releaseIds(net);
       books.delete(net.id);
     });
@@ -136,6 +146,7 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
     const netns = isWhole === true ? openInside(parts, net.id) : undefined;
     if (netns !== undefined) return { netns, isNew: false };
     bookOf(net).look();
+    await shield.hold(net);
     return ensureInside(parts, net, await furnitureOf(parts, net, options, segments));
   }
 
@@ -143,6 +154,7 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
   async function goOut(net: DriverNetwork, ep: DriverEndpoint): Promise<void> {
     const book = bookOf(net);
     const isGone = await withdraw(parts, net.id, portName(ep));
+    if (isGone) await shield.release(net.id);
     if (!book.locals.delete(ep.id)) return;
     if (isGone) return book.look();
     await inside(net, async (netns) => void (await book.sync(parts, netns, segmentsOf(net))));
@@ -190,7 +202,8 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
       async restore(_ctx, desired) {
         const reports = [];
         for (const wish of desired)
-          reports.push(await locks.run(wish.net.id, () => restoreNetwork(parts, bookOf(wish.net), wish)));
+          reports.push(await locks.run(wish.net.id, () => restoreNetwork(parts, shield, bookOf(wish.net), wish)));
+        await shield.sweep();
         return reports;
       },
     },
@@ -214,13 +227,9 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
       audit: (_ctx, net) =>
         locks.run(
           net.id,
-          async () =>
-            (await inside(net, (netns) => bookOf(net).audit(parts, netns, segmentsOf(net)))) ?? {
-              restored: 0,
-              removed: 0,
-              left: 0,
-            },
+          async () => (await inside(net, (netns) => bookOf(net).audit(parts, netns, segmentsOf(net)))) ?? NOTHING_MENDED,
         ),
+      secure: (_ctx, wish) => shield.secure(wish),
     },
   };
 }

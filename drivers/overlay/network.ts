@@ -15,7 +15,8 @@ import {
   removeNetnsPin,
   writeSysctl,
 } from '../../src/kernel/index.ts';
-import type { OverlayOptions } from './options.ts';
+import { espMtu } from './esp.ts';
+import { type OverlayOptions, isEncrypted } from './options.ts';
 import type { OverlayParts } from './parts.ts';
 import { type Furniture, type Segment, gatewayAddresses, linkMac, pinName } from './segments.ts';
 import { ensureTunnel, isTunnelRight } from './tunnel.ts';
@@ -35,7 +36,8 @@ export async function furnitureOf(
   segments: readonly Segment[],
 ): Promise<Furniture> {
   const vtep = parts.vtep(net);
-  const room = (await underlayMtu(parts, vtep)) - OVERHEAD[vtep === undefined ? 4 : familyOf(vtep)];
+  const left = (await underlayMtu(parts, vtep)) - OVERHEAD[vtep === undefined ? 4 : familyOf(vtep)];
+  const room = isEncrypted(net) ? espMtu(left) : left;
   if (net.enableIPv6 && room < LEAST_FOR_IPV6) {
     throw new CnmError(
       'bad_option',

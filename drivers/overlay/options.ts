@@ -18,12 +18,15 @@ const MAX_VNI = 2 ** 24 - 1;
 const MIN_MTU = { v4: 68, v6: 1280 } as const;
 const MAX_MTU = 65_535;
 
+/** Any value will do, the empty one too (spec 07 §5). */
+export const isEncrypted = ({ options }: Pick<DriverNetwork, 'options'>): boolean => options[labels.encrypted] !== undefined;
+
 /** Parses the options of a network. Unknown keys are ignored. Throws bad_option. */
 export function parseOverlayOptions({ options, enableIPv6 }: DriverNetwork): OverlayOptions {
-  if (options[labels.encrypted] !== undefined) {
+  if (options[labels.encrypted] === 'wireguard') {
     throw new CnmError(
       'bad_option',
-      `${labels.encrypted} is not there yet: an overlay network's packets cross the underlay in the clear; leave the option out, or encrypt the underlay`,
+      `${labels.encrypted}=wireguard is not there yet: use ${labels.encrypted} without a value, which encrypts by ESP`,
     );
   }
   checkIfacePrefix(options);

@@ -10,12 +10,14 @@ import { ensureInside, furnitureOf, isSegmentRight, lookInside, openInside } fro
 import { checkOverlaySubnets, parseOverlayOptions } from './options.ts';
 import type { OverlayParts } from './parts.ts';
 import { type Segment, pinName, segmentFor, segmentsOf, portOf } from './segments.ts';
+import type { Shield } from './shield.ts';
 
 type Wished = RestoreNetwork['endpoints'][number];
 
 /** The caller holds the network's lock. */
 export async function restoreNetwork(
   parts: OverlayParts,
+  shield: Shield,
   book: Book,
   { net, endpoints }: RestoreNetwork,
 ): Promise<RestoreReport> {
@@ -27,6 +29,7 @@ export async function restoreNetwork(
     const options = parseOverlayOptions(net);
     checkOverlaySubnets(net, options);
     const segments = segmentsOf(net);
+    await shield.shut(net);
     const { netns } = await ensureInside(parts, net, await furnitureOf(parts, net, options, segments));
     using _open = netns;
     const problems: string[] = [];

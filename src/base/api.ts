@@ -214,6 +214,12 @@ export interface GuestJson {
   Degraded?: string;
 }
 
+/** POST /cluster/keys/rotate: keys of encrypted networks after the change. */
+export interface KeysJson {
+  /** The one before, the one in use, the next one. */
+  Keys: number;
+}
+
 /** GET /cluster/nodes/{id}: a host of the cluster. */
 export interface NodeJson {
   Id: string;

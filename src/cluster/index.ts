@@ -2,4 +2,5 @@
 
 export { Cluster } from './cluster.ts';
 export { follow, type Followed } from './follow.ts';
+export { KEYS, LEAST_KEY_AGE_MS, decodeRing, ensureRing, rotateRing, type KeyRing } from './keys.ts';
 export { createNumbers, givingBackLater } from './numbers.ts';

@@ -1,6 +1,7 @@
 /** `/cluster/nodes…`: the hosts that share networks with this one. */
 
-import type { NodeJson } from '../base/api.ts';
+import type { KeysJson, NodeJson } from '../base/api.ts';
+import { CnmError } from '../base/index.ts';
 import type { DaemonParts, Route } from './route.ts';
 
 export function nodeRoutes({ controller }: DaemonParts): Route[] {
@@ -13,6 +14,14 @@ export function nodeRoutes({ controller }: DaemonParts): Route[] {
       handle: ({ term }) => ({ status: 200, json: shown(controller.cluster.node(term)) }),
     },
     {
+      method: 'POST',
+      path: '/cluster/keys/rotate',
+      handle: async () => {
+        const rotated = await sharedOf(controller).rotateKeys();
+        return { status: 200, json: { Keys: rotated.keys } satisfies KeysJson };
+      },
+    },
+    {
       method: 'DELETE',
       path: '/cluster/nodes/:term',
       handle: async ({ term }) => {
@@ -21,6 +30,11 @@ export function nodeRoutes({ controller }: DaemonParts): Route[] {
       },
     },
   ];
+}
+
+function sharedOf({ shared }: DaemonParts['controller']): NonNullable<DaemonParts['controller']['shared']> {
+  if (shared === undefined) throw new CnmError('no_cluster', 'this daemon is in no cluster');
+  return shared;
 }
 
 type Node = ReturnType<DaemonParts['controller']['cluster']['node']>;

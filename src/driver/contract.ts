@@ -276,6 +276,21 @@ export interface PeerUpdate {
   readonly remove: readonly EndpointId[];
 }
 
+/** Secrets that all hosts of the cluster have. */
+export interface TransportKeys {
+  /** All serve for what comes. `tag`: tells one from others, 32 bits; `secret`: 32 octets. */
+  readonly keys: readonly { readonly tag: number; readonly secret: Buffer }[];
+  /** Tag of the one for what is sent. */
+  readonly primary: number;
+}
+
+/** What encrypted networks need to know. */
+export interface SecureWish {
+  readonly keys: TransportKeys;
+  /** Underlay addresses of all hosts of the cluster, this one's too. */
+  readonly hosts: readonly Address[];
+}
+
 /** For a driver whose networks span hosts: where endpoints on other hosts are. */
 export interface ClusterFacet {
   /**
@@ -287,6 +302,8 @@ export interface ClusterFacet {
   changePeers(ctx: Ctx, net: DriverNetwork, update: PeerUpdate): Promise<PeerChanges>;
   /** Compares the kernel's entries with the wish and mends them, a bounded number in a call. */
   audit(ctx: Ctx, net: DriverNetwork): Promise<PeerAudit>;
+  /** For a driver whose networks may be encrypted: keys and hosts as they are now, before the first join and after each change. */
+  secure?(ctx: Ctx, wish: SecureWish): Promise<void>;
 }
 
 export interface DriverCapabilities {

@@ -42,5 +42,15 @@ export {
   sourceAddressTo,
 } from './sockets.ts';
 export { readSysctl, writeSysctl } from './sysctl.ts';
+export {
+  ESP_SECRET_SIZE,
+  changeEsp,
+  requireEsp,
+  viewEsp,
+  type EspChange,
+  type EspPolicy,
+  type EspState,
+  type EspView,
+} from './xfrm.ts';
 export { startWatchdog, type Watchdog } from './watchdog.ts';
 export * as libc from './libc.ts';

@@ -201,7 +201,6 @@ describe('refused', () => {
     [{ [OPTION]: '5,6' }, 'the network has 1 subnets'],
     [{ [OPTION]: '5,' }, 'bad_option'],
     [{ 'com.docker.network.driver.mtu': '1279' }, 'the least is 1280'],
-    [{ encrypted: '' }, 'bad_option: encrypted is not there yet'],
   ] as const)('%j: %s', async (options, words) => {
     const lab = await OverlayLab.open({ hosts: 1 });
     expect(await refusal(lab.network({ ...DUAL, options }))).toContain(words);

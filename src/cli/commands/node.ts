@@ -1,7 +1,7 @@
 /** `node ls|inspect|rm`: the hosts of the cluster. */
 
 import type { Command } from 'commander';
-import type { NodeJson } from '../../base/index.ts';
+import type { KeysJson, NodeJson } from '../../base/index.ts';
 import { segment } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { renderList } from '../render.ts';
@@ -44,6 +44,13 @@ export function addNodeCommands(program: Command, context: CliContext): void {
     .action((names: string[]) =>
       removeAll(context, names, false, (name) => context.client().delete(`/cluster/nodes/${segment(name)}`)),
     );
+  node
+    .command('rotate-keys')
+    .description('Change the keys of encrypted networks on all hosts')
+    .action(async () => {
+      const { Keys } = await context.client().post<KeysJson>('/cluster/keys/rotate');
+      context.out(`changed: ${Keys} keys are known, the next one is in use\n`);
+    });
 }
 
 async function list(context: CliContext, options: ListFlags): Promise<void> {

@@ -48,6 +48,11 @@ export interface SharedNetworks {
   catchUp(term: string): Promise<void>;
   /** All endpoints of a network, on all hosts; while the cluster is away as it was last told. Throws store_unreachable. */
   endpointsOf(id: NetworkId): Promise<readonly SharedEndpoint[]>;
+  /**
+   * The next key of encrypted networks comes into use on all hosts, without a packet lost. Answers how many keys there are. Throws
+   * not_supported_here where there are none yet, too_busy right after another change, store_unreachable.
+   */
+  rotateKeys(): Promise<{ readonly keys: number }>;
   /** Compares the kernel's entries of some networks with the wish, and mends them. */
   audit(): Promise<void>;
 }

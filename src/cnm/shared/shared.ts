@@ -10,6 +10,7 @@ import { Mirror } from './mirror.ts';
 import { NetworkPeers, peersId } from './peers.ts';
 import { decodeClaim, nameKey, networkKey, type SharedEndpoint } from './records.ts';
 import { Registry } from './registry.ts';
+import { Secrets, isSecure } from './secrets.ts';
 
 /** Longest wait for the cluster, milliseconds: for the first list of a network's peers, or of the networks. */
 const PATIENCE_MS = 2000;
@@ -24,6 +25,7 @@ export class Shared implements SharedNetworks {
   readonly #cluster: Cluster;
   readonly networks: Registry;
   readonly endpoints: SharedEndpoints;
+  readonly #secrets: Secrets;
   readonly #mirror: Mirror;
   readonly #peers = new Map<NetworkId, NetworkPeers>();
   /** Endpoints here that have entered a network and not left it. Records do not tell: of two that leave at once, each is there for the other. */
@@ -38,8 +40,12 @@ export class Shared implements SharedNetworks {
     this.#cluster = cluster;
     this.networks = new Registry(cluster, cnm.env);
     this.endpoints = new SharedEndpoints(cnm, cluster, this.networks);
+    this.#secrets = new Secrets(cnm, cluster);
     this.#mirror = new Mirror(cnm, cluster, this.networks, this.endpoints);
-    cluster.onNodes = (nodes) => this.#peers.forEach((peers) => peers.nodesChanged(nodes));
+    cluster.onNodes = (nodes) => {
+      this.#peers.forEach((peers) => peers.nodesChanged(nodes));
+      this.#secrets.hostsChanged();
+    };
     cluster.onForget = (node) => this.#forget(node);
   }
 
@@ -56,6 +62,7 @@ export class Shared implements SharedNetworks {
       this.#open(net);
     }
     this.#mirror.start();
+    this.#secrets.start();
     // One that did not answer by now has been waited for.
     if (this.#cluster.isJoined) await soon(this.#mirror.ready);
   }
@@ -66,6 +73,7 @@ export class Shared implements SharedNetworks {
     this.#cluster.lingers = state.networks().some((net) => net.shared === true && this.#hasUsers(net.id));
     this.#cluster.onNodes = undefined;
     this.#mirror.stop();
+    this.#secrets.stop();
     await Promise.all([...this.#peers.values()].map((peers) => peers.close(false)));
     this.#peers.clear();
     this.networks.stop();
@@ -86,6 +94,7 @@ export class Shared implements SharedNetworks {
 
   async enter(net: NetworkRecord, { id }: Pick<EndpointRecord, 'id'>): Promise<void> {
     this.#users.set(net.id, (this.#users.get(net.id) ?? new Set()).add(id));
+    if (isSecure(net)) await this.#secrets.ready();
     if (await soon(this.#followed(net))) return;
     throw new CnmError('store_unreachable', `the cluster does not tell who is in network ${net.name}: try again when it answers`);
   }
@@ -151,6 +160,10 @@ export class Shared implements SharedNetworks {
       const own = this.#cnm.state.endpointsOfNetwork(id).filter(({ phase }) => phase === 'joined' || phase === 'ready');
       return [...own.map((ep) => this.endpoints.shown(ep)), ...followed];
     }
+  }
+
+  async rotateKeys(): Promise<{ readonly keys: number }> {
+    return { keys: (await this.#secrets.rotate()).keys.length };
   }
 
   async audit(): Promise<void> {
