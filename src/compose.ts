@@ -11,6 +11,7 @@ import { createMacvlanDriver } from '../drivers/macvlan/driver.ts';
 import { createNullDriver } from '../drivers/null/driver.ts';
 import { createOverlayDriver } from '../drivers/overlay/driver.ts';
 import { VXLAN_PORT } from '../drivers/overlay/segments.ts';
+import { WIREGUARD_PORT } from '../drivers/overlay/wireguard.ts';
 import { openPlugins } from '../drivers/remote/plugins.ts';
 import { ParentUsers } from '../drivers/shared/parent.ts';
 import { type Address, type Env, type EtcdAddress, CnmError, errnoOf, parseAddress } from './base/index.ts';
@@ -31,6 +32,7 @@ import {
   readSysctl,
   requireKernel,
   sourceAddressTo,
+  wireguardKeys,
 } from './kernel/index.ts';
 import { parseEphemeralRange, parseReservedPorts } from './portmap/index.ts';
 import { openEmbeddedStore, openEtcdStore } from './store/index.ts';
@@ -140,7 +142,8 @@ async function parts(
   const driverParts = { host, firewall, mark, reaper, env };
   const plugins = await openPlugins({ host, mark, env, store, ...(options.plugins ?? { folders: [] }) });
   cleanup.push(() => plugins.close());
-  const cluster = options.cluster && joinCluster(options.cluster, instance, host, env);
+  const keys = options.cluster && wireguardKeys(join(options.stateDir, 'wireguard-key'));
+  const cluster = options.cluster && joinCluster(options.cluster, instance, host, env, keys?.publicKey);
   if (cluster !== undefined) {
     cleanup.push(() => cluster.close());
     await cluster.settled();
@@ -162,6 +165,7 @@ async function parts(
     dataPathPort: options.cluster?.dataPathPort ?? VXLAN_PORT,
     numbers: createNumbers(store, 'vni'),
     ...(sharedNumbers && { sharedNumbers }),
+    ...(keys && { wireguard: { privateKey: keys.privateKey, port: WIREGUARD_PORT } }),
   };
   return {
     store,
@@ -208,10 +212,16 @@ async function parts(
 const sharedIpam = (cluster: Cluster, { log }: Env): IpamDriver =>
   createSharedIpam({ store: () => cluster.store, site: () => cluster.store.clusterId, node: cluster.self, log });
 
-function joinCluster(wish: NonNullable<ComposeOptions['cluster']>, id: string, host: Netns, env: Env): Cluster {
+function joinCluster(
+  wish: NonNullable<ComposeOptions['cluster']>,
+  id: string,
+  host: Netns,
+  env: Env,
+  wireguard: string | undefined,
+): Cluster {
   const { address, nodeName: name, version, leaseSeconds: ttlSeconds } = wish;
   const advertised = async (): Promise<Address | undefined> => wish.advertise ?? (await towards(address, host));
-  const node = { id, name, version, joined: env.now() };
+  const node = { id, name, version, joined: env.now(), ...(wireguard !== undefined && { wireguard }) };
   return new Cluster({ open: () => openEtcdStore(address), node, address: advertised, ttlSeconds, log: env.log });
 }
 

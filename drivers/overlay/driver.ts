@@ -25,12 +25,12 @@ import {
   type PeerChanges,
   parseEndpointSysctls,
 } from '../../src/driver/index.ts';
-import { type Netns, requireEsp } from '../../src/kernel/index.ts';
+import type { Netns } from '../../src/kernel/index.ts';
 import { Announcer } from '../shared/announcer.ts';
 import { Book } from './book.ts';
 import { plug, portName } from './endpoint.ts';
 import { ensureInside, furnitureOf, openInside, removeInside, withdraw } from './network.ts';
-import { type OverlayOptions, checkOverlaySubnets, isEncrypted, parseOverlayOptions } from './options.ts';
+import { type OverlayOptions, checkOverlaySubnets, parseOverlayOptions } from './options.ts';
 import type { OverlayParts } from './parts.ts';
 import { observeNetworks, pinsOf, restoreNetwork } from './restore.ts';
 import {
@@ -43,7 +43,7 @@ import {
   segmentFor,
   segmentsOf,
 } from './segments.ts';
-import { Shield } from './shield.ts';
+import { Security } from './security.ts';
 
 const NOTHING_MENDED: PeerAudit = { restored: 0, removed: 0, left: 0 };
 
@@ -52,10 +52,10 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
   /** Keys: ids of networks. */
   const locks = new KeyedLock();
   const books = new Map<NetworkId, Book>();
-  const shield = new Shield(parts);
+  const security = new Security(parts);
 
   function bookOf(net: DriverNetwork): Book {
-    const book = books.get(net.id) ?? new Book(() => parts.vtep(net));
+    const book = books.get(net.id) ?? new Book(() => security.partsOf(net).vtep(net));
     books.set(net.id, book);
     return book;
   }
@@ -72,7 +72,7 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
   async function createNetwork(net: DriverNetwork): Promise<{ state: Json }> {
     const options = parseOverlayOptions(net);
     checkOverlaySubnets(net, options);
-    if (isEncrypted(net)) requireEsp();
+    await security.requireKernel(net);
     return undoable(async (undo) => {
       undo.add('release VXLAN ids', () => releaseIds(net));
       const vnis: number[] = [];
@@ -80,12 +80,9 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
       const made = net.state as OverlayState | null;
       const had = made?.vnis ?? [];
       for (const [i, owner] of owners(net).entries()) vnis.push(await takeId(net, owner, options.vnis[i] ?? had[i]));
-      return { state: { vnis, port: made === null ? freshPort(net) : portOf(net) } };
+      return { state: { vnis, port: made === null ? security.freshPort(net) : portOf(net) } };
     });
   }
-
-  /** Encrypted networks have one of their own, so that whatever has it is encrypted, and nothing else is. */
-  const freshPort = (net: DriverNetwork): number => parts.dataPathPort + (isEncrypted(net) ? 1 : 0);
 
   async function takeId(net: DriverNetwork, owner: string, wanted: number | undefined): Promise<number> {
     try {
@@ -101,7 +98,7 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
   const deleteNetwork = (net: DriverNetwork): Promise<void> =>
     locks.run(net.id, async () => {
       await removeInside(parts, net.id);
-      await shield.release(net.id);
+      await security.release(net.id);
       await releaseIds(net);
       books.delete(net.id);
     });
@@ -146,15 +143,16 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
     const netns = isWhole === true ? openInside(parts, net.id) : undefined;
     if (netns !== undefined) return { netns, isNew: false };
     bookOf(net).look();
-    await shield.hold(net);
-    return ensureInside(parts, net, await furnitureOf(parts, net, options, segments));
+    await security.hold(net);
+    const on = security.partsOf(net);
+    return ensureInside(on, net, await furnitureOf(on, net, options, segments));
   }
 
   /** The caller holds the network's lock. Peers that had to stand back for the endpoint have its addresses again. */
   async function goOut(net: DriverNetwork, ep: DriverEndpoint): Promise<void> {
     const book = bookOf(net);
     const isGone = await withdraw(parts, net.id, portName(ep));
-    if (isGone) await shield.release(net.id);
+    if (isGone) await security.release(net.id);
     if (!book.locals.delete(ep.id)) return;
     if (isGone) return book.look();
     await inside(net, async (netns) => void (await book.sync(parts, netns, segmentsOf(net))));
@@ -164,6 +162,12 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
   async function inside<T>(net: DriverNetwork, work: (netns: Netns) => Promise<T>): Promise<T | undefined> {
     using netns = openInside(parts, net.id);
     return netns === undefined ? undefined : await work(netns);
+  }
+
+  async function auditInside(net: DriverNetwork, netns: Netns): Promise<PeerAudit> {
+    const restored = await security.audit(net);
+    const audited = await bookOf(net).audit(parts, netns, segmentsOf(net));
+    return { ...audited, restored: audited.restored + restored };
   }
 
   const leave = (net: DriverNetwork, ep: DriverEndpoint): Promise<void> => locks.run(net.id, () => goOut(net, ep));
@@ -198,12 +202,12 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
     restorer: {
       linksOf: () => [],
       pinsOf,
-      observe: (desired) => observeNetworks(parts, desired),
+      observe: (desired) => observeNetworks(parts, security, desired),
       async restore(_ctx, desired) {
         const reports = [];
         for (const wish of desired)
-          reports.push(await locks.run(wish.net.id, () => restoreNetwork(parts, shield, bookOf(wish.net), wish)));
-        await shield.sweep();
+          reports.push(await locks.run(wish.net.id, () => restoreNetwork(security, bookOf(wish.net), wish)));
+        await security.sweep();
         return reports;
       },
     },
@@ -212,24 +216,21 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
         locks.run(net.id, async () => {
           const book = bookOf(net);
           const segments = segmentsOf(net);
-          book.wish(peers, complete);
+          book.wish(security.peersOf(net, peers), complete);
           return (await inside(net, (netns) => book.sync(parts, netns, segments))) ?? book.unwritten(segments);
         }),
       changePeers: (_ctx, net, update) =>
         locks.run(net.id, async () => {
           const book = bookOf(net);
           const segments = segmentsOf(net);
-          const change = book.update(segments, update);
+          const change = book.update(segments, { ...update, put: security.peersOf(net, update.put) });
           const write = (netns: Netns): Promise<PeerChanges> =>
             change === undefined ? book.sync(parts, netns, segments) : book.apply(parts, netns, segments, change);
           return (await inside(net, write)) ?? book.unwritten(segments);
         }),
       audit: (_ctx, net) =>
-        locks.run(
-          net.id,
-          async () => (await inside(net, (netns) => bookOf(net).audit(parts, netns, segmentsOf(net)))) ?? NOTHING_MENDED,
-        ),
-      secure: (_ctx, wish) => shield.secure(wish),
+        locks.run(net.id, async () => (await inside(net, (netns) => auditInside(net, netns))) ?? NOTHING_MENDED),
+      secure: (_ctx, wish) => security.secure(wish),
     },
   };
 }

@@ -16,7 +16,7 @@ import {
   writeSysctl,
 } from '../../src/kernel/index.ts';
 import { espMtu } from './esp.ts';
-import { type OverlayOptions, isEncrypted } from './options.ts';
+import { type OverlayOptions, encryptionOf } from './options.ts';
 import type { OverlayParts } from './parts.ts';
 import { type Furniture, type Segment, gatewayAddresses, linkMac, pinName } from './segments.ts';
 import { ensureTunnel, isTunnelRight } from './tunnel.ts';
@@ -37,7 +37,7 @@ export async function furnitureOf(
 ): Promise<Furniture> {
   const vtep = parts.vtep(net);
   const left = (await underlayMtu(parts, vtep)) - OVERHEAD[vtep === undefined ? 4 : familyOf(vtep)];
-  const room = isEncrypted(net) ? espMtu(left) : left;
+  const room = encryptionOf(net) === 'esp' ? espMtu(left) : left;
   if (net.enableIPv6 && room < LEAST_FOR_IPV6) {
     throw new CnmError(
       'bad_option',

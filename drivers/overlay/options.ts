@@ -18,17 +18,14 @@ const MAX_VNI = 2 ** 24 - 1;
 const MIN_MTU = { v4: 68, v6: 1280 } as const;
 const MAX_MTU = 65_535;
 
-/** Any value will do, the empty one too (spec 07 §5). */
-export const isEncrypted = ({ options }: Pick<DriverNetwork, 'options'>): boolean => options[labels.encrypted] !== undefined;
+/** By what a network's packets are encrypted on the underlay: any value but `wireguard` is ESP, the empty one too (spec 07 §5). */
+export function encryptionOf({ options }: Pick<DriverNetwork, 'options'>): 'esp' | 'wireguard' | undefined {
+  const asked = options[labels.encrypted];
+  return asked === undefined || asked === 'wireguard' ? asked : 'esp';
+}
 
 /** Parses the options of a network. Unknown keys are ignored. Throws bad_option. */
 export function parseOverlayOptions({ options, enableIPv6 }: DriverNetwork): OverlayOptions {
-  if (options[labels.encrypted] === 'wireguard') {
-    throw new CnmError(
-      'bad_option',
-      `${labels.encrypted}=wireguard is not there yet: use ${labels.encrypted} without a value, which encrypts by ESP`,
-    );
-  }
   checkIfacePrefix(options);
   const mtu = wholeOption(options, labels.mtu, 0, MAX_MTU, 0);
   const least = enableIPv6 ? MIN_MTU.v6 : MIN_MTU.v4;

@@ -9,6 +9,8 @@ export interface OverlayParts extends LinkParts {
   readonly pinFolder: string;
   /** This host's own underlay address; undefined where no other host has the network: no tunnels are made then. */
   readonly vtep: (net: DriverNetwork) => Address | undefined;
+  /** This host's key and port for networks that are encrypted by WireGuard; absent: it can be in none. */
+  readonly wireguard?: { readonly privateKey: Buffer; readonly port: number };
   /** UDP port of the tunnels of networks that are made here. */
   readonly dataPathPort: number;
   /** VXLAN ids of networks of this host alone. */

@@ -7,20 +7,17 @@ import type { Netns } from '../../src/kernel/index.ts';
 import type { Book } from './book.ts';
 import { plug, portName } from './endpoint.ts';
 import { ensureInside, furnitureOf, isSegmentRight, lookInside, openInside } from './network.ts';
-import { checkOverlaySubnets, parseOverlayOptions } from './options.ts';
+import { checkOverlaySubnets, encryptionOf, parseOverlayOptions } from './options.ts';
 import type { OverlayParts } from './parts.ts';
 import { type Segment, pinName, segmentFor, segmentsOf, portOf } from './segments.ts';
-import type { Shield } from './shield.ts';
+import type { Security } from './security.ts';
+import { WIREGUARD_PIN } from './wireguard.ts';
 
 type Wished = RestoreNetwork['endpoints'][number];
 
 /** The caller holds the network's lock. */
-export async function restoreNetwork(
-  parts: OverlayParts,
-  shield: Shield,
-  book: Book,
-  { net, endpoints }: RestoreNetwork,
-): Promise<RestoreReport> {
+export async function restoreNetwork(security: Security, book: Book, { net, endpoints }: RestoreNetwork): Promise<RestoreReport> {
+  const parts = security.partsOf(net);
   const base = { id: net.id, state: net.state, rules: [] };
   book.locals.clear();
   for (const { ep } of endpoints) book.locals.set(ep.id, ep.iface);
@@ -29,7 +26,7 @@ export async function restoreNetwork(
     const options = parseOverlayOptions(net);
     checkOverlaySubnets(net, options);
     const segments = segmentsOf(net);
-    await shield.shut(net);
+    await security.restore(net);
     const { netns } = await ensureInside(parts, net, await furnitureOf(parts, net, options, segments));
     using _open = netns;
     const problems: string[] = [];
@@ -74,23 +71,27 @@ async function restoreEndpoint(
 }
 
 /** Networks with somebody here whose namespace, or what is in it, is not as wished. */
-export async function observeNetworks(parts: OverlayParts, desired: readonly RestoreNetwork[]): Promise<NetworkId[]> {
+export async function observeNetworks(
+  parts: OverlayParts,
+  security: Security,
+  desired: readonly RestoreNetwork[],
+): Promise<NetworkId[]> {
   const wrong: NetworkId[] = [];
   for (const wish of desired) {
     // Some 0.3 ms each, in which nothing else runs.
     await nextTick();
-    if (!(await isRight(parts, wish))) wrong.push(wish.net.id);
+    if (!(await isRight(parts, security, wish))) wrong.push(wish.net.id);
   }
   return wrong;
 }
 
-async function isRight(parts: OverlayParts, { net, endpoints }: RestoreNetwork): Promise<boolean> {
+async function isRight(parts: OverlayParts, security: Security, { net, endpoints }: RestoreNetwork): Promise<boolean> {
   if (endpoints.length === 0) return true;
   using netns = openInside(parts, net.id);
   if (netns === undefined) return false;
   const segments = segmentsOf(net);
   const view = await lookInside(netns);
-  const vtep = parts.vtep(net);
+  const vtep = security.partsOf(net).vtep(net);
   if (!segments.every((one) => isSegmentRight(view, one, vtep, portOf(net)))) return false;
   return endpoints.every(({ ep }) => {
     const port = view.links.get(portName(ep));
@@ -101,4 +102,5 @@ async function isRight(parts: OverlayParts, { net, endpoints }: RestoreNetwork):
 }
 
 /** The network's namespace is there as long as somebody is in it. */
-export const pinsOf = ({ net, endpoints }: RestoreNetwork): string[] => (endpoints.length === 0 ? [] : [pinName(net.id)]);
+export const pinsOf = ({ net, endpoints }: RestoreNetwork): string[] =>
+  endpoints.length === 0 ? [] : [pinName(net.id), ...(encryptionOf(net) === 'wireguard' ? [WIREGUARD_PIN] : [])];

@@ -5,10 +5,17 @@ import type { DriverNetwork, SecureWish } from '../../src/driver/index.ts';
 import { changeEsp, viewEsp } from '../../src/kernel/index.ts';
 import { espChanges, espWish, isOwnPriority } from './esp.ts';
 import type { OverlayParts } from './parts.ts';
-import { isEncrypted } from './options.ts';
+import { encryptionOf } from './options.ts';
 import { portOf } from './segments.ts';
 
 const LACKING = ['EPROTONOSUPPORT', 'ENOENT', 'ENOSYS', 'EAFNOSUPPORT'];
+
+/** Nobody knows the keys of other hosts yet. */
+export const untold = (net: DriverNetwork): CnmError =>
+  new CnmError(
+    'store_unreachable',
+    `cannot join secure network ${net.name}: the cluster has not told its keys since the daemon started`,
+  );
 
 export class Shield {
   readonly #parts: OverlayParts;
@@ -29,19 +36,15 @@ export class Shield {
    */
   async hold(net: DriverNetwork): Promise<void> {
     const own = this.#parts.vtep(net);
-    if (!isEncrypted(net) || own === undefined) return;
+    if (encryptionOf(net) !== 'esp' || own === undefined) return;
     await this.shut(net);
-    if (this.#wish !== undefined) return;
-    throw new CnmError(
-      'store_unreachable',
-      `cannot join secure network ${net.name}: the cluster has not told its keys since the daemon started`,
-    );
+    if (this.#wish === undefined) throw untold(net);
   }
 
   /** As hold; without keys, packets of what was there before still pass as they did. */
   async shut(net: DriverNetwork): Promise<void> {
     const own = this.#parts.vtep(net);
-    if (!isEncrypted(net) || own === undefined) return;
+    if (encryptionOf(net) !== 'esp' || own === undefined) return;
     this.#own = own;
     this.#ports.set(net.id, portOf(net));
     try {
@@ -83,7 +86,9 @@ export class Shield {
       const { keys, hosts = [] } = this.#wish ?? {};
       const ports = new Set(this.#ports.values());
       const wish =
-        this.#own === undefined ? { states: [], policies: [] } : espWish({ own: this.#own, ports, hosts, keys, owner });
+        this.#own === undefined
+          ? { states: [], policies: [] }
+          : espWish({ own: this.#own, ports, hosts: hosts.map(({ address }) => address), keys, owner });
       const changes = espChanges(view, wish, keys !== undefined || ports.size === 0);
       changeEsp(host, changes);
       return changes.length;

@@ -13,6 +13,8 @@ export interface NodeRecord {
   readonly version: string;
   /** Milliseconds since 1970. */
   readonly joined: number;
+  /** Public key of its WireGuard link, base64. */
+  readonly wireguard?: string;
 }
 
 /** One life of a daemon. */
@@ -41,6 +43,10 @@ const nodeSchema = z.object({
   address: z.string().optional(),
   version: z.string(),
   joined: z.number().int().min(0).max(LATEST_MS),
+  wireguard: z
+    .string()
+    .regex(/^[A-Za-z0-9+/]{43}=$/)
+    .optional(),
 });
 const signSchema = z.object({ incarnation: z.string() });
 
@@ -48,8 +54,12 @@ export const encodeNode = ({ id: _id, ...rest }: NodeRecord): Json => ({ schema:
 
 /** Throws store_corrupt. */
 export function decodeNode({ key, value }: Entry): NodeRecord {
-  const { schema: _schema, address, ...rest } = parsed(nodeSchema, key, value);
-  return { id: key.slice(NODES.length), ...rest, ...(address !== undefined && { address: parseAddress(address) }) };
+  const { schema: _schema, address, wireguard, ...rest } = parsed(nodeSchema, key, value);
+  const told = {
+    ...(address !== undefined && { address: parseAddress(address) }),
+    ...(wireguard !== undefined && { wireguard }),
+  };
+  return { id: key.slice(NODES.length), ...rest, ...told };
 }
 
 /** Throws store_corrupt. */

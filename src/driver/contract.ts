@@ -287,8 +287,15 @@ export interface TransportKeys {
 /** What encrypted networks need to know. */
 export interface SecureWish {
   readonly keys: TransportKeys;
-  /** Underlay addresses of all hosts of the cluster, this one's too. */
-  readonly hosts: readonly Address[];
+  /** All hosts of the cluster that have said where they are, this one too. */
+  readonly hosts: readonly SecureHost[];
+}
+
+export interface SecureHost {
+  /** On the underlay. */
+  readonly address: Address;
+  /** Public key of its WireGuard link, base64; absent: it has none. */
+  readonly wireguard?: string;
 }
 
 /** For a driver whose networks span hosts: where endpoints on other hosts are. */

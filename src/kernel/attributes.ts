@@ -87,4 +87,9 @@ export class Attributes {
   nested(type: number): Attributes {
     return new Attributes(this.bytes(type) ?? Buffer.alloc(0));
   }
+
+  /** The values in their order, whatever their types: entries of a list. */
+  *each(): Generator<Buffer> {
+    for (const at of this.#places) yield this.#raw.subarray(at + HEADER, at + this.#raw.readUInt16LE(at));
+  }
 }

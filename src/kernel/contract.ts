@@ -20,7 +20,7 @@ export interface Netns extends Disposable {
   rtnl(): Rtnl;
 }
 
-export type LinkKind = 'veth' | 'bridge' | 'macvlan' | 'ipvlan' | 'vxlan' | 'vlan' | 'dummy';
+export type LinkKind = 'veth' | 'bridge' | 'macvlan' | 'ipvlan' | 'vxlan' | 'vlan' | 'dummy' | 'wireguard';
 
 /** A link by name or by index. */
 export type LinkAt = { readonly name: string } | { readonly index: number };

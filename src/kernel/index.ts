@@ -42,6 +42,7 @@ export {
   sourceAddressTo,
 } from './sockets.ts';
 export { readSysctl, writeSysctl } from './sysctl.ts';
+export { requireWireguard, setWireguard, wireguardKeys, type WireguardKeys, type WireguardPeer } from './wireguard.ts';
 export {
   ESP_SECRET_SIZE,
   changeEsp,

@@ -169,6 +169,7 @@ function kindData(spec: LinkSpec): StreamData {
       if (spec.vlan === undefined) throw new CnmError('internal', `vlan ${spec.name} needs its id`);
       return ifla.formatVlan({ id: spec.vlan.id });
     case 'dummy':
+    case 'wireguard':
       return [];
   }
 }

@@ -8,7 +8,7 @@ import { isRefusal, NETLINK_NETFILTER, NetlinkSocket } from './netlink.ts';
 import { temporaryNetns } from './netns.ts';
 import { installResolverRedirect } from './nft.ts';
 
-type KernelFeature = 'veth' | 'bridge' | 'macvlan' | 'ipvlan' | 'vxlan' | 'vlan' | 'dummy' | 'nf_tables' | 'conntrack' | 'xt';
+type KernelFeature = LinkKind | 'nf_tables' | 'conntrack' | 'xt';
 
 const MODULES: Readonly<Record<KernelFeature, string>> = {
   veth: 'veth',
@@ -18,6 +18,7 @@ const MODULES: Readonly<Record<KernelFeature, string>> = {
   vxlan: 'vxlan',
   vlan: '8021q',
   dummy: 'dummy',
+  wireguard: 'wireguard',
   nf_tables: 'nf_tables with nft_limit',
   conntrack: 'nf_conntrack_netlink',
   xt: 'nft_compat or ip_tables',
@@ -35,6 +36,7 @@ const KINDS: readonly LinkSpec[] = [
   { kind: 'vlan', name: 'probe-vlan', parent: LOWER, vlan: { id: 2 } },
   { kind: 'vxlan', name: 'probe-vxlan', vxlan: { vni: 2 } },
   { kind: 'dummy', name: 'probe-dummy' },
+  { kind: 'wireguard', name: 'probe-wg' },
 ];
 
 /** What the kernel answers for what it does not have. */
@@ -126,6 +128,7 @@ export async function probeKernel(): Promise<KernelFeatures> {
     vxlan: kinds.vxlan === true,
     vlan: kinds.vlan === true,
     dummy: kinds.dummy === true,
+    wireguard: kinds.wireguard === true,
     nf_tables: nftWorks(netns),
     conntrack: netfilterAnswers(netns, IPCTNL_MSG_CT_GET_STATS),
     xt: xtWorks(netns),

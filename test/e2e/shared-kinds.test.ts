@@ -12,7 +12,7 @@ const PORT = '14789';
 
 let shared: SharedLab;
 beforeAll(async () => {
-  shared = await SharedLab.open(['one', 'two', 'three'], (i) => (i === 2 ? ['--data-path-port', PORT] : []));
+  shared = await SharedLab.open(['one', 'two', 'three'], { flags: (i) => (i === 2 ? ['--data-path-port', PORT] : []) });
 }, 120_000);
 afterAll(() => shared?.close());
 

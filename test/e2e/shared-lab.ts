@@ -1,4 +1,4 @@
-/** Several machines on one underlay, a daemon on each, and a real etcd of three members. */
+/** Several machines on one underlay, a daemon on each, and a real etcd. */
 
 import { randomBytes } from 'node:crypto';
 import { execa } from 'execa';
@@ -22,9 +22,12 @@ export class SharedLab {
     this.etcd = etcd;
   }
 
-  /** Machines of these names. `flags`: further ones of each daemon. Call close(). */
-  static async open(names: readonly string[], flags: (i: number) => readonly string[] = () => []): Promise<SharedLab> {
-    const lab = new SharedLab(await EtcdCluster.start(3));
+  /** Machines of these names. `flags`: further ones of each daemon; `members`: of etcd. Call close(). */
+  static async open(
+    names: readonly string[],
+    { flags = () => [], members = 3 }: { flags?: (i: number) => readonly string[]; members?: number } = {},
+  ): Promise<SharedLab> {
+    const lab = new SharedLab(await EtcdCluster.start(members));
     try {
       await lab.#begin(names, flags);
       return lab;

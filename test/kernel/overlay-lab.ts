@@ -7,6 +7,7 @@ import { mkdirSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createOverlayDriver } from '../../drivers/overlay/driver.ts';
 import { VXLAN_PORT } from '../../drivers/overlay/segments.ts';
+import { WIREGUARD_PORT } from '../../drivers/overlay/wireguard.ts';
 import {
   type Address,
   type EndpointId,
@@ -30,7 +31,14 @@ import type {
   Peer,
   RestoreNetwork,
 } from '../../src/driver/index.ts';
-import { createReaper, markOf, newInstanceId, removeNetnsPin } from '../../src/kernel/index.ts';
+import {
+  type WireguardKeys,
+  createReaper,
+  markOf,
+  newInstanceId,
+  removeNetnsPin,
+  wireguardKeys,
+} from '../../src/kernel/index.ts';
 import { MemoryStore } from '../../src/store/index.ts';
 import { afterTest, eventually } from './keeper-lab.ts';
 import { type TestHost, hostAt, testFolder, testHosts } from './support.ts';
@@ -66,6 +74,7 @@ export class OverlayHost {
   readonly at: TestHost;
   readonly pins: string;
   driver!: Driver;
+  readonly keys: WireguardKeys;
   vtep: Address | undefined;
   /** Joined, in their order. */
   readonly guests: Guest[] = [];
@@ -80,7 +89,9 @@ export class OverlayHost {
     const mark = markOf(newInstanceId());
     const reaper = createReaper(at.host, mark, silentLogger);
     const env = { log: silentLogger, now: Date.now };
-    this.#parts = { host: at.host, mark, reaper, env, pinFolder: this.pins, dataPathPort: port, numbers };
+    this.keys = wireguardKeys(join(testFolder(), 'wireguard-key'));
+    const wireguard = { privateKey: this.keys.privateKey, port: WIREGUARD_PORT };
+    this.#parts = { host: at.host, mark, reaper, env, pinFolder: this.pins, dataPathPort: port, numbers, wireguard };
     afterTest(async () => {
       await reaper.close();
       for (const name of readdirSync(this.pins)) removeNetnsPin(join(this.pins, name));

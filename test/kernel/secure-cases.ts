@@ -1,8 +1,7 @@
 /** Encrypted overlay networks on hosts of a lab: keys, frames in the clear from outside, and what the kernel has of ESP. */
 
 import { expect } from 'vitest';
-import type { Address } from '../../src/base/index.ts';
-import type { DriverNetwork, TransportKeys } from '../../src/driver/index.ts';
+import type { DriverNetwork, SecureHost, TransportKeys } from '../../src/driver/index.ts';
 import { type Guest, type OverlayHost, type OverlayLab, addressOf, ctx, isSilent, underlay } from './overlay-lab.ts';
 
 const keyOf = (tag: number) => ({ tag, secret: Buffer.alloc(32, tag) });
@@ -13,9 +12,10 @@ export const keysFrom = (first: number): TransportKeys => ({
   primary: first + 1,
 });
 
-export const allHosts = (lab: OverlayLab, family: 4 | 6): Address[] => lab.hosts.map((_, i) => underlay(i, family));
+export const allHosts = (lab: OverlayLab, family: 4 | 6): SecureHost[] =>
+  lab.hosts.map(({ keys }, i) => ({ address: underlay(i, family), wireguard: keys.publicKey }));
 
-export async function secure(host: OverlayHost, keys: TransportKeys, hosts: readonly Address[]): Promise<void> {
+export async function secure(host: OverlayHost, keys: TransportKeys, hosts: readonly SecureHost[]): Promise<void> {
   await host.cluster.secure?.(ctx, { keys, hosts });
 }
 

@@ -97,6 +97,10 @@ async function main(args: readonly string[]): Promise<number> {
     process.stderr.write(`${(error as Error).message}\n\n${USAGE}`);
     return EXIT_USAGE;
   }
+  if (options.isHelp) {
+    say(USAGE.trimEnd());
+    return 0;
+  }
   if (options.isList) {
     for (const { name, about } of SCENARIOS) say(`${name.padEnd(20)} ${about}`);
     return 0;

@@ -11,6 +11,7 @@ export interface Options {
   /** Names of scenarios, or `all`; undefined for a shell. */
   readonly scenarios: readonly string[] | undefined;
   readonly isList: boolean;
+  readonly isHelp: boolean;
   readonly seed: number;
   readonly churn: number | undefined;
   readonly rounds: number | undefined;
@@ -29,6 +30,7 @@ Hosts in namespaces of their own, each with a daemon, and an etcd of three membe
   --node-lease S     seconds of silence after which a host is taken for dead, 3 to 300 (10 in a shell, 3 for scenarios)
   --scenario NAME    run it and end; may repeat; all: every one
   --list             the scenarios
+  --help             this
   --seed N           of what scenarios do by chance (1)
   --churn N          sandboxes that churn starts (200)
   --rounds N         rounds of race (30)
@@ -54,6 +56,7 @@ export function readOptions(args: readonly string[]): Options {
       logs: text,
       scenario: { type: 'string', multiple: true },
       list: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
     },
   });
   const whole = (key: keyof typeof values, least: number, most: number): number | undefined => {
@@ -72,6 +75,7 @@ export function readOptions(args: readonly string[]): Options {
     leaseSeconds: whole('node-lease', 3, 300),
     scenarios: values.scenario,
     isList: values.list === true,
+    isHelp: values.help === true,
     seed: whole('seed', 0, 999_999_999) ?? 1,
     churn: whole('churn', 1, 100_000),
     rounds: whole('rounds', 1, 100_000),

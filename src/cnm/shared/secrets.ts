@@ -124,9 +124,12 @@ export class Secrets {
   async #tellNow(): Promise<void> {
     if (this.#ring === undefined) return;
     const { keys, primary } = this.#ring;
-    const hosts = this.#cluster.nodes().flatMap(({ address }) => address ?? []);
-    const { address } = this.#cluster;
-    const wish = { keys: { keys, primary }, hosts: [...hosts, ...(address === undefined ? [] : [address])] };
+    const hosts = this.#cluster
+      .nodes()
+      .flatMap(({ address, wireguard }) =>
+        address === undefined ? [] : { address, ...(wireguard !== undefined && { wireguard }) },
+      );
+    const wish = { keys: { keys, primary }, hosts };
     for (const driver of this.#cnm.drivers.all()) await driver.cluster?.secure?.(contextOf(), wish);
   }
 
