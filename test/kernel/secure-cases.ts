@@ -47,7 +47,7 @@ export async function refusesForged(lab: OverlayLab, from: OverlayHost, net: Dri
   ]);
   expect(await isSilent({ exec: from.at.exec }, addressOf(to, 4))).toBe(true);
   // It was sent, and crossed the wire.
-  expect(await capture.end()).toMatch(/VXLAN|vni/i);
+  expect(await capture.end()).toContain(`.${port}: `);
   await from.at.exec('ip', ['link', 'del', 'forged']);
   expect(await received(to.host, net)).toBe(before);
 }
