@@ -1,6 +1,7 @@
 /** What every use case works with, and the values that drivers are handed. */
 
 import { type Address, type Env, type NetworkId, CnmError, KeyedLock, type Turns } from '../base/index.ts';
+import type { Balancer } from '../balance/index.ts';
 import type { Cluster } from '../cluster/index.ts';
 import type { Ctx, Driver, DriverEndpoint, DriverNetwork, DriverRegistry, IpamRegistry } from '../driver/index.ts';
 import type { Firewall } from '../firewall/index.ts';
@@ -10,6 +11,7 @@ import type { AllocatorOptions, PortAllocator } from '../portmap/index.ts';
 import type { Store } from '../store/index.ts';
 import { GATEWAY_NETWORK } from './gateway-names.ts';
 import type { EndpointRecord, NetworkRecord } from './records.ts';
+import type { ServicePlaces } from './services/contract.ts';
 import type { SharedNetworks } from './shared/contract.ts';
 import { isPredefined } from './spec.ts';
 import type { State } from './state.ts';
@@ -33,6 +35,8 @@ export interface ControllerParts {
   readonly env: Env;
   /** The hosts that share networks; absent: this one is alone. */
   readonly cluster?: Cluster;
+  /** What balances connections to virtual addresses; absent: none are given. */
+  readonly balancer?: Balancer;
   /** Nameservers for every sandbox that names none; empty: the host's own. */
   readonly dns: readonly Address[];
   /** Default network: its device is chosen, adopted (`name`), or there is none. */
@@ -56,6 +60,8 @@ export interface Cnm extends ControllerParts {
   readonly untold: Set<NetworkId>;
   /** Networks of all hosts of the cluster; absent: this host is alone. */
   shared?: SharedNetworks;
+  /** Services of networks; set before anything is done. */
+  services?: ServicePlaces;
   /** True from the first step of stopping: new work is refused. */
   closing: boolean;
 }

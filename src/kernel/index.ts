@@ -9,6 +9,7 @@ export { deleteFlows } from './conntrack.ts';
 export { EpollSet, wake, watchOnceMore } from './epoll.ts';
 export { DescriptorStore, inheritedDescriptors } from './fdstore.ts';
 export { openFrameSocket, isLinkLoss, type FrameSocket } from './frames.ts';
+export { countInbound } from './inbound.ts';
 export { Inside } from './inside.ts';
 export { lockFile, type FileLock } from './lockfile.ts';
 export { markOf, newInstanceId } from './mark.ts';

@@ -45,10 +45,10 @@ export class SharedEndpoints implements ClusterEndpoints {
   }
 
   /** As other hosts are told. */
-  shown({ id, name, dnsNames, mac, v4, v6, phase }: EndpointRecord, isJoined = phase === 'joined'): SharedEndpoint {
+  shown({ id, name, dnsNames, mac, v4, v6, phase, services }: EndpointRecord, isJoined = phase === 'joined'): SharedEndpoint {
     const { self: node, address } = this.#cluster;
     const at = { ...(mac && { mac }), ...(v4 && { v4 }), ...(v6 && { v6 }), ...(address && { vtep: address }) };
-    return { id, node, name, dnsNames, isJoined, ...at };
+    return { id, node, name, dnsNames, isJoined, ...at, ...(isJoined && services && { services }) };
   }
 
   async writeWaiting(net: NetworkRecord, ep: EndpointRecord): Promise<void> {
@@ -58,6 +58,16 @@ export class SharedEndpoints implements ClusterEndpoints {
       isLate = true;
       if (wasLate) await this.#settle(ep);
       else await this.#writeWhereThere(net, ep, false);
+    });
+  }
+
+  async rewrite(net: NetworkRecord, ep: EndpointRecord): Promise<void> {
+    let isLate = false;
+    await this.#debts.pay(async () => {
+      const wasLate = isLate;
+      isLate = true;
+      if (wasLate) await this.#settle(ep);
+      else await this.#writeWhereThere(net, ep, true);
     });
   }
 

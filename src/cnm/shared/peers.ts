@@ -72,6 +72,11 @@ export class NetworkPeers {
     return this.#isComplete ? [...this.#known.values()].flatMap((all) => [...all.values()]) : undefined;
   }
 
+  /** Of them those that are in a sandbox, on hosts that give a sign of life. */
+  get present(): readonly SharedEndpoint[] {
+    return [...this.#known.keys()].flatMap((node) => this.#alive(node));
+  }
+
   /** These hosts are away since, or not away any more: what others have stays as it was told. */
   nodesChanged(nodes: ReadonlySet<string>): void {
     const affected = [...nodes].flatMap((node) => [...(this.#known.get(node)?.keys() ?? [])].map((id) => [node, id] as const));
@@ -211,6 +216,7 @@ export class NetworkPeers {
         // First the way, then the name: who has the name may use it at once.
         await (updates === undefined ? this.#setPeers(this.#reachable()) : this.#changePeers(updates));
         await this.#tellKeeper(nodes);
+        if (nodes.length > 0) this.#cnm.services?.peersChanged(this.#net.id);
         this.#first?.resolve();
         this.#first = undefined;
       } catch (error) {

@@ -1,0 +1,3 @@
+/** The balance room's door. */
+
+export type { BalancedService, Balancer, PublishedService } from './contract.ts';

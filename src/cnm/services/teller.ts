@@ -1,0 +1,273 @@
+/**
+ * Tells what is so of a network's services: names to the keeper, members to the clients of this host, published ports to the
+ * ingress. Each telling is whole and harmless twice; what changes while one is under way is in the next one.
+ */
+
+import {
+  type EndpointId,
+  type NetworkId,
+  type SandboxId,
+  type ServiceId,
+  CnmError,
+  attemptAll,
+  messageOf,
+  shortId,
+} from '../../base/index.ts';
+import type { BalancedService, Balancer, PublishedService } from '../../balance/index.ts';
+import type { PeerNames } from '../../keeper/index.ts';
+import type { Netns } from '../../kernel/index.ts';
+import { type Cnm, servesNames } from '../context.ts';
+import { tryOpenSandboxNetns } from '../join.ts';
+import type { EndpointRecord, ServiceRecord } from '../records.ts';
+import type { Passage } from './contract.ts';
+import { addressesOf, balancedOf, membersOf } from './members.ts';
+import { TASKS } from './spec.ts';
+
+/** Pause before what failed is told again, milliseconds. */
+const RETRY_MS = 1000;
+/** Clients that are looked after in one round of the mender; of more, each has its turn in a later one. */
+const AUDITS_A_ROUND = 100;
+
+/** What the keeper calls the services of a network. */
+export const servicesId = (network: NetworkId): string => `services-${network}`;
+
+/** What brings published ports to every host. */
+export interface Ingress {
+  /** Repeatable; only what differs is changed. */
+  apply(wanted: readonly PublishedService[]): Promise<void>;
+  /** Why a service's ports are not published as wished. */
+  troubleOf(service: string): string | undefined;
+}
+
+interface Pass {
+  readonly now: Promise<void>;
+  next?: Promise<void>;
+}
+
+export class Teller {
+  readonly #cnm: Cnm;
+  readonly #balancer: Balancer | undefined;
+  readonly #ingress: Ingress | undefined;
+  readonly #passes = new Map<string, Pass>();
+  /** What the keeper was told last of each network. */
+  readonly #told = new Map<NetworkId, string>();
+  /** Sandboxes whose namespaces have something of ours. */
+  readonly #clients = new Set<SandboxId>();
+  /** Endpoints that are on their way out, whatever their records say yet. */
+  readonly #leaving = new Set<EndpointId>();
+  readonly #retries = new Map<string, NodeJS.Timeout>();
+  #hasPublished = false;
+  #nextAudit = 0;
+
+  constructor(cnm: Cnm, balancer: Balancer | undefined, ingress: Ingress | undefined) {
+    this.#cnm = cnm;
+    this.#balancer = balancer;
+    this.#ingress = ingress;
+  }
+
+  stop(): void {
+    for (const timer of this.#retries.values()) clearTimeout(timer);
+  }
+
+  /** Resolves when keeper and clients know what is so now. Throws resolver_unavailable, and what the kernel refuses. */
+  tell(network: NetworkId): Promise<void> {
+    return this.#coalesced(network, () => this.#network(network));
+  }
+
+  /** The same without waiting: what fails is logged, and tried again. */
+  tellSoon(network: NetworkId): void {
+    this.#soon(network, () => this.tell(network));
+  }
+
+  /** Resolves when the ports of all services are published as far as they can be. Throws what the ingress throws. */
+  publish(): Promise<void> {
+    return this.#coalesced('', () => this.#publish());
+  }
+
+  publishSoon(): void {
+    this.#soon('', () => this.publish());
+  }
+
+  troubleOf(service: ServiceId): string | undefined {
+    return this.#ingress?.troubleOf(service);
+  }
+
+  #coalesced(key: string, work: () => Promise<void>): Promise<void> {
+    const begin = (): Promise<void> => {
+      const pass: Pass = {
+        now: work().finally(() => {
+          if (pass.next === undefined) this.#passes.delete(key);
+        }),
+      };
+      this.#passes.set(key, pass);
+      return pass.now;
+    };
+    const running = this.#passes.get(key);
+    if (running === undefined) return begin();
+    running.next ??= running.now.then(begin, begin);
+    return running.next;
+  }
+
+  #soon(key: string, work: () => Promise<void>): void {
+    if (this.#cnm.closing) return;
+    work().catch((error: unknown) => {
+      this.#cnm.env.log.error({ network: key, error: messageOf(error) }, 'services of a network could not be told');
+      clearTimeout(this.#retries.get(key));
+      this.#retries.set(key, setTimeout(() => this.#soon(key, work), RETRY_MS).unref());
+    });
+  }
+
+  async #network(id: NetworkId): Promise<void> {
+    const { state } = this.#cnm;
+    const services = state.servicesOfNetwork(id);
+    const net = state.networkById(id);
+    const names = ['names', () => this.#names(id)] as const;
+    const clients = this.#sandboxesIn(id).map(
+      (sandbox) => [`sandbox ${shortId(sandbox)}`, () => this.balance(sandbox, undefined, true)] as const,
+    );
+    // Whoever has the name may use it at once; nobody is to have it when there is nothing behind it.
+    const isGoing = net === undefined || services.some(({ phase }) => phase === 'deleting');
+    await attemptAll(isGoing ? [names, ...clients] : [...clients, names]);
+  }
+
+  /** Of this host, in the network or on their way in. */
+  #sandboxesIn(id: NetworkId): SandboxId[] {
+    return [...new Set(this.#cnm.state.endpointsOfNetwork(id).flatMap((ep) => (this.#isIn(ep) ? (ep.sandbox ?? []) : [])))];
+  }
+
+  #isIn({ id, phase }: EndpointRecord): boolean {
+    return (phase === 'joined' || phase === 'joining') && !this.#leaving.has(id);
+  }
+
+  /** Makes the sandbox balance what its networks have. `isSure`: also where nothing is known to be there. */
+  async balance(id: SandboxId, netns?: Netns, isSure = false): Promise<void> {
+    const { locks, state } = this.#cnm;
+    await locks.run(`balance:${id}`, async () => {
+      const sandbox = state.sandboxById(id);
+      const wish = this.#wishOf(id);
+      if (sandbox?.mode !== 'own' || (wish.length === 0 && !isSure && !this.#clients.has(id))) return;
+      const balancer = this.#balancer;
+      if (balancer === undefined) {
+        if (wish.length === 0) return;
+        throw new CnmError('kernel_lacks', 'nothing here balances connections to virtual addresses');
+      }
+      using opened = netns === undefined ? tryOpenSandboxNetns(sandbox) : undefined;
+      const place = netns ?? opened;
+      // Whoever removes a sandbox without a namespace has nothing to clear.
+      if (place === undefined) return void this.#clients.delete(id);
+      if (wish.length > 0) {
+        this.#clients.add(id);
+        await balancer.apply(place, wish);
+      } else {
+        await balancer.clear(place);
+        this.#clients.delete(id);
+      }
+    });
+  }
+
+  #wishOf(id: SandboxId): BalancedService[] {
+    const { state } = this.#cnm;
+    return state
+      .endpointsOfSandbox(id)
+      .filter((ep) => this.#isIn(ep))
+      .flatMap((ep) => state.servicesOfNetwork(ep.network))
+      .filter(({ phase, vips }) => phase === 'ready' && vips.length > 0)
+      .map((service) => balancedOf(this.#cnm, service));
+  }
+
+  /** The endpoint's sandbox is in its network from now on, or about to be. */
+  async enter({ net, ep, sandbox, netns }: Passage): Promise<void> {
+    this.#leaving.delete(ep.id);
+    if (this.#cnm.state.servicesOfNetwork(net.id).length === 0) return;
+    await this.balance(sandbox.id, netns);
+    await this.#names(net.id);
+  }
+
+  async exit({ net, ep, sandbox: { id }, netns, isEnding }: Passage): Promise<void> {
+    if (!this.#clients.has(id) && this.#cnm.state.servicesOfNetwork(net.id).length === 0) return;
+    this.#leaving.add(ep.id);
+    if (isEnding || netns === undefined) this.#clients.delete(id);
+    else await this.balance(id, netns, true);
+    if (this.#sandboxesIn(net.id).length === 0) this.tellSoon(net.id);
+  }
+
+  /** An endpoint whose record says that it is out is not on its way out any more. */
+  forget(id: EndpointId | undefined): void {
+    if (id !== undefined) this.#leaving.delete(id);
+  }
+
+  async #names(id: NetworkId): Promise<void> {
+    const names = this.#namesOf(id);
+    const text = JSON.stringify(names);
+    if (text === this.#told.get(id)) return;
+    this.#told.delete(id);
+    await this.#cnm.keeper.peers(servicesId(id), names);
+    if (this.#cnm.state.networkById(id) !== undefined) this.#told.set(id, text);
+  }
+
+  #namesOf(id: NetworkId): PeerNames | null {
+    const { state } = this.#cnm;
+    const net = state.networkById(id);
+    const services = state.servicesOfNetwork(id).filter(({ phase }) => phase === 'ready');
+    if (net === undefined || services.length === 0 || !servesNames(net) || this.#sandboxesIn(id).length === 0) return null;
+    return {
+      network: id,
+      networkName: net.name,
+      endpoints: services.flatMap((service) => [...ownNames(service), ...this.#taskNames(service)]),
+    };
+  }
+
+  #taskNames(service: ServiceRecord): PeerNames['endpoints'] {
+    const own = namesOf(service);
+    const names = own.map((name) => `${TASKS}${name}`);
+    return membersOf(this.#cnm, service)
+      .filter(({ state }) => state === 'healthy')
+      .map((member) => ({
+        id: `${shortId(service.id)}-${member.id}` as EndpointId,
+        names: service.mode === 'vip' ? names : [...own, ...names],
+        addresses: addressesOf(member),
+        // Those are their owners' own.
+        hasNoPointer: true,
+      }));
+  }
+
+  async #publish(): Promise<void> {
+    const { state } = this.#cnm;
+    const wanted = state
+      .allServices()
+      .filter(
+        ({ phase, ports, network }) => phase === 'ready' && ports.length > 0 && state.networkById(network)?.phase === 'ready',
+      )
+      .map((service) => ({ service: balancedOf(this.#cnm, service), network: service.network, ports: service.ports }));
+    if (wanted.length === 0 && !this.#hasPublished) return;
+    await this.#ingress?.apply(wanted);
+    this.#hasPublished = wanted.length > 0;
+  }
+
+  /** After a start: nobody knows what an earlier life of this daemon has published. */
+  expectPublished(): void {
+    this.#hasPublished = true;
+  }
+
+  /** Clients whose rules others have taken have them again. */
+  async audit(): Promise<void> {
+    const ids = [...this.#clients];
+    const first = this.#nextAudit < ids.length ? this.#nextAudit : 0;
+    this.#nextAudit = first + AUDITS_A_ROUND;
+    for (const id of ids.slice(first, first + AUDITS_A_ROUND)) await this.balance(id);
+    if (this.#hasPublished) await this.publish();
+  }
+}
+
+const namesOf = ({ name, aliases }: ServiceRecord): string[] => [name.toLowerCase(), ...aliases];
+
+const ownNames = (service: ServiceRecord): PeerNames['endpoints'] =>
+  service.vips.length === 0
+    ? []
+    : [
+        {
+          id: service.id as string as EndpointId,
+          names: namesOf(service),
+          addresses: service.vips.map(({ address }) => address),
+        },
+      ];
