@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { CnmError, type EndpointId, type ServiceId, messageOf } from '../../base/index.ts';
+import { CnmError, type EndpointId, type ServiceId, messageOf, undoable } from '../../base/index.ts';
 import type { Balancer } from '../../balance/index.ts';
 import { countInbound } from '../../kernel/index.ts';
 import { type Cnm, refuseWhenClosing } from '../context.ts';
@@ -49,13 +49,21 @@ export class Memberships {
     refuseWhenClosing(this.#cnm);
     const { ep, sandbox } = this.#find(service, term);
     const state = service.health === undefined && sandbox.exited !== true ? 'healthy' : 'starting';
-    const isNew = await this.#change(ep.id, service.id, { isSure: true }, (now) => {
-      if (now !== undefined && now.state !== 'draining')
-        throw new CnmError('already_joined', `sandbox ${sandbox.name} is a member of service ${service.name} already`);
-      return { service: service.id, state };
+    await undoable(async (undo) => {
+      let before: Membership | undefined;
+      undo.add('take membership back', async () => {
+        const isBack = await this.#change(ep.id, service.id, {}, (now) => (now?.state === state ? before : now));
+        if (isBack) await this.#teller.tell(service.network);
+      });
+      const isNew = await this.#change(ep.id, service.id, { isSure: true }, (now) => {
+        before = now;
+        if (now !== undefined && now.state !== 'draining')
+          throw new CnmError('already_joined', `sandbox ${sandbox.name} is a member of service ${service.name} already`);
+        return { service: service.id, state };
+      });
+      if (!isNew) throw this.#notConnected(service, sandbox);
+      await this.#teller.tell(service.network);
     });
-    if (!isNew) throw this.#notConnected(service, sandbox);
-    await this.#teller.tell(service.network);
     if (service.ports.length > 0) this.#teller.publishSoon();
   }
 
@@ -147,9 +155,18 @@ export class Memberships {
       const services = after === undefined ? others : [...others, after];
       const { services: _before, ...rest } = ep;
       const record = services.length === 0 ? rest : { ...rest, services };
-      if (net.shared === true && isSure) await shared?.endpoints.write(net, record, true);
-      await state.commit({ endpoints: [record] });
-      if (net.shared === true && !isSure) await shared?.endpoints.rewrite(net, record);
+      const write = (): Promise<void> => state.commit({ endpoints: [record] });
+      if (net.shared !== true || shared === undefined) await write();
+      else if (isSure)
+        await undoable(async (undo) => {
+          undo.add('tell membership as it was', () => shared.endpoints.rewrite(net, ep));
+          await shared.endpoints.write(net, record, true);
+          await write();
+        });
+      else {
+        await write();
+        await shared.endpoints.rewrite(net, record);
+      }
       return true;
     });
   }
