@@ -33,6 +33,8 @@ class EtcdStore implements ClusterStore {
   readonly #id = randomBytes(8).toString('hex');
   #commits = 0;
   /** Markers of commits whose answers came: the next commit takes them away. */
+  /** As watches take it: data made anew or restored are told by a lower one. */
+  readonly #latest = { revision: 0 };
   readonly #settled: Buffer[] = [];
   /** The last commit of each key; never rejects. */
   readonly #underWay = new Map<Key, Promise<void>>();
@@ -111,6 +113,7 @@ class EtcdStore implements ClusterStore {
     const [done] = !answer.succeeded && isRepeated ? (await this.#range({ key: marker })).kvs : [];
     if (answer.succeeded || done !== undefined) {
       this.#settled.push(marker);
+      this.#latest.revision = Math.max(this.#latest.revision, Number(answer.header.revision));
       return Number(done?.create_revision ?? answer.header.revision);
     }
     this.#settled.push(...settled);
@@ -129,6 +132,7 @@ class EtcdStore implements ClusterStore {
     return watchEtcd(this.#channel, {
       range: rangeOf(this.#bytes(prefix)),
       after,
+      latest: this.#latest,
       clusterId: this.clusterId,
       signal: AbortSignal.any([signal, this.#closing.signal]),
       entryOf: (kv) => this.#entry(kv),
