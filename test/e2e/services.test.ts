@@ -9,7 +9,7 @@ import { EtcdCluster } from '../contract/etcd.ts';
 import { Lab, waitUntil } from './lab.ts';
 
 const NAMES = ['one', 'two', 'three'] as const;
-const LATE_MS = 30_000;
+const LATE_MS = 40_000;
 /** The shortest that may be asked for. */
 const LEASE_S = 3;
 
@@ -191,7 +191,7 @@ test('without etcd nothing is added, and who fails is out of its own host; later
   await everywhere('tasks.web', [a ?? '', b ?? '', c ?? '']);
 });
 
-test('data made anew: services, names and members are told again', async () => {
+test('data made anew: services, names and members are told again', { timeout: 120_000 }, async () => {
   const [vip] = (await service(0, 'web')).VirtualIPs;
   await etcd.killAll();
   etcd.forget();

@@ -223,7 +223,7 @@ export class House {
       },
       cluster:
         (await this.#cluster?.store.list(''))?.entries.flatMap(({ key, value }) =>
-          /^(node|network-gone)\//.test(key) ? [] : [[key, value]],
+          /^(node|network-gone|service-gone)\//.test(key) ? [] : [[key, value]],
         ) ?? [],
     };
   }

@@ -225,9 +225,11 @@ export class Services implements ServicePlaces, ServiceCare {
     this.#health.settle();
   }
 
-  /** Its addresses are given back by whoever has removed it. */
+  /** Whoever has removed it may not have come to giving its addresses back. */
   async forget(service: ServiceRecord): Promise<void> {
     await this.#endHere(service);
+    const net = this.#cnm.state.networkById(service.network);
+    if (net !== undefined) await releaseVips(this.#cnm, net, service);
     await this.#cnm.state.commit({ remove: { service: service.id }, durable: true });
   }
 
