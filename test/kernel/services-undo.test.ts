@@ -155,7 +155,7 @@ async function isMade(look: () => Promise<unknown>, wanted: unknown): Promise<bo
 function formOf(makes: boolean, world: World, balancer: NotedBalancer): unknown {
   const told = [...balancer.told.values()].map((services) => services.map(({ vips, members }) => [vips.length, members.length]));
   // What the host has learned of neighbours comes and goes by itself.
-  const kernel = Object.fromEntries(Object.entries(world.kernel).map(([place, { neighbours: _, ...tables }]) => [place, tables]));
+  const kernel = Object.fromEntries(Object.entries(world.kernel).map(([place, { neighbours: _learned, ...tables }]) => [place, tables]));
   const steady = { ...world, kernel };
   return makes ? { ...steady, told } : [summary(steady), told];
 }

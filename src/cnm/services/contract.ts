@@ -24,7 +24,7 @@ export interface ServicePlaces {
   withdraw(passage: Passage): Promise<void>;
   /** Endpoints of other hosts have changed. */
   peersChanged(id: NetworkId): void;
-  /** Whether an id of the keeper's peers stands for the services of a network. */
+  /** Whether an id of the keeper's peers stands for a service. */
   keeps(id: string): boolean;
   /** Throws network_in_use, naming the services, for a network that has any. */
   refuseInUse(net: NetworkRecord): void;

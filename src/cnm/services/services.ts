@@ -23,7 +23,7 @@ import { Health } from './health.ts';
 import { Memberships } from './membership.ts';
 import { ServiceRegistry, nameTaken, portTaken } from './registry.ts';
 import { type CheckedService, type ServiceSpec, checkService } from './spec.ts';
-import { type Ingress, Teller, servicesId } from './teller.ts';
+import { type Ingress, Teller, tellingId } from './teller.ts';
 import { releaseVips, replayVips, requestVips } from './vips.ts';
 
 /** Longest wait for the cluster's services at a start, milliseconds. */
@@ -318,7 +318,7 @@ export class Services implements ServicePlaces, ServiceCare {
   }
 
   keeps(id: string): boolean {
-    return this.#cnm.state.allServices().some(({ network }) => servicesId(network) === id);
+    return this.#cnm.state.allServices().some((service) => tellingId(service.id) === id);
   }
 
   async audit(): Promise<void> {

@@ -20,7 +20,7 @@ import { type Cnm, servesNames } from '../context.ts';
 import { tryOpenSandboxNetns } from '../join.ts';
 import type { EndpointRecord, ServiceRecord } from '../records.ts';
 import type { Passage } from './contract.ts';
-import { addressesOf, balancedOf, membersOf } from './members.ts';
+import { type Member, addressesOf, balancedOf, membersIn } from './members.ts';
 import { TASKS } from './spec.ts';
 
 /** Pause before what failed is told again, milliseconds. */
@@ -28,8 +28,11 @@ const RETRY_MS = 1000;
 /** Clients that are looked after in one round of the mender; of more, each has its turn in a later one. */
 const AUDITS_A_ROUND = 100;
 
-/** What the keeper calls the services of a network. */
-export const servicesId = (network: NetworkId): string => `services-${network}`;
+/** What the keeper calls a service. */
+export const tellingId = (service: ServiceId): string => `service-${service}`;
+
+/** What clients of a network are to balance; one look serves all clients of a telling. */
+type Wishes = Map<NetworkId, readonly BalancedService[]>;
 
 /** What brings published ports to every host. */
 export interface Ingress {
@@ -49,8 +52,8 @@ export class Teller {
   readonly #balancer: Balancer | undefined;
   readonly #ingress: Ingress | undefined;
   readonly #passes = new Map<string, Pass>();
-  /** What the keeper was told last of each network. */
-  readonly #told = new Map<NetworkId, string>();
+  /** What the keeper was told last of each service. */
+  readonly #told = new Map<ServiceId, string>();
   /** Sandboxes whose namespaces have something of ours. */
   readonly #clients = new Set<SandboxId>();
   /** Endpoints that are on their way out, whatever their records say yet. */
@@ -122,8 +125,9 @@ export class Teller {
     const services = state.servicesOfNetwork(id);
     const net = state.networkById(id);
     const names = ['names', () => this.#names(id)] as const;
+    const wishes: Wishes = new Map();
     const clients = this.#sandboxesIn(id).map(
-      (sandbox) => [`sandbox ${shortId(sandbox)}`, () => this.balance(sandbox, undefined, true)] as const,
+      (sandbox) => [`sandbox ${shortId(sandbox)}`, () => this.#balance(sandbox, { isSure: true, wishes })] as const,
     );
     // Whoever has the name may use it at once; nobody is to have it when there is nothing behind it.
     const isGoing = net === undefined || services.some(({ phase }) => phase === 'deleting');
@@ -140,11 +144,11 @@ export class Teller {
   }
 
   /** Makes the sandbox balance what its networks have. `isSure`: also where nothing is known to be there. */
-  async balance(id: SandboxId, netns?: Netns, isSure = false): Promise<void> {
+  async #balance(id: SandboxId, { netns, isSure = false, wishes = new Map() }: Balancing = {}): Promise<void> {
     const { locks, state } = this.#cnm;
     await locks.run(`balance:${id}`, async () => {
       const sandbox = state.sandboxById(id);
-      const wish = this.#wishOf(id);
+      const wish = this.#wishOf(id, wishes);
       if (sandbox?.mode !== 'own' || (wish.length === 0 && !isSure && !this.#clients.has(id))) return;
       const balancer = this.#balancer;
       if (balancer === undefined) {
@@ -165,21 +169,27 @@ export class Teller {
     });
   }
 
-  #wishOf(id: SandboxId): BalancedService[] {
-    const { state } = this.#cnm;
-    return state
-      .endpointsOfSandbox(id)
-      .filter((ep) => this.#isIn(ep))
-      .flatMap((ep) => state.servicesOfNetwork(ep.network))
-      .filter(({ phase, vips }) => phase === 'ready' && vips.length > 0)
-      .map((service) => balancedOf(this.#cnm, service));
+  #wishOf(id: SandboxId, wishes: Wishes): BalancedService[] {
+    const networks = this.#cnm.state.endpointsOfSandbox(id).flatMap((ep) => (this.#isIn(ep) ? ep.network : []));
+    return networks.flatMap((network) => {
+      const wish = wishes.get(network) ?? this.#balancedIn(network);
+      wishes.set(network, wish);
+      return wish;
+    });
+  }
+
+  #balancedIn(network: NetworkId): readonly BalancedService[] {
+    const services = this.#cnm.state.servicesOfNetwork(network).filter(({ phase, vips }) => phase === 'ready' && vips.length > 0);
+    if (services.length === 0) return [];
+    const members = membersIn(this.#cnm, network);
+    return services.map((service) => balancedOf(service, members.get(service.id)));
   }
 
   /** The endpoint's sandbox is in its network from now on, or about to be. */
   async enter({ net, ep, sandbox, netns }: Passage): Promise<void> {
     this.#leaving.delete(ep.id);
     if (this.#cnm.state.servicesOfNetwork(net.id).length === 0) return;
-    await this.balance(sandbox.id, netns);
+    await this.#balance(sandbox.id, netns === undefined ? {} : { netns });
     await this.#names(net.id);
   }
 
@@ -187,7 +197,7 @@ export class Teller {
     if (!this.#clients.has(id) && this.#cnm.state.servicesOfNetwork(net.id).length === 0) return;
     this.#leaving.add(ep.id);
     if (isEnding || netns === undefined) this.#clients.delete(id);
-    else await this.balance(id, netns, true);
+    else await this.#balance(id, { netns, isSure: true });
     if (this.#sandboxesIn(net.id).length === 0) this.tellSoon(net.id);
   }
 
@@ -196,39 +206,25 @@ export class Teller {
     if (id !== undefined) this.#leaving.delete(id);
   }
 
-  async #names(id: NetworkId): Promise<void> {
-    const names = this.#namesOf(id);
-    const text = JSON.stringify(names);
-    if (text === this.#told.get(id)) return;
-    this.#told.delete(id);
-    await this.#cnm.keeper.peers(servicesId(id), names);
-    if (this.#cnm.state.networkById(id) !== undefined) this.#told.set(id, text);
-  }
-
-  #namesOf(id: NetworkId): PeerNames | null {
-    const { state } = this.#cnm;
-    const net = state.networkById(id);
-    const services = state.servicesOfNetwork(id).filter(({ phase }) => phase === 'ready');
-    if (net === undefined || services.length === 0 || !servesNames(net) || this.#sandboxesIn(id).length === 0) return null;
-    return {
-      network: id,
-      networkName: net.name,
-      endpoints: services.flatMap((service) => [...ownNames(service), ...this.#taskNames(service)]),
-    };
-  }
-
-  #taskNames(service: ServiceRecord): PeerNames['endpoints'] {
-    const own = namesOf(service);
-    const names = own.map((name) => `${TASKS}${name}`);
-    return membersOf(this.#cnm, service)
-      .filter(({ state }) => state === 'healthy')
-      .map((member) => ({
-        id: `${shortId(service.id)}-${member.id}` as EndpointId,
-        names: service.mode === 'vip' ? names : [...own, ...names],
-        addresses: addressesOf(member),
-        // Those are their owners' own.
-        hasNoPointer: true,
-      }));
+  async #names(network: NetworkId): Promise<void> {
+    const { state, keeper } = this.#cnm;
+    const services = state.servicesOfNetwork(network);
+    const net = state.networkById(network);
+    const isWanted = net !== undefined && servesNames(net) && this.#sandboxesIn(network).length > 0;
+    const members = isWanted ? membersIn(this.#cnm, network) : undefined;
+    const works = services.map(async (service) => {
+      const { id, phase } = service;
+      const names: PeerNames | null =
+        net === undefined || members === undefined || phase !== 'ready'
+          ? null
+          : { network, networkName: net.name, endpoints: [...ownNames(service), ...taskNames(service, members.get(id) ?? [])] };
+      const text = JSON.stringify(names);
+      if (text === this.#told.get(id)) return;
+      this.#told.delete(id);
+      await keeper.peers(tellingId(id), names);
+      if (state.serviceById(id) !== undefined) this.#told.set(id, text);
+    });
+    for (const result of await Promise.allSettled(works)) if (result.status === 'rejected') throw result.reason;
   }
 
   async #publish(): Promise<void> {
@@ -238,7 +234,11 @@ export class Teller {
       .filter(
         ({ phase, ports, network }) => phase === 'ready' && ports.length > 0 && state.networkById(network)?.phase === 'ready',
       )
-      .map((service) => ({ service: balancedOf(this.#cnm, service), network: service.network, ports: service.ports }));
+      .map((service) => ({
+        service: balancedOf(service, membersIn(this.#cnm, service.network).get(service.id)),
+        network: service.network,
+        ports: service.ports,
+      }));
     if (wanted.length === 0 && !this.#hasPublished) return;
     await this.#ingress?.apply(wanted);
     this.#hasPublished = wanted.length > 0;
@@ -254,9 +254,15 @@ export class Teller {
     const ids = [...this.#clients];
     const first = this.#nextAudit < ids.length ? this.#nextAudit : 0;
     this.#nextAudit = first + AUDITS_A_ROUND;
-    for (const id of ids.slice(first, first + AUDITS_A_ROUND)) await this.balance(id);
+    for (const id of ids.slice(first, first + AUDITS_A_ROUND)) await this.#balance(id);
     if (this.#hasPublished) await this.publish();
   }
+}
+
+interface Balancing {
+  readonly netns?: Netns;
+  readonly isSure?: boolean;
+  readonly wishes?: Wishes;
 }
 
 const namesOf = ({ name, aliases }: ServiceRecord): string[] => [name.toLowerCase(), ...aliases];
@@ -271,3 +277,17 @@ const ownNames = (service: ServiceRecord): PeerNames['endpoints'] =>
           addresses: service.vips.map(({ address }) => address),
         },
       ];
+
+function taskNames(service: ServiceRecord, members: readonly Member[]): PeerNames['endpoints'] {
+  const own = namesOf(service);
+  const names = own.map((name) => `${TASKS}${name}`);
+  return members
+    .filter(({ state }) => state === 'healthy')
+    .map((member) => ({
+      id: `${shortId(service.id)}-${member.id}` as EndpointId,
+      names: service.mode === 'vip' ? names : [...own, ...names],
+      addresses: addressesOf(member),
+      // Those are their owners' own.
+      hasNoPointer: true,
+    }));
+}
