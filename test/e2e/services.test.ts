@@ -2,6 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ServiceJson } from '../../src/base/index.ts';
@@ -159,6 +160,138 @@ test('one that drains gets nobody new, serves again when it is added, and goes w
   await lab(2).ok('service', 'add', 'web', 'web-2');
   await everywhere('tasks.web', [a ?? '', b ?? '', c ?? '']);
 });
+
+/** How many of the connections reached whom, what failed and what was refused, since the last report. */
+interface Report {
+  readonly names: Record<string, number>;
+  readonly from: readonly string[];
+  readonly failed: readonly string[];
+  readonly refused: number;
+}
+
+/** Connects to an address again and again, several at once; holds each for a while, and expects a whole answer and a clean end. */
+const LOADER = `
+const net = require('node:net');
+const [address, width, holdMs] = process.argv.slice(1);
+const fresh = () => ({ names: {}, from: new Set(), failed: [], refused: 0 });
+let report = fresh();
+function once() {
+  let text = '';
+  const socket = net.connect({ host: address, port: 80 });
+  const timer = setTimeout(() => socket.destroy(new Error('timed out')), 10_000);
+  socket.on('connect', () => setTimeout(() => socket.end(), Math.random() * Number(holdMs)));
+  socket.on('data', (data) => (text += data));
+  socket.on('error', (error) => (error.code === 'ECONNREFUSED' ? report.refused++ : report.failed.push(error.code ?? error.message)));
+  socket.on('close', (hadError) => {
+    clearTimeout(timer);
+    const [, name, from] = /^(\\S+) (\\S+)\\n$/.exec(text) ?? [];
+    if (!hadError && name === undefined) report.failed.push('half an answer');
+    if (!hadError && name !== undefined) { report.names[name] = (report.names[name] ?? 0) + 1; report.from.add(from); }
+    setTimeout(once, hadError ? 20 : 0);
+  });
+}
+for (let i = 0; i < Number(width); i++) once();
+process.stdin.on('data', () => { console.log(JSON.stringify({ ...report, from: [...report.from] })); report = fresh(); });
+process.stdin.on('end', () => process.exit(0));
+`;
+
+class Load implements Disposable {
+  readonly #child;
+  constructor(key: string, address: string, width: number, holdMs: number) {
+    const words = [`--net=${key}`, process.execPath, '-e', LOADER, address, String(width), String(holdMs)];
+    this.#child = spawn('nsenter', words, { stdio: ['pipe', 'pipe', 'inherit'] });
+  }
+  async report(): Promise<Report> {
+    const answer = once(this.#child.stdout, 'data') as Promise<[Buffer]>;
+    this.#child.stdin.write('report\n');
+    return JSON.parse(String((await answer)[0])) as Report;
+  }
+  [Symbol.dispose](): void {
+    this.#child.kill('SIGKILL');
+  }
+}
+const load = async (i: number, address: string, width = 8, holdMs = 200): Promise<Load> =>
+  new Load(await lab(i).ok('sandbox', 'inspect', '--format', '{{.Netns}}', `client-${i}`), address, width, holdMs);
+/** Reports of a load, added up until `isEnough`. */
+async function sumOf(from: Load, isEnough: (sum: number) => boolean): Promise<Record<string, number>> {
+  const sums: Record<string, number> = {};
+  await waitUntil(async () => {
+    const { names, failed, refused } = await from.report();
+    expect([failed, refused]).toEqual([[], 0]);
+    for (const [name, count] of Object.entries(names)) sums[name] = (sums[name] ?? 0) + count;
+    return isEnough(Object.values(sums).reduce((a, b) => a + b, 0));
+  }, LATE_MS);
+  return sums;
+}
+
+const vipOf = async (): Promise<string> => (await service(0, 'web')).VirtualIPs[0] ?? '';
+
+test('each client balances over all members evenly, and members see its own address', { timeout: 120_000 }, async () => {
+  for (const i of [0, 1, 2]) {
+    using some = await load(i, await vipOf(), 16, 0);
+    const address = await addressOf(i, `client-${i}`);
+    const sums = Object.values(await sumOf(some, (sum) => sum >= 3000));
+    expect(sums).toHaveLength(3);
+    const mean = sums.reduce((a, b) => a + b, 0) / 3;
+    for (const count of sums) expect(Math.abs(count - mean)).toBeLessThan(mean / 10);
+    await waitUntil(async () => (await some.report()).from.length > 0, LATE_MS);
+    expect((await some.report()).from.filter((one) => one !== address)).toEqual([]);
+  }
+});
+
+test('a member that is killed is missed until its check has seen it, and not after', { timeout: 120_000 }, async () => {
+  const [a, b, c] = await Promise.all([0, 1, 2].map((i) => addressOf(i, `web-${i}`)));
+  using some = await load(0, await vipOf());
+  kill('web-2');
+  await everywhere('tasks.web', [a ?? '', b ?? '']);
+  // Those that were on their way when it was found.
+  await waitUntil(async () => (await some.report()).refused === 0, LATE_MS);
+  await some.report();
+  expect(Object.keys(await sumOf(some, (sum) => sum > 200)).toSorted()).toEqual(['web-0', 'web-1']);
+  await serve(2, 'web-2');
+  await everywhere('tasks.web', [a ?? '', b ?? '', c ?? '']);
+});
+
+test(
+  '1 → 5 → 0 → 3 under load: no connection fails, and only without a member one is refused',
+  { timeout: 240_000 },
+  async () => {
+    await lab(0).ok('service', 'create', '--network', 'blue', 'scaled');
+    const [vip] = (await service(0, 'scaled')).VirtualIPs;
+    const up = async (n: number): Promise<void> => {
+      await serve(n % 3, `s-${n}`);
+      await lab(n % 3).ok('service', 'add', 'scaled', `s-${n}`);
+    };
+    const down = async (n: number): Promise<void> => {
+      await lab(n % 3).ok('service', 'remove', '--wait', 'scaled', `s-${n}`);
+      await waitUntil(async () => !(await statesOf(0, 'scaled')).includes(`s-${n} `), LATE_MS);
+      kill(`s-${n}`);
+    };
+    await up(0);
+    const served = async (i: number): Promise<boolean> => (await resolved(i, 'tasks.scaled')).length > 0;
+    for (const i of [0, 1, 2]) await waitUntil(() => served(i), LATE_MS);
+    const loads = [await load(0, vip ?? ''), await load(1, vip ?? ''), await load(2, vip ?? '')];
+    try {
+      const reports = () => Promise.all(loads.map((one) => one.report()));
+      for (const n of [1, 2, 3, 4]) await up(n);
+      for (const one of loads) await sumOf(one, (sum) => sum > 100);
+      for (const n of [0, 1, 2, 3]) await down(n);
+      for (const { failed, refused } of await reports()) expect([failed, refused]).toEqual([[], 0]);
+      await down(4);
+      await waitUntil(async () => (await reports()).every(({ names }) => Object.keys(names).length === 0), LATE_MS);
+      for (const { failed } of await reports()) expect(failed).toEqual([]);
+      for (const n of [5, 6, 7]) await up(n);
+      for (const i of [0, 1, 2]) await waitUntil(async () => (await resolved(i, 'tasks.scaled')).length === 3, LATE_MS);
+      for (const { failed } of await reports()) expect(failed).toEqual([]);
+      for (const one of loads)
+        expect(Object.keys(await sumOf(one, (sum) => sum > 100)).toSorted()).toEqual(['s-5', 's-6', 's-7']);
+    } finally {
+      for (const one of loads) one[Symbol.dispose]();
+    }
+    await lab(1).ok('service', 'rm', 'scaled');
+    for (const n of [5, 6, 7]) kill(`s-${n}`);
+  },
+);
 
 test('a daemon that is killed takes no name with it, a host that dies takes its members until it is back', async () => {
   const [a, b, c] = await Promise.all([0, 1, 2].map((i) => addressOf(i, `web-${i}`)));

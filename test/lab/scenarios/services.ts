@@ -23,7 +23,7 @@ async function everywhere(
   limitMs = SPREAD_MS,
 ): Promise<number> {
   const text = wanted.toSorted().join();
-  const isSo = async ({ probe }: Box): Promise<boolean> => (await probe.resolve(name, 4))?.toSorted().join() === text;
+  const isSo = async ({ probe }: Box): Promise<boolean> => ((await probe.resolve(name, 4)) ?? []).toSorted().join() === text;
   return await until(
     `${name} is ${text || 'nobody'} everywhere`,
     async () => (await Promise.all(boxes.map(isSo))).every(Boolean),
