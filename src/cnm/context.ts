@@ -1,5 +1,6 @@
 /** What every use case works with, and the values that drivers are handed. */
 
+import type { Balancer } from '../balance/index.ts';
 import { type Address, type Env, type NetworkId, CnmError, KeyedLock, type Turns } from '../base/index.ts';
 import type { Cluster } from '../cluster/index.ts';
 import type { Ctx, Driver, DriverEndpoint, DriverNetwork, DriverRegistry, IpamRegistry } from '../driver/index.ts';
@@ -20,6 +21,8 @@ export interface ControllerParts {
   readonly ipams: IpamRegistry;
   readonly keeper: KeeperLink;
   readonly firewall: Firewall;
+  /** Sends connections to services to their members, in the namespaces of their clients. */
+  readonly balancer: Balancer;
   /** Which host ports may be chosen where none is named. */
   readonly hostPorts: Pick<AllocatorOptions, 'ephemeral' | 'reserved'>;
   /** The namespace whose traffic we steer; sandboxes hang off it. */
