@@ -1,4 +1,4 @@
-/** Services as packets see them: what balances connections to virtual addresses in a namespace, and published services. */
+/** What is balanced, and what balances it. Implemented in this folder. */
 
 import type { Address } from '../base/index.ts';
 import type { Netns } from '../kernel/index.ts';

@@ -1,3 +1,2 @@
-/** The balance room's door. */
-
-export type { BalancedService, Balancer, PublishedService } from './contract.ts';
+export type * from './contract.ts';
+export { createBalancer } from './client.ts';

@@ -1,7 +1,7 @@
 /** What every use case works with, and the values that drivers are handed. */
 
-import { type Address, type Env, type NetworkId, CnmError, KeyedLock, type Turns } from '../base/index.ts';
 import type { Balancer } from '../balance/index.ts';
+import { type Address, type Env, type NetworkId, CnmError, KeyedLock, type Turns } from '../base/index.ts';
 import type { Cluster } from '../cluster/index.ts';
 import type { Ctx, Driver, DriverEndpoint, DriverNetwork, DriverRegistry, IpamRegistry } from '../driver/index.ts';
 import type { Firewall } from '../firewall/index.ts';
@@ -22,6 +22,8 @@ export interface ControllerParts {
   readonly ipams: IpamRegistry;
   readonly keeper: KeeperLink;
   readonly firewall: Firewall;
+  /** Sends connections to services to their members, in the namespaces of their clients. */
+  readonly balancer: Balancer;
   /** Which host ports may be chosen where none is named. */
   readonly hostPorts: Pick<AllocatorOptions, 'ephemeral' | 'reserved'>;
   /** The namespace whose traffic we steer; sandboxes hang off it. */
@@ -35,8 +37,6 @@ export interface ControllerParts {
   readonly env: Env;
   /** The hosts that share networks; absent: this one is alone. */
   readonly cluster?: Cluster;
-  /** What balances connections to virtual addresses; absent: none are given. */
-  readonly balancer?: Balancer;
   /** Nameservers for every sandbox that names none; empty: the host's own. */
   readonly dns: readonly Address[];
   /** Default network: its device is chosen, adopted (`name`), or there is none. */

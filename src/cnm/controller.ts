@@ -57,7 +57,7 @@ export class NetworkController implements AsyncDisposable {
     this.guests = new Guests(cnm, guests, (begin) => this.#run(begin));
     this.events = new EventLog(cnm.env);
     cnm.state.onChange = (change) => this.events.add(eventsOf(change, cnm.state));
-    this.services = new Services(cnm, cnm.cluster, cnm);
+    this.services = new Services(cnm, cnm.cluster);
     this.#processes = new Processes(cnm);
     this.#pruner = new Pruner(cnm);
     this.#mender = new Mender(cnm, guests, cnm.mendEveryMs);

@@ -259,4 +259,6 @@ export interface ConntrackMatch {
   readonly protocol?: 'tcp' | 'udp';
   readonly originalDestinationPort?: number;
   readonly originalDestination?: Address;
+  /** Answered by none of these: not translated, or to another address. */
+  readonly notAnsweredBy?: readonly Address[];
 }

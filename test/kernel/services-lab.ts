@@ -1,22 +1,30 @@
 /** What tests of services share: a balancer that writes down what it was told, and small questions to resolvers. */
 
-import type { BalancedService, Balancer } from '../../src/balance/index.ts';
+import type { BalancedMember, BalancedService, Balancer } from '../../src/balance/index.ts';
+import type { Netns } from '../../src/kernel/index.ts';
 import type { House } from './house-lab.ts';
 import type { TestHost } from './support.ts';
 
-/** By the namespace's identity: what clients were told last. */
+/** The real one, and by the namespace's identity what clients were told last. */
 export class NotedBalancer implements Balancer {
   readonly told = new Map<string, readonly BalancedService[]>();
-  apply(client: { identity: string }, services: readonly BalancedService[]): Promise<void> {
+  #inner: Balancer | undefined;
+
+  /** Tells `inner` too, from now on. */
+  over(inner: Balancer): this {
+    this.#inner = inner;
+    return this;
+  }
+  async apply(client: Netns, services: readonly BalancedService[]): Promise<void> {
+    await this.#inner?.apply(client, services);
     this.told.set(client.identity, services);
-    return Promise.resolve();
   }
-  clear(client: { identity: string }): Promise<void> {
+  async clear(client: Netns): Promise<void> {
+    await this.#inner?.clear(client);
     this.told.delete(client.identity);
-    return Promise.resolve();
   }
-  countFlows(): Promise<number> {
-    return Promise.resolve(0);
+  async countFlows(client: Netns, member: BalancedMember): Promise<number> {
+    return (await this.#inner?.countFlows(client, member)) ?? 0;
   }
 }
 

@@ -39,7 +39,7 @@ const placeOf = (isShared: boolean): HouseOptions =>
 
 /** The house's parts, led past the faults where there are any. */
 function options(place: HouseOptions, balancer: NotedBalancer, faults?: Faults): HouseOptions {
-  if (faults === undefined) return { ...place, parts: (parts) => ({ ...parts, balancer }) };
+  if (faults === undefined) return { ...place, parts: (parts) => ({ ...parts, balancer: balancer.over(parts.balancer) }) };
   const broken = breakable(faults);
   return {
     ...place,
@@ -50,7 +50,7 @@ function options(place: HouseOptions, balancer: NotedBalancer, faults?: Faults):
     },
     parts: (parts) => ({
       ...(broken.parts?.(parts) ?? parts),
-      balancer: faults.wrap('balancer', balancer, ['apply', 'clear'], ['before', 'after']),
+      balancer: faults.wrap('balancer', balancer.over(parts.balancer), ['apply', 'clear'], ['before', 'after']),
     }),
   };
 }
@@ -155,7 +155,9 @@ async function isMade(look: () => Promise<unknown>, wanted: unknown): Promise<bo
 function formOf(makes: boolean, world: World, balancer: NotedBalancer): unknown {
   const told = [...balancer.told.values()].map((services) => services.map(({ vips, members }) => [vips.length, members.length]));
   // What the host has learned of neighbours comes and goes by itself.
-  const kernel = Object.fromEntries(Object.entries(world.kernel).map(([place, { neighbours: _learned, ...tables }]) => [place, tables]));
+  const kernel = Object.fromEntries(
+    Object.entries(world.kernel).map(([place, { neighbours: _learned, ...tables }]) => [place, tables]),
+  );
   const steady = { ...world, kernel };
   return makes ? { ...steady, told } : [summary(steady), told];
 }

@@ -10,16 +10,10 @@ const code = (work: Promise<unknown>): Promise<string | undefined> => work.then(
 
 async function open() {
   const balancer = new NotedBalancer();
-  const options = {
-    parts: (parts: Parameters<NonNullable<NonNullable<Parameters<typeof House.open>[0]>['parts']>>[0]) => ({
-      ...parts,
-      balancer,
-    }),
-  };
-  const house = await House.open(options);
+  const house = await House.open({ parts: (parts) => ({ ...parts, balancer: balancer.over(parts.balancer) }) });
   await house.network('net', { enableIPv6: true });
   const client = await house.sandbox('client', [['net', {}]]);
-  return { house, client, balancer, options };
+  return { house, client, balancer };
 }
 
 test('a service answers to its name with its own address, and its tasks with those of the members that serve', async () => {

@@ -3,7 +3,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { CnmError, type EndpointId, type ServiceId, messageOf, undoable } from '../../base/index.ts';
-import type { Balancer } from '../../balance/index.ts';
 import { countInbound } from '../../kernel/index.ts';
 import { type Cnm, refuseWhenClosing } from '../context.ts';
 import { tryOpenSandboxNetns } from '../join.ts';
@@ -20,15 +19,13 @@ const LEAST_MS = 1000;
 export class Memberships {
   readonly #cnm: Cnm;
   readonly #teller: Teller;
-  readonly #balancer: Balancer | undefined;
   readonly #closing = new AbortController();
   /** Members that go when they have drained, by endpoint and service. */
   readonly #going = new Map<string, Promise<void>>();
 
-  constructor(cnm: Cnm, teller: Teller, balancer: Balancer | undefined) {
+  constructor(cnm: Cnm, teller: Teller) {
     this.#cnm = cnm;
     this.#teller = teller;
-    this.#balancer = balancer;
   }
 
   /** Goes on with what was going when an earlier life of this daemon ended. */
@@ -213,7 +210,7 @@ export class Memberships {
     for (const { sandbox } of state.endpointsOfNetwork(ep.network)) {
       const client = sandbox === undefined ? undefined : state.sandboxById(sandbox);
       using netns = client?.mode === 'own' ? tryOpenSandboxNetns(client) : undefined;
-      if (netns !== undefined) flows += (await this.#balancer?.countFlows(netns, { addresses, state: 'draining' })) ?? 0;
+      if (netns !== undefined) flows += await this.#cnm.balancer.countFlows(netns, { addresses, state: 'draining' });
     }
     return flows;
   }

@@ -11,7 +11,6 @@ import {
   shortId,
   undoable,
 } from '../../base/index.ts';
-import type { Balancer } from '../../balance/index.ts';
 import type { Cluster } from '../../cluster/index.ts';
 import type { Caller } from '../callers.ts';
 import { type Cnm, contextOf, refuseWhenClosing, servesNames, stillWanted } from '../context.ts';
@@ -29,11 +28,6 @@ import { releaseVips, replayVips, requestVips } from './vips.ts';
 /** Longest wait for the cluster's services at a start, milliseconds. */
 const PATIENCE_MS = 2000;
 
-export interface ServiceTools {
-  readonly balancer?: Balancer;
-  readonly ingress?: Ingress;
-}
-
 export class Services implements ServicePlaces, ServiceCare {
   readonly #cnm: Cnm;
   readonly #teller: Teller;
@@ -42,7 +36,7 @@ export class Services implements ServicePlaces, ServiceCare {
   readonly #registry: ServiceRegistry | undefined;
   readonly #follower: ServiceFollower | undefined;
 
-  constructor(cnm: Cnm, cluster: Cluster | undefined, { balancer, ingress }: ServiceTools) {
+  constructor(cnm: Cnm, cluster: Cluster | undefined, ingress?: Ingress) {
     this.#cnm = cnm;
     cnm.services = this;
     const told = cnm.state.onChange;
@@ -50,8 +44,8 @@ export class Services implements ServicePlaces, ServiceCare {
       told?.(change);
       this.#heard(change);
     };
-    this.#teller = new Teller(cnm, balancer, ingress);
-    this.members = new Memberships(cnm, this.#teller, balancer);
+    this.#teller = new Teller(cnm, ingress);
+    this.members = new Memberships(cnm, this.#teller);
     this.#health = new Health(cnm, (endpoint, service, verdict) => this.#judge(endpoint, service, verdict));
     if (cluster === undefined) return;
     this.#registry = new ServiceRegistry(cluster, cnm.env);

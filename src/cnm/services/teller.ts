@@ -8,12 +8,11 @@ import {
   type NetworkId,
   type SandboxId,
   type ServiceId,
-  CnmError,
   attemptAll,
   messageOf,
   shortId,
 } from '../../base/index.ts';
-import type { BalancedService, Balancer, PublishedService } from '../../balance/index.ts';
+import type { BalancedService, PublishedService } from '../../balance/index.ts';
 import type { PeerNames } from '../../keeper/index.ts';
 import type { Netns } from '../../kernel/index.ts';
 import { type Cnm, servesNames } from '../context.ts';
@@ -49,7 +48,6 @@ interface Pass {
 
 export class Teller {
   readonly #cnm: Cnm;
-  readonly #balancer: Balancer | undefined;
   readonly #ingress: Ingress | undefined;
   readonly #passes = new Map<string, Pass>();
   /** What the keeper was told last of each service. */
@@ -62,9 +60,8 @@ export class Teller {
   #hasPublished = false;
   #nextAudit = 0;
 
-  constructor(cnm: Cnm, balancer: Balancer | undefined, ingress: Ingress | undefined) {
+  constructor(cnm: Cnm, ingress: Ingress | undefined) {
     this.#cnm = cnm;
-    this.#balancer = balancer;
     this.#ingress = ingress;
   }
 
@@ -150,20 +147,15 @@ export class Teller {
       const sandbox = state.sandboxById(id);
       const wish = this.#wishOf(id, wishes);
       if (sandbox?.mode !== 'own' || (wish.length === 0 && !isSure && !this.#clients.has(id))) return;
-      const balancer = this.#balancer;
-      if (balancer === undefined) {
-        if (wish.length === 0) return;
-        throw new CnmError('kernel_lacks', 'nothing here balances connections to virtual addresses');
-      }
       using opened = netns === undefined ? tryOpenSandboxNetns(sandbox) : undefined;
       const place = netns ?? opened;
       // Whoever removes a sandbox without a namespace has nothing to clear.
       if (place === undefined) return void this.#clients.delete(id);
       if (wish.length > 0) {
         this.#clients.add(id);
-        await balancer.apply(place, wish);
+        await this.#cnm.balancer.apply(place, wish);
       } else {
-        await balancer.clear(place);
+        await this.#cnm.balancer.clear(place);
         this.#clients.delete(id);
       }
     });
