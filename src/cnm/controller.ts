@@ -25,6 +25,7 @@ import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts'
 import type { Caller } from './callers.ts';
 import { type SandboxSpec, createSandbox } from './sandboxes.ts';
 import type { EndpointSpec, NetworkSpec } from './spec.ts';
+import { Ingress } from './services/ingress.ts';
 import type { SharedNetworks } from './shared/contract.ts';
 import { Shared } from './shared/shared.ts';
 import { State } from './state.ts';
@@ -42,11 +43,10 @@ export class NetworkController implements AsyncDisposable {
   readonly #mender: Mender;
   readonly #conflicts: Conflicts;
   readonly #running = new Set<Promise<unknown>>();
-
   /** What happens, from the opening on. */
   readonly events: EventLog;
   readonly leaseTroubles: LeaseTroubles;
-
+  readonly ingress: Ingress;
   /** Networks on behalf of foreign engines. */
   readonly guests: Guests;
   /** Networks that the cluster's hosts share; absent: this host is alone. */
@@ -55,6 +55,7 @@ export class NetworkController implements AsyncDisposable {
   private constructor(cnm: Cnm, guests: GuestState) {
     this.#cnm = cnm;
     this.shared = cnm.shared;
+    this.ingress = new Ingress(cnm);
     this.guests = new Guests(cnm, guests, (begin) => this.#run(begin));
     this.events = new EventLog(cnm.env);
     cnm.state.onChange = (change) => this.events.add(eventsOf(change, (id) => cnm.state.networkById(id)));
