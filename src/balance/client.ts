@@ -17,8 +17,8 @@ import {
 import type { BalancedMember, BalancedService, Balancer } from './contract.ts';
 import { applyGroups, CHAIN_PREFIX, type Group, type Scheme } from './table.ts';
 
-/** Name of our nft table inside a client's namespace. */
-const tableOf = (mark: Pick<Mark, 'tag'>): string => `patchbay-${mark.tag}-services`;
+/** Name of our nft table inside a client's namespace, or a gate's. */
+export const tableOf = (mark: Pick<Mark, 'tag'>): string => `patchbay-${mark.tag}-services`;
 
 /** Behind `dstnat` (-100): what the sandbox's own rules translate is theirs. */
 const PRIORITY = -90;
@@ -56,7 +56,7 @@ const SCHEME: Scheme = {
 const keysOf = (vips: readonly Address[], family: 4 | 6): Buffer[] =>
   vips.filter((vip) => familyOf(vip) === family).map((vip) => Buffer.from(addressBytes(vip)));
 
-const addressesOf = (members: readonly BalancedMember[], state?: BalancedMember['state']): Address[] =>
+export const addressesOf = (members: readonly BalancedMember[], state?: BalancedMember['state']): Address[] =>
   members.filter((member) => state === undefined || member.state === state).flatMap(({ addresses }) => addresses);
 
 const groupOf = ({ id, vips, members }: BalancedService): Group => ({
@@ -72,7 +72,15 @@ const strays = ({ vips, members }: BalancedService): ConntrackMatch[] =>
   vips.map((vip) => ({ family: familyOf(vip), originalDestination: vip, notAnsweredBy: addressesOf(members) }));
 
 /** Whether the kernel tracks any connection of the namespace: of one without any there is nothing to walk through. */
-const isTracking = (netns: Netns): boolean => readSysctl(netns, 'net.netfilter.nf_conntrack_count') !== '0';
+export const isTracking = (netns: Netns): boolean => readSysctl(netns, 'net.netfilter.nf_conntrack_count') !== '0';
+
+/** Flows of the namespace that were translated to the member. */
+export async function flowsThrough(netns: Netns, { addresses }: BalancedMember): Promise<number> {
+  if (!isTracking(netns)) return 0;
+  let count = 0;
+  for (const address of addresses) count += await countTranslatedFlows(netns, address);
+  return count;
+}
 
 /** By nf_tables and connection tracking. Its calls for one namespace are done one after the other. Throws kernel_lacks. */
 export function createBalancer(mark: Pick<Mark, 'tag'>): Balancer {
@@ -87,11 +95,6 @@ export function createBalancer(mark: Pick<Mark, 'tag'>): Balancer {
         if (matches.length > 0 && isTracking(client)) await deleteFlows(client, matches);
       }),
     clear: (client) => locks.run(client.identity, () => removeTable(client, nft.FAMILY.inet, table)),
-    async countFlows(client, { addresses }) {
-      if (!isTracking(client)) return 0;
-      let count = 0;
-      for (const address of addresses) count += await countTranslatedFlows(client, address);
-      return count;
-    },
+    countFlows: flowsThrough,
   };
 }

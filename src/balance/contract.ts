@@ -29,10 +29,27 @@ export interface Balancer {
   countFlows(client: Netns, member: BalancedMember): Promise<number>;
 }
 
-/** A service's published port, on every host. */
+/** A port that every host leads to a service. */
+export interface PublishedPort {
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  /** On hosts. */
+  readonly published: number;
+  /** On members. */
+  readonly target: number;
+}
+
+/** A service's published ports, on every host. */
 export interface PublishedService {
   readonly service: BalancedService;
   /** Name or id of the network the members are in. */
   readonly network: string;
-  readonly ports: readonly { readonly protocol: 'tcp' | 'udp' | 'sctp'; readonly published: number; readonly target: number }[];
+  readonly ports: readonly PublishedPort[];
+}
+
+/** What leads published ports on, in a namespace that is there for nothing else. */
+export interface Gate {
+  /** Lets the namespace lead exactly these ports on. Repeatable; only what differs is changed; connections of members that stay go on. */
+  apply(netns: Netns, published: readonly PublishedService[]): Promise<void>;
+  /** As Balancer.countFlows. */
+  countFlows(netns: Netns, member: BalancedMember): Promise<number>;
 }

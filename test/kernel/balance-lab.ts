@@ -19,7 +19,7 @@ import { hostAt, type TestHost, testHosts } from './support.ts';
 
 export const VIP = '10.5.0.100';
 export const VIP6 = 'fd05::100';
-export const ECHO_PORT = 7;
+const ECHO_PORT = 7;
 
 export interface BalanceLab {
   readonly wire: TestHost;
@@ -56,7 +56,8 @@ export async function balanceLab(count: number): Promise<BalanceLab> {
   return { wire, client, member };
 }
 
-function serveLines(at: TestHost, name: string): void {
+/** Answers each line on TCP port 7 with `NAME PEER`. */
+export function serveLines(at: TestHost, name: string): void {
   const fd = at.host.run(() => openTcpListener({ address: parseAddress('::'), port: ECHO_PORT, v6Only: false }));
   const open = new Set<Socket>();
   const server = createServer((socket) => {
@@ -81,11 +82,11 @@ export class Talk {
     socket.on('error', () => {});
   }
 
-  static async open(from: TestHost, address: string): Promise<Talk> {
+  static async open(from: TestHost, address: string, port = ECHO_PORT): Promise<Talk> {
     const target = parseAddress(address);
     const socket = new Socket({ fd: from.host.run(() => openTcpClient(target.includes(':') ? 6 : 4)) });
     afterTest(() => void socket.destroy());
-    socket.connect({ host: target, port: ECHO_PORT });
+    socket.connect({ host: target, port });
     await once(socket, 'connect');
     return new Talk(socket);
   }

@@ -9,6 +9,7 @@ import { tryOpenSandboxNetns } from '../join.ts';
 import type { EndpointRecord, Membership, SandboxRecord, ServiceRecord } from '../records.ts';
 import { isGatewayEndpoint } from '../gateway-names.ts';
 import { addressesOf, membershipOf } from './members.ts';
+import type { Ingress } from './ingress.ts';
 import type { Teller } from './teller.ts';
 
 /** Pause between two looks at what a member that drains still has, milliseconds. */
@@ -19,13 +20,15 @@ const LEAST_MS = 1000;
 export class Memberships {
   readonly #cnm: Cnm;
   readonly #teller: Teller;
+  readonly #ingress: Ingress;
   readonly #closing = new AbortController();
   /** Members that go when they have drained, by endpoint and service. */
   readonly #going = new Map<string, Promise<void>>();
 
-  constructor(cnm: Cnm, teller: Teller) {
+  constructor(cnm: Cnm, teller: Teller, ingress: Ingress) {
     this.#cnm = cnm;
     this.#teller = teller;
+    this.#ingress = ingress;
   }
 
   /** Goes on with what was going when an earlier life of this daemon ended. */
@@ -101,7 +104,7 @@ export class Memberships {
   /** Connections that a member of this host has, as far as this host can see; it ends with `signal` or at `until` at the latest. */
   async drained(service: ServiceRecord, endpoint: EndpointId, until: number, signal: AbortSignal): Promise<number> {
     for (;;) {
-      const left = await this.#connectionsOf(endpoint);
+      const left = await this.#connectionsOf(endpoint, service.id);
       const isOver = this.#cnm.env.now() >= until || signal.aborted || this.#closing.signal.aborted;
       const isGone = membershipOf(this.#cnm.state.endpointById(endpoint) ?? {}, service.id)?.state !== 'draining';
       if (left === 0 || isOver || isGone) return left;
@@ -186,7 +189,7 @@ export class Memberships {
       const leavesBy = membershipOf(state.endpointById(endpoint) ?? {}, service)?.leavesBy;
       if (leavesBy === undefined || this.#closing.signal.aborted) return;
       const isLate = env.now() >= leavesBy;
-      if (isLate || (performance.now() - begun >= LEAST_MS && (await this.#connectionsOf(endpoint)) === 0)) break;
+      if (isLate || (performance.now() - begun >= LEAST_MS && (await this.#connectionsOf(endpoint, service)) === 0)) break;
       await sleep(LOOK_MS, undefined, { signal: this.#closing.signal, ref: false }).catch(() => {});
     }
     await this.#change(endpoint, service, {}, (now) => (now?.leavesBy === undefined ? now : undefined));
@@ -197,7 +200,7 @@ export class Memberships {
   }
 
   /** Those at its own listeners, from wherever they come, and those that clients of this host have through a service. */
-  async #connectionsOf(endpoint: EndpointId): Promise<number> {
+  async #connectionsOf(endpoint: EndpointId, service: ServiceId): Promise<number> {
     const { state } = this.#cnm;
     const ep = state.endpointById(endpoint);
     const home = ep?.sandbox === undefined ? undefined : state.sandboxById(ep.sandbox);
@@ -206,7 +209,7 @@ export class Memberships {
     using inside = tryOpenSandboxNetns(home);
     const inbound = inside === undefined ? 0 : countInbound(inside, addresses);
     if (inbound > 0) return inbound;
-    let flows = 0;
+    let flows = await this.#ingress.countFlows(service, { addresses, state: 'draining' });
     for (const { sandbox } of state.endpointsOfNetwork(ep.network)) {
       const client = sandbox === undefined ? undefined : state.sandboxById(sandbox);
       using netns = client?.mode === 'own' ? tryOpenSandboxNetns(client) : undefined;

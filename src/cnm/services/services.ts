@@ -19,10 +19,11 @@ import { type NetworkRecord, OWN, RECORD_SCHEMA, type ServiceRecord } from '../r
 import type { Passage, ServicePlaces } from './contract.ts';
 import { type ServiceCare, ServiceFollower } from './follower.ts';
 import { Health } from './health.ts';
+import { Ingress } from './ingress.ts';
 import { Memberships } from './membership.ts';
 import { ServiceRegistry, nameTaken, portTaken } from './registry.ts';
 import { type CheckedService, type ServiceSpec, checkService } from './spec.ts';
-import { type Ingress, Teller, tellingId } from './teller.ts';
+import { Teller, tellingId } from './teller.ts';
 import { releaseVips, replayVips, requestVips } from './vips.ts';
 
 /** Longest wait for the cluster's services at a start, milliseconds. */
@@ -33,10 +34,11 @@ export class Services implements ServicePlaces, ServiceCare {
   readonly #teller: Teller;
   readonly #health: Health;
   readonly members: Memberships;
+  readonly ingress: Ingress;
   readonly #registry: ServiceRegistry | undefined;
   readonly #follower: ServiceFollower | undefined;
 
-  constructor(cnm: Cnm, cluster: Cluster | undefined, ingress?: Ingress) {
+  constructor(cnm: Cnm, cluster: Cluster | undefined) {
     this.#cnm = cnm;
     cnm.services = this;
     const told = cnm.state.onChange;
@@ -44,8 +46,9 @@ export class Services implements ServicePlaces, ServiceCare {
       told?.(change);
       this.#heard(change);
     };
-    this.#teller = new Teller(cnm, ingress);
-    this.members = new Memberships(cnm, this.#teller);
+    this.ingress = new Ingress(cnm);
+    this.#teller = new Teller(cnm, this.ingress);
+    this.members = new Memberships(cnm, this.#teller, this.ingress);
     this.#health = new Health(cnm, (endpoint, service, verdict) => this.#judge(endpoint, service, verdict));
     if (cluster === undefined) return;
     this.#registry = new ServiceRegistry(cluster, cnm.env);
@@ -55,7 +58,6 @@ export class Services implements ServicePlaces, ServiceCare {
   /** After the networks are what they are: all is told that an earlier life of this daemon may not have told. */
   async start(): Promise<void> {
     const { state } = this.#cnm;
-    this.#teller.expectPublished();
     this.#follower?.start();
     if (this.#follower !== undefined && this.#cnm.cluster?.isJoined === true) {
       let timer: NodeJS.Timeout | undefined;
@@ -64,7 +66,7 @@ export class Services implements ServicePlaces, ServiceCare {
       clearTimeout(timer);
     }
     for (const network of new Set(state.allServices().map((service) => service.network))) this.#teller.tellSoon(network);
-    this.#teller.publishSoon();
+    if (state.allServices().some(isPublished)) this.#teller.publishSoon();
     this.members.start();
     this.#health.settle();
   }
@@ -86,7 +88,7 @@ export class Services implements ServicePlaces, ServiceCare {
   }
 
   troubleOf(service: ServiceId): string | undefined {
-    return this.#teller.troubleOf(service);
+    return this.ingress.troubleOf(service);
   }
 
   /** Why a member of this host does not serve, by its last look. */
@@ -144,7 +146,10 @@ export class Services implements ServicePlaces, ServiceCare {
       undo.add('withdraw service', () => this.#withdraw(service));
       await cnm.state.commit({ services: [service], durable: true });
       await this.#teller.tell(net.id);
-      if (service.ports.length > 0) await this.#teller.publish();
+      if (isPublished(service)) await this.#teller.publish();
+      const trouble = this.ingress.troubleOf(id);
+      if (trouble !== undefined)
+        throw new CnmError('port_taken', `ports of service ${service.name} cannot be published on this host: ${trouble}`);
       stillWanted(ctx);
       return service;
     });
@@ -155,7 +160,7 @@ export class Services implements ServicePlaces, ServiceCare {
     await this.#cnm.state.commit({ services: [{ ...service, phase: 'deleting' }] });
     await attemptAll([
       ['tell', () => this.#teller.tell(service.network)],
-      ['publish', () => (service.ports.length > 0 ? this.#teller.publish() : undefined)],
+      ['publish', () => (isPublished(service) ? this.#teller.publish() : undefined)],
     ]);
   }
 
@@ -206,7 +211,7 @@ export class Services implements ServicePlaces, ServiceCare {
     await this.#cnm.state.commit({ services: [{ ...service, phase: 'deleting' }] });
     await attemptAll([
       ['tell', () => this.#teller.tell(service.network)],
-      ['publish', () => (service.ports.length > 0 ? this.#teller.publish() : undefined)],
+      ['publish', () => (isPublished(service) ? this.#teller.publish() : undefined)],
       ['members', () => this.members.forget(service)],
     ]);
   }
@@ -215,7 +220,7 @@ export class Services implements ServicePlaces, ServiceCare {
     const { state } = this.#cnm;
     await state.commit({ services: [service], durable: true });
     this.#teller.tellSoon(service.network);
-    if (service.ports.length > 0) this.#teller.publishSoon();
+    if (isPublished(service)) this.#teller.publishSoon();
     this.#health.settle();
   }
 
@@ -301,14 +306,14 @@ export class Services implements ServicePlaces, ServiceCare {
   async withdraw({ net, ep }: Passage): Promise<void> {
     if (ep.services === undefined) return;
     await this.#teller.tell(net.id);
-    this.#teller.publishSoon();
+    if (this.#cnm.state.servicesOfNetwork(net.id).some(isPublished)) this.#teller.publishSoon();
   }
 
   peersChanged(id: NetworkId): void {
     const services = this.#cnm.state.servicesOfNetwork(id);
     if (services.length === 0) return;
     this.#teller.tellSoon(id);
-    if (services.some(({ ports }) => ports.length > 0)) this.#teller.publishSoon();
+    if (services.some(isPublished)) this.#teller.publishSoon();
   }
 
   keeps(id: string): boolean {
@@ -319,6 +324,8 @@ export class Services implements ServicePlaces, ServiceCare {
     await this.#teller.audit();
   }
 }
+
+const isPublished = ({ ports }: ServiceRecord): boolean => ports.length > 0;
 
 const inUse = (net: NetworkRecord, services: readonly string[]): CnmError =>
   new CnmError(

@@ -12,13 +12,14 @@ import {
   messageOf,
   shortId,
 } from '../../base/index.ts';
-import type { BalancedService, PublishedService } from '../../balance/index.ts';
+import type { BalancedService } from '../../balance/index.ts';
 import type { PeerNames } from '../../keeper/index.ts';
 import type { Netns } from '../../kernel/index.ts';
 import { type Cnm, servesNames } from '../context.ts';
 import { tryOpenSandboxNetns } from '../join.ts';
 import type { EndpointRecord, ServiceRecord } from '../records.ts';
 import type { Passage } from './contract.ts';
+import type { Ingress } from './ingress.ts';
 import { type Member, addressesOf, balancedOf, membersIn } from './members.ts';
 import { TASKS } from './spec.ts';
 
@@ -33,14 +34,6 @@ export const tellingId = (service: ServiceId): string => `service-${service}`;
 /** What clients of a network are to balance; one look serves all clients of a telling. */
 type Wishes = Map<NetworkId, readonly BalancedService[]>;
 
-/** What brings published ports to every host. */
-export interface Ingress {
-  /** Repeatable; only what differs is changed. */
-  apply(wanted: readonly PublishedService[]): Promise<void>;
-  /** Why a service's ports are not published as wished. */
-  troubleOf(service: string): string | undefined;
-}
-
 interface Pass {
   readonly now: Promise<void>;
   next?: Promise<void>;
@@ -48,7 +41,7 @@ interface Pass {
 
 export class Teller {
   readonly #cnm: Cnm;
-  readonly #ingress: Ingress | undefined;
+  readonly #ingress: Ingress;
   readonly #passes = new Map<string, Pass>();
   /** What the keeper was told last of each service. */
   readonly #told = new Map<ServiceId, string>();
@@ -60,7 +53,7 @@ export class Teller {
   #hasPublished = false;
   #nextAudit = 0;
 
-  constructor(cnm: Cnm, ingress: Ingress | undefined) {
+  constructor(cnm: Cnm, ingress: Ingress) {
     this.#cnm = cnm;
     this.#ingress = ingress;
   }
@@ -86,10 +79,6 @@ export class Teller {
 
   publishSoon(): void {
     this.#soon('', () => this.publish());
-  }
-
-  troubleOf(service: ServiceId): string | undefined {
-    return this.#ingress?.troubleOf(service);
   }
 
   #coalesced(key: string, work: () => Promise<void>): Promise<void> {
@@ -231,14 +220,8 @@ export class Teller {
         network: service.network,
         ports: service.ports,
       }));
-    if (wanted.length === 0 && !this.#hasPublished) return;
-    await this.#ingress?.apply(wanted);
+    await this.#ingress.apply(wanted);
     this.#hasPublished = wanted.length > 0;
-  }
-
-  /** After a start: nobody knows what an earlier life of this daemon has published. */
-  expectPublished(): void {
-    this.#hasPublished = true;
   }
 
   /** Clients whose rules others have taken have them again. */
