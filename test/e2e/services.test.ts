@@ -7,7 +7,7 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ServiceJson } from '../../src/base/index.ts';
 import { EtcdCluster } from '../contract/etcd.ts';
-import { Lab, waitUntil } from './lab.ts';
+import { Lab, WIRE, waitUntil } from './lab.ts';
 
 const NAMES = ['one', 'two', 'three'] as const;
 const LATE_MS = 40_000;
@@ -290,6 +290,43 @@ test(
     }
     await lab(1).ok('service', 'rm', 'scaled');
     for (const n of [5, 6, 7]) kill(`s-${n}`);
+  },
+);
+
+/** Prints what the first answer says; nothing when nobody answers. */
+const ASKER = `
+const socket = require('node:net').connect({ host: process.argv[1], port: 8080 });
+setTimeout(() => process.exit(1), 3000);
+socket.on('error', () => process.exit(1));
+socket.on('data', (data) => process.stdout.write(data, () => process.exit(0)));
+`;
+
+test(
+  'a published port answers on every host, also on one without a member, and nowhere when the service is gone',
+  { timeout: 120_000 },
+  async () => {
+    const id = await lab(0).ok('service', 'create', '--network', 'blue', '-p', '8080:80', 'open');
+    for (const i of [0, 1]) await lab(i).ok('service', 'add', 'open', `web-${i}`);
+    const asked = async (i: number, from: 'host' | 'outside'): Promise<string> => {
+      // From a host that of the next one, over the underlay.
+      const at = from === 'host' ? `192.0.2.${((i + 1) % 3) + 1}` : WIRE.host;
+      const { stdout } = await lab(i).in(from, process.execPath, '-e', ASKER, at);
+      return stdout.split(' ')[0] ?? '';
+    };
+    for (const i of [0, 1, 2])
+      for (const from of ['host', 'outside'] as const) {
+        const names = new Set<string>();
+        await waitUntil(async () => {
+          names.add(await asked(i, from));
+          return names.has('web-0') && names.has('web-1');
+        }, LATE_MS);
+      }
+    // Ours and the engine's words for who has the port.
+    const twice = await lab(2).cli('service', 'create', '--network', 'blue', '-p', '8080:81', 'other');
+    expect(twice).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('8080') });
+    await lab(1).ok('service', 'rm', id);
+    for (const i of [0, 1, 2]) await waitUntil(async () => (await asked(i, 'host')) === '', LATE_MS);
+    for (const i of [0, 1, 2]) await waitUntil(async () => !(await lab(i).ok('sandbox', 'ls')).includes('ingress_'), LATE_MS);
   },
 );
 
