@@ -14,6 +14,7 @@ import { VXLAN_PORT } from '../drivers/overlay/segments.ts';
 import { WIREGUARD_PORT } from '../drivers/overlay/wireguard.ts';
 import { openPlugins } from '../drivers/remote/plugins.ts';
 import { ParentUsers } from '../drivers/shared/parent.ts';
+import { createBalancer } from './balance/index.ts';
 import { type Address, type Env, type EtcdAddress, CnmError, errnoOf, parseAddress } from './base/index.ts';
 import { Cluster, createNumbers, givingBackLater } from './cluster/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
@@ -193,6 +194,7 @@ async function parts(
     ),
     keeper,
     firewall,
+    balancer: createBalancer(mark),
     hostPorts: {
       ephemeral: parseEphemeralRange(readSysctl(host, ['net', 'ipv4', 'ip_local_port_range'])),
       reserved: parseReservedPorts(readSysctl(host, ['net', 'ipv4', 'ip_local_reserved_ports'])),

@@ -92,11 +92,40 @@ export const sandboxCreateSchema = only({
 
 export const processSchema = only({ Pid: z.number().int().positive() });
 
+const nanos = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+
+/** One of the first three. Durations are nanoseconds, as the engine's. */
+const healthSchema = only({
+  Command: z.string().nullish(),
+  Http: z.string().nullish(),
+  Tcp: z.number().nullish(),
+  Interval: nanos.nullish(),
+  Timeout: nanos.nullish(),
+  Retries: z.number().nullish(),
+  StartPeriod: nanos.nullish(),
+});
+
+export const serviceCreateSchema = only({
+  Name: z.string(),
+  Network: z.string(),
+  Mode: z.string().nullish(),
+  Aliases: z.array(z.string()).nullish(),
+  Ports: z.array(only({ Protocol: z.string().nullish(), PublishedPort: z.number(), TargetPort: z.number() })).nullish(),
+  HealthCheck: healthSchema.nullish(),
+  Labels: stringMap,
+});
+
+export const memberSchema = only({ Sandbox: z.string() });
+export const drainSchema = only({ Sandbox: z.string(), Timeout: nanos.nullish(), Wait: z.boolean().nullish() });
+
 export type IpamConfigJson = z.input<typeof ipamConfigSchema>;
 export type NetworkCreateJson = z.input<typeof networkCreateSchema>;
 export type EndpointSettingsJson = z.input<typeof endpointSettingsSchema>;
 export type EndpointCreateJson = z.input<typeof endpointCreateSchema>;
 export type SandboxCreateJson = z.input<typeof sandboxCreateSchema>;
+export type ServiceCreateJson = z.input<typeof serviceCreateSchema>;
+export type HealthCheckJson = z.input<typeof healthSchema>;
+export type DrainJson = z.input<typeof drainSchema>;
 
 /** One network in an answer (spec 02 §3.2). */
 export interface NetworkJson {
@@ -118,14 +147,14 @@ export interface NetworkJson {
   Containers?: Record<string, NetworkContainerJson>;
   /** Hosts that have endpoints in it, of a network that hosts share. */
   Peers?: { Name: string; IP: string }[];
-  /** With `verbose`, of a network that hosts share: its endpoints on all hosts, those of no service under the empty name. */
-  Services?: Record<string, ServiceJson>;
+  /** With `verbose`: services with their members on all hosts; of a network that hosts share other endpoints too, under the empty name. */
+  Services?: Record<string, NetworkServiceJson>;
   Status?: { IPAM: { Subnets: Record<string, { IPsInUse: number; DynamicIPsAvailable: number }> } };
   /** Ours: why the network does not work as wished, absent when it does. */
   Degraded?: string;
 }
 
-export interface ServiceJson {
+export interface NetworkServiceJson {
   VIP: string;
   Ports: string[];
   LocalLBIndex: number;
@@ -232,6 +261,48 @@ export interface NodeJson {
   Self: boolean;
   Version: string;
   Joined: string;
+}
+
+/** GET /network-services/{id}. */
+export interface ServiceJson {
+  Id: string;
+  Name: string;
+  Network: { Id: string; Name: string };
+  Mode: 'vip' | 'dnsrr';
+  /** One of each family; none with `dnsrr`. */
+  VirtualIPs: string[];
+  Aliases: string[];
+  Ports: { Protocol: string; PublishedPort: number; TargetPort: number }[];
+  HealthCheck: (Omit<HealthCheckJson, 'Command' | 'Http' | 'Tcp'> & { Command?: string; Http?: string; Tcp?: number }) | null;
+  Labels: Record<string, string>;
+  Created: string;
+  Members: ServiceMemberJson[];
+  /** What does not work as wished, absent when all does. */
+  Degraded?: string;
+}
+
+export interface ServiceMemberJson {
+  /** Of its endpoint: that of its sandbox, unless it was made by itself. */
+  Name: string;
+  EndpointID: string;
+  /** Empty without a cluster. */
+  Host: string;
+  IPAddress: string;
+  GlobalIPv6Address: string;
+  /** `down`: its host gives no sign of life. */
+  State: 'starting' | 'healthy' | 'unhealthy' | 'draining' | 'down';
+  /** What was wrong at the last look; told by its own host only. */
+  Problem?: string;
+}
+
+/** Answer to drain and remove. */
+export interface DrainAnswer {
+  /** Connections that the member has left, as far as this host can see. */
+  Connections: number;
+}
+
+export interface ServiceCreateAnswer {
+  Id: string;
 }
 
 interface GuestEndpointJson {

@@ -136,6 +136,8 @@ export const errorCatalogue = {
   no_endpoint: entry('not_found', 'No such endpoint.', 'network inspect shows the endpoints.'),
   no_node: entry('not_found', 'No such host in the cluster.', 'network node ls shows all hosts.'),
   no_sandbox: entry('not_found', 'No such sandbox.', 'network sandbox ls shows the sandboxes.'),
+  no_service: entry('not_found', 'No such service.', 'network service ls shows the services.'),
+  no_member: entry('not_found', 'The sandbox is no member of the service.', 'network service inspect shows the members.'),
   no_pool: entry('not_found', 'No such address pool.', 'Ask for a pool first.'),
   no_driver: entry('not_found', 'No driver or plugin of this name.', 'Use one of the drivers that the message names.'),
   no_page: entry('not_found', 'The path or method is not served.', 'See the Engine API reference.'),

@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 export type NetworkId = string & { readonly __id: 'network' };
 export type EndpointId = string & { readonly __id: 'endpoint' };
 export type SandboxId = string & { readonly __id: 'sandbox' };
+export type ServiceId = string & { readonly __id: 'service' };
 
 function randomId(): string {
   for (;;) {
@@ -17,6 +18,7 @@ function randomId(): string {
 export const newNetworkId = (): NetworkId => randomId() as NetworkId;
 export const newEndpointId = (): EndpointId => randomId() as EndpointId;
 export const newSandboxId = (): SandboxId => randomId() as SandboxId;
+export const newServiceId = (): ServiceId => randomId() as ServiceId;
 
 /** First 12 hex digits. */
 export const shortId = (id: string): string => id.slice(0, 12);

@@ -9,6 +9,7 @@ import { addNetworkCommands } from './commands/network.ts';
 import { addNodeCommands } from './commands/node.ts';
 import { addRunCommands } from './commands/run.ts';
 import { addSandboxCommands } from './commands/sandbox.ts';
+import { addServiceCommands } from './commands/service.ts';
 import { addSystemCommands } from './commands/system.ts';
 import { Client } from './client.ts';
 import type { CliContext } from './context.ts';
@@ -31,6 +32,7 @@ export const BOOLEAN_FLAGS = [
   'detach',
   'rm',
   'follow',
+  'wait',
 ];
 
 export function createProgram(context: Omit<CliContext, 'client'>, environment: NodeJS.ProcessEnv): Command {
@@ -56,6 +58,7 @@ export function createProgram(context: Omit<CliContext, 'client'>, environment: 
   addSandboxCommands(program, full);
   addEndpointCommands(program, full);
   addGuestCommands(program, full);
+  addServiceCommands(program, full);
   addNodeCommands(program, full);
   addRunCommands(program, full);
   addEventCommands(program, full);

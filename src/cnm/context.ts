@@ -1,5 +1,6 @@
 /** What every use case works with, and the values that drivers are handed. */
 
+import type { Balancer } from '../balance/index.ts';
 import { type Address, type Env, type NetworkId, CnmError, KeyedLock, type Turns } from '../base/index.ts';
 import type { Cluster } from '../cluster/index.ts';
 import type { Ctx, Driver, DriverEndpoint, DriverNetwork, DriverRegistry, IpamRegistry } from '../driver/index.ts';
@@ -10,6 +11,7 @@ import type { AllocatorOptions, PortAllocator } from '../portmap/index.ts';
 import type { Store } from '../store/index.ts';
 import { GATEWAY_NETWORK } from './gateway-names.ts';
 import type { EndpointRecord, NetworkRecord } from './records.ts';
+import type { ServicePlaces } from './services/contract.ts';
 import type { SharedNetworks } from './shared/contract.ts';
 import { isPredefined } from './spec.ts';
 import type { State } from './state.ts';
@@ -20,6 +22,8 @@ export interface ControllerParts {
   readonly ipams: IpamRegistry;
   readonly keeper: KeeperLink;
   readonly firewall: Firewall;
+  /** Sends connections to services to their members, in the namespaces of their clients. */
+  readonly balancer: Balancer;
   /** Which host ports may be chosen where none is named. */
   readonly hostPorts: Pick<AllocatorOptions, 'ephemeral' | 'reserved'>;
   /** The namespace whose traffic we steer; sandboxes hang off it. */
@@ -56,6 +60,8 @@ export interface Cnm extends ControllerParts {
   readonly untold: Set<NetworkId>;
   /** Networks of all hosts of the cluster; absent: this host is alone. */
   shared?: SharedNetworks;
+  /** Services of networks; set before anything is done. */
+  services?: ServicePlaces;
   /** True from the first step of stopping: new work is refused. */
   closing: boolean;
 }

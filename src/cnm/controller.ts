@@ -25,6 +25,7 @@ import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts'
 import type { Caller } from './callers.ts';
 import { type SandboxSpec, createSandbox } from './sandboxes.ts';
 import type { EndpointSpec, NetworkSpec } from './spec.ts';
+import { Services } from './services/services.ts';
 import type { SharedNetworks } from './shared/contract.ts';
 import { Shared } from './shared/shared.ts';
 import { State } from './state.ts';
@@ -42,22 +43,21 @@ export class NetworkController implements AsyncDisposable {
   readonly #mender: Mender;
   readonly #conflicts: Conflicts;
   readonly #running = new Set<Promise<unknown>>();
-
   /** What happens, from the opening on. */
   readonly events: EventLog;
   readonly leaseTroubles: LeaseTroubles;
-
   /** Networks on behalf of foreign engines. */
   readonly guests: Guests;
   /** Networks that the cluster's hosts share; absent: this host is alone. */
   readonly shared: SharedNetworks | undefined;
-
+  readonly services: Services;
   private constructor(cnm: Cnm, guests: GuestState) {
     this.#cnm = cnm;
     this.shared = cnm.shared;
     this.guests = new Guests(cnm, guests, (begin) => this.#run(begin));
     this.events = new EventLog(cnm.env);
-    cnm.state.onChange = (change) => this.events.add(eventsOf(change, (id) => cnm.state.networkById(id)));
+    cnm.state.onChange = (change) => this.events.add(eventsOf(change, cnm.state));
+    this.services = new Services(cnm, cnm.cluster);
     this.#processes = new Processes(cnm);
     this.#pruner = new Pruner(cnm);
     this.#mender = new Mender(cnm, guests, cnm.mendEveryMs);
@@ -92,6 +92,7 @@ export class NetworkController implements AsyncDisposable {
     }
     for (const sandbox of cnm.state.sandboxes()) controller.#processes.watch(sandbox);
     await cnm.shared?.start();
+    await controller.services.start();
     controller.#mender.start();
     controller.#conflicts.start();
     controller.leaseTroubles.start();
@@ -263,13 +264,13 @@ export class NetworkController implements AsyncDisposable {
   get firewallBackend(): string {
     return this.#cnm.firewall.backend;
   }
-
   /** Refuses new work, waits for what is under way, and leaves every sandbox connected. Does not close the parts. */
   async close(): Promise<void> {
     this.#cnm.closing = true;
     this.#processes.close();
     this.#conflicts.stop();
     this.leaseTroubles.stop();
+    this.services.stop();
     let timer: NodeJS.Timeout | undefined;
     const limit = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_WAIT_MS)));
     await Promise.race([Promise.allSettled([...this.#running, this.#mender.stop()]), limit]);

@@ -51,6 +51,7 @@ async function makeEndpoint(
   await cnm.locks.run(`network:${net.id}`, async () => {
     if (cnm.state.networkById(net.id)?.phase !== 'ready') throw new CnmError('no_network', `network ${net.name} not found`);
     refuseSameName(cnm, net, draft);
+    refuseServiceName(cnm, net, draft, 'id' in owner ? owner : undefined);
     await cnm.state.commit({ endpoints: [draft] });
   });
   undo.add('forget record', () => cnm.state.commit({ remove: { endpoint: draft.id } }));
@@ -77,6 +78,16 @@ function refuseSameName(cnm: Cnm, net: NetworkRecord, draft: EndpointRecord): vo
     .find((ep) => ep.name === name && (boundTo === undefined || ep.boundTo === undefined));
   if (same === undefined) return;
   throw new CnmError('name_taken', `endpoint with name ${name} already exists in network ${net.name}: ${shortId(same.id)}`);
+}
+
+/** Who asks for a service gets nobody else. */
+function refuseServiceName(cnm: Cnm, net: NetworkRecord, draft: EndpointRecord, sandbox: SandboxRecord | undefined): void {
+  const services = cnm.state.servicesOfNetwork(net.id);
+  if (services.length === 0) return;
+  const names = dnsNamesOf(net, draft, sandbox);
+  const service = services.find(({ name, aliases }) => [name.toLowerCase(), ...aliases].some((one) => names.includes(one)));
+  if (service !== undefined)
+    throw new CnmError('name_taken', `${draft.name}: a name of it is one of service ${service.name} in network ${net.name}`);
 }
 
 function draftOf(cnm: Cnm, net: NetworkRecord, owner: Owner, asked: CheckedEndpoint): EndpointRecord {

@@ -5,10 +5,10 @@
 
 import type { Env } from '../base/index.ts';
 import { isGatewayEndpoint } from './gateway-names.ts';
-import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
+import type { EndpointRecord, Membership, NetworkRecord, SandboxRecord, ServiceRecord } from './records.ts';
 
 export interface CnmEvent {
-  readonly type: 'network' | 'endpoint' | 'sandbox';
+  readonly type: 'network' | 'endpoint' | 'sandbox' | 'service';
   readonly action: string;
   /** Of the thing that it happened to; empty for a prune, which happens to none. */
   readonly id: string;
@@ -23,7 +23,8 @@ type Told = Omit<CnmEvent, 'timeNano'>;
 export type RecordChange =
   | { readonly kind: 'network'; readonly before: NetworkRecord | undefined; readonly after: NetworkRecord | undefined }
   | { readonly kind: 'endpoint'; readonly before: EndpointRecord | undefined; readonly after: EndpointRecord | undefined }
-  | { readonly kind: 'sandbox'; readonly before: SandboxRecord | undefined; readonly after: SandboxRecord | undefined };
+  | { readonly kind: 'sandbox'; readonly before: SandboxRecord | undefined; readonly after: SandboxRecord | undefined }
+  | { readonly kind: 'service'; readonly before: ServiceRecord | undefined; readonly after: ServiceRecord | undefined };
 
 /** Events that are kept. */
 const KEPT = 256;
@@ -74,13 +75,48 @@ export class EventLog {
 const sizeOf = ({ attributes }: CnmEvent): number =>
   Object.entries(attributes).reduce((sum, [key, value]) => sum + key.length + value.length, 0);
 
-type NetworkOf = (id: EndpointRecord['network']) => NetworkRecord | undefined;
+/** What events name by their ids. */
+export interface Known {
+  networkById(id: EndpointRecord['network']): NetworkRecord | undefined;
+  serviceById(id: ServiceRecord['id']): ServiceRecord | undefined;
+}
 
 /** What one change means for users. Half-made things that are taken back say nothing. Pure. */
-export function eventsOf(change: RecordChange, networkOf: NetworkOf): readonly Told[] {
+export function eventsOf(change: RecordChange, known: Known): readonly Told[] {
   if (change.kind === 'network') return ofNetwork(change.before, change.after);
   if (change.kind === 'sandbox') return ofSandbox(change.before, change.after);
-  return ofEndpoint(change.before, change.after, networkOf);
+  if (change.kind === 'service') return ofService(change.before, change.after, known);
+  return [...ofEndpoint(change.before, change.after, known), ...ofMembers(change.before, change.after, known)];
+}
+
+function ofService(before: ServiceRecord | undefined, after: ServiceRecord | undefined, known: Known): Told[] {
+  const service = after ?? before;
+  if (service === undefined) return [];
+  const action = after === undefined ? 'remove' : 'create';
+  const isNews = after === undefined ? before?.phase !== 'creating' : after.phase === 'ready' && before?.phase !== 'ready';
+  return isNews ? [{ type: 'service', action, id: service.id, attributes: aboutService(service, known) }] : [];
+}
+
+function aboutService(service: ServiceRecord, known: Known): Record<string, string> {
+  const networkName = known.networkById(service.network)?.name;
+  return { ...service.labels, name: service.name, network: service.network, ...(networkName !== undefined && { networkName }) };
+}
+
+/** Members come and go, drain, and are found well or ill; told by the host that has them. */
+function ofMembers(before: EndpointRecord | undefined, after: EndpointRecord | undefined, known: Known): Told[] {
+  const ep = after ?? before;
+  if (ep === undefined || (before?.services === undefined && after?.services === undefined)) return [];
+  const was = new Map((before?.services ?? []).map((one) => [one.service, one]));
+  const is = new Map((after?.services ?? []).map((one) => [one.service, one]));
+  return [...new Set([...was.keys(), ...is.keys()])].flatMap((id) => {
+    const service = known.serviceById(id);
+    const [old, now] = [was.get(id), is.get(id)];
+    if (service === undefined || old?.state === now?.state) return [];
+    const isJudged = (one: Membership | undefined): boolean => one !== undefined && one.state !== 'draining';
+    const action = isJudged(old) && isJudged(now) ? 'health' : 'update';
+    const attributes = { ...aboutService(service, known), member: ep.name, endpoint: ep.id, state: now?.state ?? 'removed' };
+    return [{ type: 'service', action, id, attributes }];
+  });
 }
 
 function ofNetwork(before: NetworkRecord | undefined, after: NetworkRecord | undefined): Told[] {
@@ -106,10 +142,10 @@ function ofSandbox(before: SandboxRecord | undefined, after: SandboxRecord | und
   return [];
 }
 
-function ofEndpoint(before: EndpointRecord | undefined, after: EndpointRecord | undefined, networkOf: NetworkOf): Told[] {
+function ofEndpoint(before: EndpointRecord | undefined, after: EndpointRecord | undefined, known: Known): Told[] {
   const ep = after ?? before;
   if (ep === undefined) return [];
-  const net = networkOf(ep.network);
+  const net = known.networkById(ep.network);
   const own = { name: ep.name, network: ep.network, ...(net && { networkName: net.name }) };
   const tell = (action: string, sandbox?: string): Told => ({
     type: 'endpoint',

@@ -15,6 +15,7 @@ export async function tellLeases(cnm: Cnm, net: NetworkRecord): Promise<void> {
     if (!cnm.untold.has(net.id)) return;
     await replayPools(cnm, net);
     for (const ep of cnm.state.endpointsOfNetwork(net.id)) await replayAddresses(cnm, net, ep);
+    await cnm.services?.replay(net);
     cnm.untold.delete(net.id);
   });
 }

@@ -12,9 +12,10 @@ export type {
   Guests,
 } from './guests/index.ts';
 export type { SandboxSpec } from './sandboxes.ts';
+export type { ServiceSpec } from './services/spec.ts';
 export type { Caller } from './callers.ts';
 export type { SandboxFiles } from './files.ts';
-export type { EndpointRecord, JoinRecord, NetworkPool, NetworkRecord, SandboxRecord } from './records.ts';
+export type { EndpointRecord, JoinRecord, NetworkPool, NetworkRecord, SandboxRecord, ServiceRecord } from './records.ts';
 export { conflictText } from './conflicts.ts';
 export { isGatewayEndpoint } from './gateway-names.ts';
 export { isPredefined } from './spec.ts';

@@ -14,16 +14,19 @@ import { intendedJoin, linkStep } from './steps/link.ts';
 import { dnsNamesOf, namesStep } from './steps/names.ts';
 import { portsStep } from './steps/ports.ts';
 import { resolverStep } from './steps/resolver.ts';
+import { clientStep, memberStep } from './steps/services.ts';
 
 export const joinSteps: readonly JoinStep[] = [
   resolverStep,
   peersStep,
+  clientStep,
   linkStep,
   gatewayStep,
   externalStep,
   portsStep,
   filesStep,
   namesStep,
+  memberStep,
   clusterStep,
 ];
 
@@ -104,7 +107,7 @@ function withdraw<T>(
         },
       ]),
     );
-    const { sandbox: _left, join: _join, ...rest } = a.ep;
+    const { sandbox: _left, join: _join, services: _services, ...rest } = a.ep;
     await cnm.turns.next();
     return await finish(a, { ...rest, phase: 'ready', dnsNames: dnsNamesOf(a.net, rest), bindings: [] });
   });

@@ -101,6 +101,7 @@ export class Mender {
     await this.#guarded('sandboxes', () => this.#sandboxes());
     await this.#guarded('networks', () => this.#networks(isHeard));
     await this.#guarded('peers', async () => this.#cnm.shared?.audit());
+    await this.#guarded('services', async () => this.#cnm.services?.audit());
     await this.#guarded('ways outside', () => settleGateways(this.#cnm));
     if (this.#round % DEGRADED_ROUNDS === 1) await this.#guarded('leases of plugins', () => tellAllLeases(this.#cnm));
     await this.#guarded('networks of engines', () => mendGuests({ cnm: this.#cnm, state: this.#guests }));

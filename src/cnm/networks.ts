@@ -230,7 +230,8 @@ export async function unmakeNetwork(cnm: Cnm, id: NetworkId): Promise<NetworkRec
   const net = cnm.state.networkById(id);
   if (net === undefined) throw new CnmError('no_network', `network ${shortId(id)} not found`);
   refuseInUse(cnm, net);
-  if (net.shared === true) await cnm.shared?.networks.remove(net);
+  cnm.services?.refuseInUse(net);
+  if (net.shared === true) await removeShared(cnm, net);
   if (!net.configOnly) {
     const leaving: NetworkRecord = { ...net, phase: 'deleting' };
     await cnm.state.commit({ networks: [leaving] });
@@ -241,6 +242,12 @@ export async function unmakeNetwork(cnm: Cnm, id: NetworkId): Promise<NetworkRec
   }
   await cnm.state.commit({ remove: { network: net.id }, durable: true });
   return net;
+}
+
+async function removeShared(cnm: Cnm, net: NetworkRecord): Promise<void> {
+  // One that another host has made in this moment is not known here yet.
+  await cnm.services?.refuseInUseInCluster(net);
+  await cnm.shared?.networks.remove(net);
 }
 
 function refuseInUse(cnm: Cnm, net: NetworkRecord): void {

@@ -22,7 +22,11 @@ export class Pruner {
       const removed: string[] = [];
       for (const net of this.#cnm.state.networks()) {
         const spared =
-          isPredefined(net.name) || net.configOnly || net.ingress || this.#cnm.state.endpointsOfNetwork(net.id).length > 0;
+          isPredefined(net.name) ||
+          net.configOnly ||
+          net.ingress ||
+          this.#cnm.state.endpointsOfNetwork(net.id).length > 0 ||
+          this.#cnm.state.servicesOfNetwork(net.id).length > 0;
         if (spared || !wanted(net)) continue;
         try {
           await deleteNetwork(this.#cnm, net.id);

@@ -80,6 +80,11 @@ async function replay(cnm: Cnm): Promise<Map<string, string>> {
     const net = cnm.state.networkById(ep.network);
     if (net !== undefined) await attempt(net, () => replayAddresses(cnm, net, ep));
   }
+  for (const { network } of cnm.state.allServices()) {
+    const net = cnm.state.networkById(network);
+    // As with the subnets, those of a shared one are the cluster's.
+    if (net !== undefined && net.shared !== true) await attempt(net, async () => cnm.services?.replay(net));
+  }
   return problems;
 }
 
@@ -164,6 +169,7 @@ async function finish(cnm: Cnm, alive: Living): Promise<void> {
       ep.sandbox === undefined ? deleteEndpoint(cnm, ep.id) : detach(cnm, ep.id),
     );
   }
+  await cnm.services?.finish();
   for (const net of cnm.state.allNetworks()) {
     if (net.phase !== 'ready') await attempt('removal of a network', net.id, () => unmakeNetwork(cnm, net.id));
   }

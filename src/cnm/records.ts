@@ -13,6 +13,7 @@ import {
   type NetworkId,
   type Prefix,
   type SandboxId,
+  type ServiceId,
 } from '../base/index.ts';
 import type { JoinResult, PortBinding, WayOut } from '../driver/index.ts';
 import type { PoolId } from '../ipam/index.ts';
@@ -123,6 +124,55 @@ export interface EndpointRecord extends RecordBase {
   readonly join?: JoinRecord;
   /** Published now through this endpoint. */
   readonly bindings: readonly PortBinding[];
+  /** Services of the network that the endpoint is a member of. Absent: none. */
+  readonly services?: readonly Membership[];
+}
+
+/** An endpoint's place in a service. */
+export interface Membership {
+  readonly service: ServiceId;
+  /** `draining`: it keeps the connections that it has. Only `healthy` ones take new ones and are in names. */
+  readonly state: 'starting' | 'healthy' | 'unhealthy' | 'draining';
+  /** Of one that drains: it is no member any more when it has no connections left, then at the latest; milliseconds since the epoch. */
+  readonly leavesBy?: number;
+}
+
+/** A published port of a service: on every host `published` leads to `target` of the members. */
+export interface ServicePort {
+  readonly protocol: 'tcp' | 'udp';
+  readonly published: number;
+  readonly target: number;
+}
+
+/** How a member's host finds out whether it serves; times in milliseconds. */
+export interface HealthCheck {
+  readonly probe:
+    | { readonly kind: 'command'; readonly command: string }
+    | { readonly kind: 'http'; readonly port: number; readonly path: string }
+    | { readonly kind: 'tcp'; readonly port: number };
+  readonly intervalMs: number;
+  readonly timeoutMs: number;
+  /** Failures in a row that make a member unhealthy. */
+  readonly retries: number;
+  /** Failures so soon after it became a member do not count. */
+  readonly startPeriodMs: number;
+}
+
+export interface ServiceRecord extends RecordBase {
+  readonly id: ServiceId;
+  /** Unique in its network. */
+  readonly name: string;
+  readonly network: NetworkId;
+  readonly phase: 'creating' | 'ready' | 'deleting';
+  /** `vip`: the name is one virtual address, which clients balance; `dnsrr`: it is the members' own addresses. */
+  readonly mode: 'vip' | 'dnsrr';
+  /** Further names, lower case. */
+  readonly aliases: readonly string[];
+  /** One of each family of the network, IPv4 first; none with `dnsrr`. */
+  readonly vips: readonly { readonly address: Address; readonly pool: PoolId }[];
+  readonly ports: readonly ServicePort[];
+  readonly health?: HealthCheck;
+  readonly labels: Readonly<Record<string, string>>;
 }
 
 export interface SandboxRecord extends RecordBase {

@@ -281,5 +281,7 @@ const removePin = ({ key, adopted, mode }: SandboxRecord): void =>
 async function clearNamespace(cnm: Cnm, sandbox: SandboxRecord): Promise<void> {
   if (sandbox.adopted === undefined) return;
   using netns = tryOpenSandboxNetns(sandbox);
-  if (netns !== undefined) await removeResolverRedirect(netns, resolverTable(cnm.mark.tag));
+  if (netns === undefined) return;
+  await removeResolverRedirect(netns, resolverTable(cnm.mark.tag));
+  await cnm.balancer.clear(netns);
 }

@@ -1,15 +1,21 @@
 /** Sole owner of the records: memory for lookups, the store for keeps. */
 
-import { CnmError, type EndpointId, type NetworkId, type SandboxId, shortId, shown } from '../base/index.ts';
+import { CnmError, type EndpointId, type NetworkId, type SandboxId, type ServiceId, shortId, shown } from '../base/index.ts';
 import { Collection, type Store } from '../store/index.ts';
 import type { RecordChange } from './events.ts';
-import { type EndpointRecord, type NetworkRecord, type SandboxRecord, recordCodec } from './records.ts';
+import { type EndpointRecord, type NetworkRecord, type SandboxRecord, type ServiceRecord, recordCodec } from './records.ts';
 
 export interface StateChange {
   readonly networks?: readonly NetworkRecord[];
   readonly endpoints?: readonly EndpointRecord[];
   readonly sandboxes?: readonly SandboxRecord[];
-  readonly remove?: { readonly network?: NetworkId; readonly endpoint?: EndpointId; readonly sandbox?: SandboxId };
+  readonly services?: readonly ServiceRecord[];
+  readonly remove?: {
+    readonly network?: NetworkId;
+    readonly endpoint?: EndpointId;
+    readonly sandbox?: SandboxId;
+    readonly service?: ServiceId;
+  };
   /** On disk before the promise resolves: what must survive a power loss. */
   readonly durable?: boolean;
 }
@@ -22,9 +28,11 @@ export class State {
   readonly #networks: Collection<NetworkRecord>;
   readonly #endpoints: Collection<EndpointRecord>;
   readonly #sandboxes: Collection<SandboxRecord>;
+  readonly #services: Collection<ServiceRecord>;
   readonly #networkById = new Map<NetworkId, NetworkRecord>();
   readonly #endpointById = new Map<EndpointId, EndpointRecord>();
   readonly #sandboxById = new Map<SandboxId, SandboxRecord>();
+  readonly #serviceById = new Map<ServiceId, ServiceRecord>();
   readonly #byNetwork = new Map<NetworkId, Set<EndpointId>>();
   readonly #bySandbox = new Map<SandboxId, Set<EndpointId>>();
   #lastStamp = 0;
@@ -37,6 +45,7 @@ export class State {
     this.#networks = new Collection(store, 'network', recordCodec<NetworkRecord>('network'));
     this.#endpoints = new Collection(store, 'endpoint', recordCodec<EndpointRecord>('endpoint'));
     this.#sandboxes = new Collection(store, 'sandbox', recordCodec<SandboxRecord>('sandbox'));
+    this.#services = new Collection(store, 'service', recordCodec<ServiceRecord>('service'));
   }
 
   static async open(store: Store): Promise<State> {
@@ -45,6 +54,7 @@ export class State {
     for (const record of inOrder(await state.#networks.all())) state.#networkById.set(record.id, record);
     for (const record of inOrder(await state.#sandboxes.all())) state.#sandboxById.set(record.id, record);
     for (const record of inOrder(await state.#endpoints.all())) state.#index(record);
+    for (const record of inOrder(await state.#services.all())) state.#serviceById.set(record.id, record);
     return state;
   }
 
@@ -66,11 +76,13 @@ export class State {
         ...(change.networks ?? []).map((r) => this.#networks.write(r)),
         ...(change.endpoints ?? []).map((r) => this.#endpoints.write(r)),
         ...(change.sandboxes ?? []).map((r) => this.#sandboxes.write(r)),
+        ...(change.services ?? []).map((r) => this.#services.write(r)),
       ],
       remove: [
         ...(remove?.network ? [this.#networks.key(remove.network)] : []),
         ...(remove?.endpoint ? [this.#endpoints.key(remove.endpoint)] : []),
         ...(remove?.sandbox ? [this.#sandboxes.key(remove.sandbox)] : []),
+        ...(remove?.service ? [this.#services.key(remove.service)] : []),
       ],
       durable: change.durable ?? false,
     });
@@ -78,17 +90,21 @@ export class State {
     for (const record of change.networks ?? []) this.#networkById.set(record.id, record);
     for (const record of change.sandboxes ?? []) this.#sandboxById.set(record.id, record);
     for (const record of change.endpoints ?? []) this.#index(record);
+    for (const record of change.services ?? []) this.#serviceById.set(record.id, record);
     if (remove?.network) this.#networkById.delete(remove.network);
     if (remove?.sandbox) this.#sandboxById.delete(remove.sandbox);
     if (remove?.endpoint) this.#unindex(remove.endpoint);
+    if (remove?.service) this.#serviceById.delete(remove.service);
     for (const one of changes) this.onChange?.(one);
   }
 
-  #changesOf({ networks = [], endpoints = [], sandboxes = [], remove }: StateChange): RecordChange[] {
+  #changesOf({ networks = [], endpoints = [], sandboxes = [], services = [], remove }: StateChange): RecordChange[] {
     return [
       ...networks.map((after) => ({ kind: 'network', before: this.#networkById.get(after.id), after }) as const),
       ...sandboxes.map((after) => ({ kind: 'sandbox', before: this.#sandboxById.get(after.id), after }) as const),
       ...endpoints.map((after) => ({ kind: 'endpoint', before: this.#endpointById.get(after.id), after }) as const),
+      ...services.map((after) => ({ kind: 'service', before: this.#serviceById.get(after.id), after }) as const),
+      ...(remove?.service ? [{ kind: 'service', before: this.#serviceById.get(remove.service), after: undefined } as const] : []),
       ...(remove?.endpoint
         ? [{ kind: 'endpoint', before: this.#endpointById.get(remove.endpoint), after: undefined } as const]
         : []),
@@ -169,6 +185,29 @@ export class State {
     return [...(ids ?? [])].flatMap((id) => this.#endpointById.get(id) ?? []);
   }
 
+  /** Every service record, whatever its phase. */
+  allServices(): ServiceRecord[] {
+    return [...this.#serviceById.values()];
+  }
+
+  /** The same of one network. Nearly always there is none at all. */
+  servicesOfNetwork(id: NetworkId): ServiceRecord[] {
+    return this.#serviceById.size === 0 ? [] : this.allServices().filter(({ network }) => network === id);
+  }
+
+  serviceById(id: ServiceId): ServiceRecord | undefined {
+    return this.#serviceById.get(id);
+  }
+
+  /** By full id, name, `NETWORK/NAME` or unique id prefix. Throws no_service or ambiguous_name. */
+  service(term: string): ServiceRecord {
+    const missing = (): CnmError => new CnmError('no_service', `service ${shown(term)} not found`);
+    const slash = term.lastIndexOf('/');
+    const [home, name] = slash < 0 ? [undefined, term] : [this.network(term.slice(0, slash)), term.slice(slash + 1)];
+    const all = home === undefined ? this.allServices() : this.servicesOfNetwork(home.id);
+    return lookup(all.filter(isMade), name, 'service', missing);
+  }
+
   /** Full id, then full name, then unique id prefix (spec 02 I1). Throws no_network or ambiguous_name. */
   network(term: string): NetworkRecord {
     return lookup(this.networks(), term, 'network', () => new CnmError('no_network', `network ${shown(term)} not found`));
@@ -192,6 +231,9 @@ export class State {
 
 /** An endpoint of a connect belongs to its sandbox also while it is on its way in or out. */
 const sandboxOf = (ep: EndpointRecord): SandboxId | undefined => ep.sandbox ?? ep.boundTo;
+
+/** One whose removal is not through can be named, so that it may be removed again. */
+const isMade = ({ phase }: ServiceRecord): boolean => phase !== 'creating';
 
 const inOrder = <T extends { readonly created: number }>(records: readonly T[]): T[] =>
   [...records].sort((a, b) => a.created - b.created);

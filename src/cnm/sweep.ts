@@ -20,7 +20,9 @@ export async function sweep(hosting: Hosting): Promise<void> {
     if (!known.has(name)) rmSync(join(cnm.runDir, 'sandboxes', name), { recursive: true, force: true });
   }
   await sweepKeeper(hosting);
-  const owners = new Set([...cnm.state.allEndpoints(), ...cnm.state.allNetworks()].map(({ id }) => id as string));
+  const owners = new Set(
+    [...cnm.state.allEndpoints(), ...cnm.state.allNetworks(), ...cnm.state.allServices()].map(({ id }) => id as string),
+  );
   for (const ipam of cnm.ipams.all()) await ipam.sweep?.(owners);
 }
 
@@ -62,7 +64,9 @@ async function sweepKeeper({ cnm, state }: Hosting): Promise<void> {
   const guests = new Set([...state.endpoints.values()].filter((ep) => ep.held.length > 0).map((ep) => holderOf(ep.id)));
   const { sandboxes, endpoints, peers, holds, conflicts } = await cnm.keeper.inventory();
   for (const id of endpoints) if (cnm.state.endpointById(id)?.phase !== 'joined') await cnm.keeper.names(id, null);
-  for (const id of peers) if (cnm.shared?.keeps(id) !== true) await cnm.keeper.peers(id, null);
+  for (const id of peers) {
+    if (cnm.shared?.keeps(id) !== true && cnm.services?.keeps(id) !== true) await cnm.keeper.peers(id, null);
+  }
   for (const id of sandboxes) if (cnm.state.sandboxById(id)?.resolver === undefined) await cnm.keeper.sandbox(id, null);
   for (const owner of new Set([...holds, ...conflicts].map((hold) => hold.owner))) {
     if (!guests.has(owner) && (cnm.state.sandboxById(owner)?.held.length ?? 0) === 0) await cnm.keeper.holds(owner, []);

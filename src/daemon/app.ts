@@ -14,6 +14,7 @@ import { BODY_LIMIT, MAX_CONNECTIONS, MAX_REQUESTS, SERVER_LIMITS } from './limi
 import { eventRoutes } from './events.ts';
 import { networkRoutes } from './networks.ts';
 import { sandboxRoutes } from './sandboxes.ts';
+import { serviceRoutes } from './services.ts';
 import type { Answer, DaemonParts, Route, Stream } from './route.ts';
 import { API_VERSION, MIN_API_VERSION, PRODUCT_VERSION, systemRoutes } from './system.ts';
 
@@ -29,6 +30,7 @@ export function createApp(parts: DaemonParts): FastifyInstance {
     ...endpointRoutes(parts),
     ...guestRoutes(parts),
     ...nodeRoutes(parts),
+    ...serviceRoutes(parts),
     ...eventRoutes(parts),
     ...containerRoutes(parts),
   ].map(compiled);

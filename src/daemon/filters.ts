@@ -1,6 +1,6 @@
 /** Engine API filters: parsing and matching (spec 02 §3.1, §3.7). */
 
-import { CnmError, type EndpointJson, shown } from '../base/index.ts';
+import { CnmError, type EndpointJson, parseDuration, shown } from '../base/index.ts';
 import type { CnmEvent, NetworkController, NetworkRecord, SandboxRecord } from '../cnm/index.ts';
 import { isPredefined } from '../cnm/index.ts';
 
@@ -53,7 +53,17 @@ function valuesOf(key: string, values: unknown): string[] {
 export const NETWORK_FILTERS = ['dangling', 'driver', 'id', 'label', 'name', 'scope', 'type'] as const;
 export const SANDBOX_FILTERS = ['id', 'label', 'name', 'network'] as const;
 export const ENDPOINT_FILTERS = ['id', 'name', 'network', 'sandbox', 'state'] as const;
-export const EVENT_FILTERS = ['container', 'endpoint', 'event', 'label', 'network', 'sandbox', 'scope', 'type'] as const;
+export const EVENT_FILTERS = [
+  'container',
+  'endpoint',
+  'event',
+  'label',
+  'network',
+  'sandbox',
+  'scope',
+  'service',
+  'type',
+] as const;
 export const PRUNE_FILTERS = ['label', 'label!', 'until'] as const;
 
 /** True for `value` itself, or when the pattern matches somewhere in it. */
@@ -176,14 +186,18 @@ export function eventMatches(filters: Filters, event: CnmEvent): boolean {
   const { type, action, id, attributes } = event;
   const begins = (value: string, ...texts: (string | undefined)[]): boolean => texts.some((text) => text?.startsWith(value));
   const itself = (kind: CnmEvent['type']) => (type === kind ? [id, attributes['name']] : []);
-  const network = [...itself('network'), ...(type === 'endpoint' ? [attributes['network'], attributes['networkName']] : [])];
+  const network = [
+    ...itself('network'),
+    ...(type === 'endpoint' || type === 'service' ? [attributes['network'], attributes['networkName']] : []),
+  ];
   const sandbox = [...itself('sandbox'), attributes['container']];
   return (
     any(filters.get('type'), (v) => v === type) &&
     any(filters.get('event'), (v) => v === action) &&
     any(filters.get('scope'), (v) => v === 'local') &&
     any(filters.get('network'), (v) => begins(v, ...network)) &&
-    any(filters.get('endpoint'), (v) => begins(v, ...itself('endpoint'))) &&
+    any(filters.get('endpoint'), (v) => begins(v, ...itself('endpoint'), attributes['endpoint'])) &&
+    any(filters.get('service'), (v) => begins(v, ...itself('service'))) &&
     any(filters.get('sandbox'), (v) => begins(v, ...sandbox)) &&
     any(filters.get('container'), (v) => begins(v, ...sandbox)) &&
     (filters.get('label') ?? []).every((v) => hasLabel(attributes, v))
@@ -214,15 +228,11 @@ export function pruneMatcher(filters: Filters, now: number): (net: NetworkRecord
     !(filters.get('label!') ?? []).some((v) => hasLabel(net.labels, v));
 }
 
-const UNIT_MS: Readonly<Record<string, number>> = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1e3, m: 6e4, h: 3.6e6 };
-
 /** RFC 3339, Unix seconds with a fraction, or a Go duration before now; milliseconds. */
 export function parseTime(what: string, text: string, now: number): number {
   if (/^\d+(\.\d{1,9})?$/.test(text)) return Number(text) * 1000;
-  if (/^(\d+(\.\d+)?(ns|us|µs|ms|s|m|h))+$/.test(text)) {
-    const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)/g)];
-    return now - parts.reduce((sum, [, value, unit]) => sum + Number(value) * (UNIT_MS[unit ?? ''] ?? 0), 0);
-  }
+  const duration = parseDuration(text);
+  if (duration !== undefined) return now - duration;
   const time = /^\d{4}-\d{2}-\d{2}(T[\d:.]+(Z|[+-]\d{2}:\d{2})?)?$/.test(text) ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(time))
     throw new CnmError(

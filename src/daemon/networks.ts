@@ -7,6 +7,7 @@ import type { Answer, DaemonParts, Request, Route } from './route.ts';
 import { NETWORK_FILTERS, PRUNE_FILTERS, checkNetworkFilters, networkMatches, parseFilters, pruneMatcher } from './filters.ts';
 import { networkJson, statusJson } from './inspect.ts';
 import { foldCase } from './fold.ts';
+import { networkServicesJson } from './services.ts';
 import { sharedJson } from './shared.ts';
 
 export function networkRoutes(parts: DaemonParts): Route[] {
@@ -74,8 +75,14 @@ async function inspect({ controller }: DaemonParts, { term, query }: Request): P
   await controller.shared?.catchUp(term);
   const net = controller.network(term).record;
   if (query['scope'] && query['scope'] !== net.scope) throw new CnmError('no_network', `network ${term} not found`);
-  const [told, Status] = await Promise.all([sharedJson(controller, net, isVerbose), statusJson(controller, net)]);
-  return { status: 200, json: { ...networkJson(controller, net, true), ...told, Status } };
+  const [told, services, Status] = await Promise.all([
+    sharedJson(controller, net, isVerbose),
+    isVerbose ? networkServicesJson(controller, net.id) : {},
+    statusJson(controller, net),
+  ]);
+  const Services = { ...services, ...told.Services };
+  const shown = { ...networkJson(controller, net, true), ...told, ...(Object.keys(Services).length > 0 && { Services }) };
+  return { status: 200, json: { ...shown, Status } };
 }
 
 /** A truth value of a query, false when it is absent. Throws bad_request. */

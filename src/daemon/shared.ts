@@ -31,6 +31,7 @@ export async function sharedJson(controller: NetworkController, net: NetworkReco
           Ports: [],
           LocalLBIndex: 0,
           Tasks: endpoints
+            .filter(({ services }) => services === undefined)
             .map(({ id, name, node, vtep, mac, v4, v6, isJoined }) => ({
               Name: name,
               EndpointID: id,

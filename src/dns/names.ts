@@ -17,6 +17,8 @@ export interface NameRecord {
   /** Lower case; the first one is the answer to PTR, as `<name>.<network>`. */
   readonly names: readonly string[];
   readonly addresses: readonly Address[];
+  /** The addresses are others' too, whose names answer PTR. Default false. */
+  readonly hasNoPointer?: boolean;
 }
 
 /** Records under one key, in the order in which they came. */
@@ -54,6 +56,7 @@ export class NameTable {
       this.#networks.set(record.network, network);
     }
     for (const name of record.names) put(network.byName, name.toLowerCase(), endpoint, record);
+    if (record.hasNoPointer === true) return;
     for (const address of record.addresses) put(network.byAddress, address, endpoint, record);
   }
 

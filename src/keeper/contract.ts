@@ -29,11 +29,11 @@ export interface SandboxWish {
   readonly ports: { readonly udp: number; readonly tcp: number };
 }
 
-/** Names of the endpoints that one other host has in one network. */
+/** Names of the endpoints that one other host has in one network, or of the services there are in it. */
 export interface PeerNames {
   readonly network: NetworkId;
   readonly networkName: string;
-  readonly endpoints: readonly (Pick<NameRecord, 'names' | 'addresses'> & { readonly id: EndpointId })[];
+  readonly endpoints: readonly (Pick<NameRecord, 'names' | 'addresses' | 'hasNoPointer'> & { readonly id: EndpointId })[];
 }
 
 /** Host ports asked for: one port on all of `addresses` (spec 05 N7). */

@@ -37,4 +37,4 @@ export class Peers {
 }
 
 const recordsOf = ({ network, networkName, endpoints }: PeerNames): Map<EndpointId, NameRecord> =>
-  new Map(endpoints.map(({ id, names, addresses }) => [id, { network, networkName, names, addresses }]));
+  new Map(endpoints.map(({ id, ...answers }) => [id, { network, networkName, ...answers }]));

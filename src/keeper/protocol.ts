@@ -206,8 +206,9 @@ const CHECKS: { readonly [T in Table]: (value: unknown) => void } = {
     text(network, 'network');
     text(networkName, 'networkName');
     for (const endpoint of list(endpoints, MAX_ENDPOINTS, 'endpoints')) {
-      const { id: name, names, addresses } = fields(endpoint, 'endpoint');
+      const { id: name, names, addresses, hasNoPointer } = fields(endpoint, 'endpoint');
       id(name);
+      if (hasNoPointer !== undefined && typeof hasNoPointer !== 'boolean') refuse('endpoint.hasNoPointer');
       answers(names, addresses);
     }
   },

@@ -57,6 +57,11 @@ export class Attributes {
     }
   }
 
+  /** Contents of all attributes of a list, whatever their types. */
+  static each(list: Buffer): Buffer[] {
+    return new Attributes(list).#places.map((at) => list.subarray(at + HEADER, at + list.readUInt16LE(at)));
+  }
+
   /** The last one of the type. */
   bytes(type: number): Buffer | undefined {
     const at = this.#places[this.#types.lastIndexOf(type)];

@@ -1,7 +1,7 @@
-/** Deletion of tracked flows over ctnetlink (linux/netfilter/nfnetlink_conntrack.h), without a process. */
+/** Deletion and counts of tracked flows over ctnetlink (linux/netfilter/nfnetlink_conntrack.h), without a process. */
 
 import { setImmediate as nextTick } from 'node:timers/promises';
-import { addressBytes, CnmError, errnoOf, KernelError, type Address, type IpFamily } from '../base/index.ts';
+import { addressBytes, CnmError, errnoOf, familyOf, KernelError, type Address, type IpFamily } from '../base/index.ts';
 import { Attributes, attribute, nest } from './attributes.ts';
 import type { ConntrackMatch, Netns } from './contract.ts';
 import type { Message } from './messages.ts';
@@ -12,11 +12,15 @@ import { offThread } from './turnstile.ts';
 const NFNL_SUBSYS_CTNETLINK = 1;
 const GET = (NFNL_SUBSYS_CTNETLINK << 8) | 1;
 const DELETE = (NFNL_SUBSYS_CTNETLINK << 8) | 2;
-const CTA = { original: 1, reply: 2, id: 12, zone: 18 } as const;
+const CTA = { original: 1, reply: 2, protocolInfo: 4, id: 12, zone: 18 } as const;
 const CTA_TUPLE = { ip: 1, protocol: 2 } as const;
 const CTA_IP = { 4: { source: 1, destination: 2 }, 6: { source: 3, destination: 4 } } as const;
 const CTA_PROTO = { number: 1, destinationPort: 3 } as const;
-const PROTOCOLS = { tcp: 6, udp: 17 } as const;
+const CTA_PROTOINFO_TCP = 1;
+const CTA_TCP_STATE = 1;
+const PROTOCOLS = { tcp: 6, udp: 17, sctp: 132 } as const;
+/** Both sides have said that they are done: last ACK, time-wait, closed (linux/netfilter/nf_conntrack_tcp.h). */
+const TCP_OVER: ReadonlySet<number> = new Set([6, 7, 8]);
 const NFGENMSG_SIZE = 4;
 /** Deletions between two turns of the event loop. */
 const DELETIONS_A_TURN = 200;
@@ -39,6 +43,7 @@ function predicate(match: ConntrackMatch): Predicate {
   const address = octets(match.address);
   const destination = octets(match.originalDestination);
   const { protocol, originalDestinationPort: port } = match;
+  const answering = match.notAnsweredBy?.flatMap((one) => octets(one) ?? []);
   const ip = CTA_IP[match.family];
   return (flow) => {
     const original = flow.nested(CTA.original);
@@ -48,6 +53,10 @@ function predicate(match: ConntrackMatch): Predicate {
       const transport = original.nested(CTA_TUPLE.protocol);
       if (protocol !== undefined && transport.u8(CTA_PROTO.number) !== PROTOCOLS[protocol]) return false;
       if (port !== undefined && transport.u16be(CTA_PROTO.destinationPort) !== port) return false;
+    }
+    if (answering !== undefined) {
+      const by = flow.nested(CTA.reply).nested(CTA_TUPLE.ip).bytes(ip.source);
+      if (answering.some((one) => by?.equals(one) === true)) return false;
     }
     if (address === undefined) return true;
     return (
@@ -62,7 +71,8 @@ const isAddressOnly = (match: ConntrackMatch): boolean =>
   match.address !== undefined &&
   match.protocol === undefined &&
   match.originalDestination === undefined &&
-  match.originalDestinationPort === undefined;
+  match.originalDestinationPort === undefined &&
+  match.notAnsweredBy === undefined;
 
 /** True for a flow that any of the matches means. Many by address alone cost no more than one. */
 function anyOf(matches: readonly ConntrackMatch[], family: IpFamily): Predicate {
@@ -96,18 +106,31 @@ function deletion(flow: Attributes, family: number): Message | undefined {
   return { type: DELETE, body: Buffer.concat(body) };
 }
 
-async function find(socket: NetlinkSocket, matches: readonly ConntrackMatch[], family: IpFamily): Promise<Message[]> {
-  const number = familyNumber(family);
-  const isWanted = anyOf(matches, family);
+/** Undefined where the kernel tracks no connections. */
+function findFlows(netns: Netns): NetlinkSocket | undefined {
   try {
-    return await socket.dumpInTurns({ type: GET, body: generic(number) }, 'flows', (body) => {
-      const flow = new Attributes(body, NFGENMSG_SIZE);
-      return isWanted(flow) ? deletion(flow, number) : undefined;
-    });
+    return NetlinkSocket.open(netns, NETLINK_NETFILTER);
+  } catch (error) {
+    if (NO_CONNTRACK.includes(errnoOf(error) ?? '')) return undefined;
+    throw error;
+  }
+}
+
+async function list<T>(socket: NetlinkSocket, family: IpFamily, read: (flow: Attributes) => T | undefined): Promise<T[]> {
+  try {
+    return await socket.dumpInTurns({ type: GET, body: generic(familyNumber(family)) }, 'flows', (body) =>
+      read(new Attributes(body, NFGENMSG_SIZE)),
+    );
   } catch (error) {
     if (NO_CONNTRACK.includes(errnoOf(error) ?? '')) return [];
     throw error;
   }
+}
+
+async function find(socket: NetlinkSocket, matches: readonly ConntrackMatch[], family: IpFamily): Promise<Message[]> {
+  const number = familyNumber(family);
+  const isWanted = anyOf(matches, family);
+  return await list(socket, family, (flow) => (isWanted(flow) ? deletion(flow, number) : undefined));
 }
 
 /**
@@ -130,24 +153,39 @@ export async function deleteFlows(netns: Netns, matches: readonly ConntrackMatch
 }
 
 async function deleteFamily(netns: Netns, matches: readonly ConntrackMatch[], family: IpFamily): Promise<number> {
-  let socket: NetlinkSocket;
-  try {
-    socket = NetlinkSocket.open(netns, NETLINK_NETFILTER);
-  } catch (error) {
-    if (NO_CONNTRACK.includes(errnoOf(error) ?? '')) return 0;
-    throw error;
+  using socket = findFlows(netns);
+  if (socket === undefined) return 0;
+  let deleted = 0;
+  for (const [i, message] of (await find(socket, matches, family)).entries()) {
+    if (i % DELETIONS_A_TURN === DELETIONS_A_TURN - 1) await nextTick();
+    const refused = socket.execute([message]);
+    if (refused === undefined) deleted++;
+    // Otherwise gone by itself meanwhile.
+    else if (refused.errno !== 'ENOENT') throw new KernelError('delete flow', `IPv${family}`, refused.errno, refused.text);
   }
-  try {
-    let deleted = 0;
-    for (const [i, message] of (await find(socket, matches, family)).entries()) {
-      if (i % DELETIONS_A_TURN === DELETIONS_A_TURN - 1) await nextTick();
-      const refused = socket.execute([message]);
-      if (refused === undefined) deleted++;
-      // Otherwise gone by itself meanwhile.
-      else if (refused.errno !== 'ENOENT') throw new KernelError('delete flow', `IPv${family}`, refused.errno, refused.text);
-    }
-    return deleted;
-  } finally {
-    socket[Symbol.dispose]();
-  }
+  return deleted;
+}
+
+/**
+ * How many flows of TCP, UDP and SCTP that were asked of another address the given one answers; those of TCP that both sides
+ * have ended do not count. Costs as deleteFlows.
+ */
+export async function countTranslatedFlows(netns: Netns, to: Address): Promise<number> {
+  const family = familyOf(to);
+  const ip = CTA_IP[family];
+  const wanted = octets(to) ?? NONE;
+  const isMeant = (flow: Attributes): boolean => {
+    if (flow.nested(CTA.reply).nested(CTA_TUPLE.ip).bytes(ip.source)?.equals(wanted) !== true) return false;
+    const original = flow.nested(CTA.original);
+    if (original.nested(CTA_TUPLE.ip).bytes(ip.destination)?.equals(wanted) === true) return false;
+    const protocol = original.nested(CTA_TUPLE.protocol).u8(CTA_PROTO.number) ?? 0;
+    if (protocol !== PROTOCOLS.tcp) return protocol === PROTOCOLS.udp || protocol === PROTOCOLS.sctp;
+    const state = flow.nested(CTA.protocolInfo).nested(CTA_PROTOINFO_TCP).u8(CTA_TCP_STATE);
+    return state === undefined || !TCP_OVER.has(state);
+  };
+  return await offThread.pass(async () => {
+    using socket = findFlows(netns);
+    if (socket === undefined) return 0;
+    return (await list(socket, family, (flow) => (isMeant(flow) ? true : undefined))).length;
+  });
 }

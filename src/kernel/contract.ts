@@ -256,7 +256,9 @@ export interface ConntrackMatch {
   /** Any of: original source, original destination, reply source. */
   readonly address?: Address;
   /** Original destination port with protocol. */
-  readonly protocol?: 'tcp' | 'udp';
+  readonly protocol?: 'tcp' | 'udp' | 'sctp';
   readonly originalDestinationPort?: number;
   readonly originalDestination?: Address;
+  /** Answered by none of these: not translated, or to another address. */
+  readonly notAnsweredBy?: readonly Address[];
 }

@@ -5,23 +5,20 @@ export { takeListeners, type Listeners } from './activation.ts';
 export { announce, announcementFrame } from './announce.ts';
 export * as bpf from './bpf.ts';
 export { missingCapabilities, requireCapabilities } from './capability.ts';
-export { deleteFlows } from './conntrack.ts';
+export { countTranslatedFlows, deleteFlows } from './conntrack.ts';
 export { EpollSet, wake, watchOnceMore } from './epoll.ts';
 export { DescriptorStore, inheritedDescriptors } from './fdstore.ts';
 export { openFrameSocket, isLinkLoss, type FrameSocket } from './frames.ts';
+export { countInbound } from './inbound.ts';
 export { Inside } from './inside.ts';
 export { lockFile, type FileLock } from './lockfile.ts';
 export { markOf, newInstanceId } from './mark.ts';
 export { createNetns, currentNetns, netnsOwner, openNetns, pinNetns, removeNetnsPin } from './netns.ts';
 export { retireNetnsPin } from './retired.ts';
 export { growSlowly, smallStart } from './memory.ts';
-export {
-  hasResolverRedirect,
-  installResolverRedirect,
-  nftGeneration,
-  removeResolverRedirect,
-  restoreResolverRedirect,
-} from './nft.ts';
+export { hasResolverRedirect, installResolverRedirect, removeResolverRedirect, restoreResolverRedirect } from './nft.ts';
+export { changeTable, nftGeneration, readTable, removeTable, TableWriter, type TableContents } from './nft-table.ts';
+export * as nft from './nft-wire.ts';
 export { watchLinks, type LinkNews } from './monitor.ts';
 export { notifyServiceManager } from './notify.ts';
 export { PacketRow } from './packets.ts';

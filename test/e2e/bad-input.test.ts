@@ -10,6 +10,7 @@ import { endpointRows } from './bad-input/endpoints.ts';
 import { networkRows } from './bad-input/networks.ts';
 import type { Row } from './bad-input/row.ts';
 import { sandboxRows } from './bad-input/sandboxes.ts';
+import { serviceRows } from './bad-input/services.ts';
 import { transportRows } from './bad-input/transport.ts';
 import { Lab } from './lab.ts';
 import { storedRecords } from './records.ts';
@@ -19,6 +20,7 @@ const TABLES: Readonly<Record<string, readonly Row[]>> = {
   endpoints: endpointRows,
   'endpoints by themselves': byItselfRows,
   sandboxes: sandboxRows,
+  services: serviceRows,
   transport: transportRows,
 };
 
@@ -40,6 +42,9 @@ beforeAll(async () => {
     ['sandbox', 'create', 'home'],
     ['endpoint', 'create', 'net', 'wed'],
     ['endpoint', 'join', 'wed', 'home'],
+    ['service', 'create', '--network', 'net', '--mode', 'dnsrr', 'svc'],
+    ['create', '--subnet', '10.19.0.0/24', 'full'],
+    ['service', 'create', '--network', 'full', '--mode', 'dnsrr', 'lone'],
   ];
   for (const args of made) await lab.ok(...args);
   await lab.stop();

@@ -17,6 +17,7 @@ import { createOverlayDriver } from '../../drivers/overlay/driver.ts';
 import { VXLAN_PORT } from '../../drivers/overlay/segments.ts';
 import { openPlugins } from '../../drivers/remote/plugins.ts';
 import { ParentUsers } from '../../drivers/shared/parent.ts';
+import { createBalancer } from '../../src/balance/index.ts';
 import { type Address, parseEtcdAddress, silentLogger } from '../../src/base/index.ts';
 import { Cluster, createNumbers } from '../../src/cluster/index.ts';
 import { type ControllerParts, NetworkController, type SandboxSpec } from '../../src/cnm/index.ts';
@@ -127,6 +128,7 @@ export class House {
     const parts: ControllerParts = {
       ...base,
       store,
+      balancer: createBalancer(mark),
       drivers: new Registry(
         'driver',
         [
@@ -223,7 +225,7 @@ export class House {
       },
       cluster:
         (await this.#cluster?.store.list(''))?.entries.flatMap(({ key, value }) =>
-          /^(node|network-gone)\//.test(key) ? [] : [[key, value]],
+          /^(node|network-gone|service-gone)\//.test(key) ? [] : [[key, value]],
         ) ?? [],
     };
   }

@@ -5,6 +5,7 @@ import { foreignCreations, foreignRemovals } from './foreign-cases.ts';
 import type { Faults } from './faults.ts';
 import { gatewayBridgeCreations, gatewayBridgeRemovals } from './gateway-bridge-cases.ts';
 import type { House, HouseOptions } from './house-lab.ts';
+import { ingressCreations, ingressRemovals } from './ingress-cases.ts';
 import { guestCreations, guestRemovals } from './guest-cases.ts';
 import { overlayCreations, overlayRemovals } from './overlay-cases.ts';
 import { parentCreations } from './parent-cases.ts';
@@ -162,6 +163,7 @@ export const creations: readonly UseCase[] = [
   ...overlayCreations,
   ...gatewayBridgeCreations,
   ...foreignCreations,
+  ...ingressCreations,
 ];
 
 const named = (title: string): UseCase => {
@@ -219,4 +221,5 @@ export const removals: readonly UseCase[] = [
   ...overlayRemovals,
   ...gatewayBridgeRemovals,
   ...foreignRemovals,
+  ...ingressRemovals,
 ];

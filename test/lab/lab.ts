@@ -141,9 +141,9 @@ export class Lab {
   }
 }
 
-/** Records of hosts, that a network was removed, and the list of pools when it is empty. */
+/** Records of hosts, that a network or a service was removed, and the list of pools when it is empty. */
 const mayStay = (key: string, value: string): boolean =>
-  /^(node|alive|network-gone)\//.test(key) || (key === 'ipam/pools' && /"pools":\{\}/.test(value));
+  /^(node|alive|network-gone|service-gone)\//.test(key) || (key === 'ipam/pools' && /"pools":\{\}/.test(value));
 
 /** `docker_gwbridge` stays where it was made once. */
 const BUILT_IN = new Set(['bridge', 'host', 'none', 'docker_gwbridge']);
@@ -156,11 +156,15 @@ async function removeNetworks(hosts: readonly Host[], signal: AbortSignal): Prom
       .map(({ Id }) => Id);
   const isClean = async (): Promise<boolean> => {
     let count = 0;
-    for (const host of hosts)
+    for (const host of hosts) {
+      // A network that has a service stays.
+      for (const { Id } of await host.must<readonly { Id: string }[]>('GET', '/network-services'))
+        await host.api('DELETE', `/network-services/${Id}`);
       for (const id of await left(host)) {
         count++;
         await host.api('DELETE', `/networks/${id}`);
       }
+    }
     return count === 0;
   };
   await until('no network is left', isClean, KNOWN_MS, signal);

@@ -54,6 +54,7 @@ const sandbox = 's' as SandboxId;
 const process = { pid: 7, startTime: '1' };
 
 type Change = Parameters<typeof eventsOf>[0];
+const knows = (net: NetworkRecord) => ({ networkById: () => net, serviceById: () => undefined });
 const change = (kind: Change['kind'], before: object | undefined, after: object | undefined): Change =>
   ({ kind, before, after }) as Change;
 
@@ -92,11 +93,11 @@ test.each<[string, Change, string[]]>([
   ['a sandbox that is gone', change('sandbox', { ...box, phase: 'deleting' }, undefined), ['sandbox destroy']],
   ['a sandbox that was never ready', change('sandbox', { ...box, phase: 'creating' }, undefined), []],
 ])('%s', (_title, one, wanted) => {
-  expect(eventsOf(one, () => net).map((e) => `${e.type} ${e.action}`)).toEqual(wanted);
+  expect(eventsOf(one, knows(net)).map((e) => `${e.type} ${e.action}`)).toEqual(wanted);
 });
 
 test('a connect names network, driver and sandbox, as the engine does', () => {
-  const [, connect] = eventsOf(change('endpoint', ep, { ...ep, phase: 'joined', sandbox }), () => net);
+  const [, connect] = eventsOf(change('endpoint', ep, { ...ep, phase: 'joined', sandbox }), knows(net));
   expect(connect).toEqual({
     type: 'network',
     action: 'connect',
@@ -111,8 +112,8 @@ test('a way outside that comes and goes by itself is an endpoint, and no connect
   const way = { ...ep, name: 'gateway_0123456789ab', boundTo: own };
   const events = (record: EndpointRecord, network: NetworkRecord): string[] =>
     [
-      ...eventsOf(change('endpoint', record, { ...record, phase: 'joined', sandbox: own }), () => network),
-      ...eventsOf(change('endpoint', { ...record, phase: 'leaving', sandbox: own }, undefined), () => network),
+      ...eventsOf(change('endpoint', record, { ...record, phase: 'joined', sandbox: own }), knows(network)),
+      ...eventsOf(change('endpoint', { ...record, phase: 'leaving', sandbox: own }, undefined), knows(network)),
     ].map((e) => `${e.type} ${e.action}`);
   expect(events(way, gateway)).toEqual(['endpoint join', 'endpoint leave', 'endpoint destroy']);
   const told = ['endpoint join', 'network connect', 'endpoint leave', 'network disconnect', 'endpoint destroy'];

@@ -25,7 +25,7 @@ interface EventFlags {
 export function addEventCommands(program: Command, context: CliContext): void {
   program
     .command('events')
-    .description('Print what happens to networks, sandboxes and endpoints')
+    .description('Print what happens to networks, sandboxes, endpoints and services')
     .option('--since <time>', 'also events from then on: a time, or a duration such as 10m')
     .option('--until <time>', 'stop at that time; without it, when interrupted')
     .option('-f, --filter <filter>', 'only those that match, such as type=network; may repeat', collect)

@@ -145,6 +145,11 @@ async function valuesOf(ask: Ask, place: Place, name: string): Promise<Candidate
         help: Network.Name,
       }));
     }
+    case 'service':
+      return (await get<{ Name: string; Network: { Name: string } }[]>('/network-services')).map(({ Name, Network }) => ({
+        value: Name,
+        help: Network.Name,
+      }));
     case 'guest':
       return (await get<{ Id: string; Driver: string }[]>('/guests')).map(({ Id, Driver }) => ({
         value: Id.slice(0, 12),

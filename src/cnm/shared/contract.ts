@@ -25,6 +25,8 @@ export interface ClusterEndpoints {
   write(net: NetworkRecord, ep: EndpointRecord, isJoined: boolean): Promise<void>;
   /** It has its addresses, and is in no sandbox any more; where the cluster is away, what is so then is told later. */
   writeWaiting(net: NetworkRecord, ep: EndpointRecord): Promise<void>;
+  /** What a joined endpoint tells has changed; where the cluster is away, others hear of it later. */
+  rewrite(net: NetworkRecord, ep: EndpointRecord): Promise<void>;
   /** The cluster's record goes; where the cluster is away, later. Repeatable. */
   withdraw(ep: Pick<EndpointRecord, 'id' | 'network'>): Promise<void>;
 }
@@ -53,6 +55,8 @@ export interface SharedNetworks {
    * not_supported_here where there are none yet, too_busy right after another change, store_unreachable.
    */
   rotateKeys(): Promise<{ readonly keys: number }>;
+  /** Joined endpoints that other living hosts have in a network that somebody here is in, as last told. */
+  peersOf(id: NetworkId): readonly SharedEndpoint[];
   /** Compares the kernel's entries of some networks with the wish, and mends them. */
   audit(): Promise<void>;
 }

@@ -45,19 +45,28 @@ export class SharedEndpoints implements ClusterEndpoints {
   }
 
   /** As other hosts are told. */
-  shown({ id, name, dnsNames, mac, v4, v6, phase }: EndpointRecord, isJoined = phase === 'joined'): SharedEndpoint {
+  shown({ id, name, dnsNames, mac, v4, v6, phase, services }: EndpointRecord, isJoined = phase === 'joined'): SharedEndpoint {
     const { self: node, address } = this.#cluster;
     const at = { ...(mac && { mac }), ...(v4 && { v4 }), ...(v6 && { v6 }), ...(address && { vtep: address }) };
-    return { id, node, name, dnsNames, isJoined, ...at };
+    return { id, node, name, dnsNames, isJoined, ...at, ...(isJoined && services && { services }) };
   }
 
   async writeWaiting(net: NetworkRecord, ep: EndpointRecord): Promise<void> {
+    await this.#owe(net, ep, false);
+  }
+
+  async rewrite(net: NetworkRecord, ep: EndpointRecord): Promise<void> {
+    await this.#owe(net, ep, true);
+  }
+
+  /** Told now, or later what is so then. */
+  async #owe(net: NetworkRecord, ep: EndpointRecord, isJoined: boolean): Promise<void> {
     let isLate = false;
     await this.#debts.pay(ep.id, async () => {
       const wasLate = isLate;
       isLate = true;
       if (wasLate) await this.#settle(ep);
-      else await this.#writeWhereThere(net, ep, false);
+      else await this.#writeWhereThere(net, ep, isJoined);
     });
   }
 

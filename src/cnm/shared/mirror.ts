@@ -243,6 +243,7 @@ export class Mirror {
         if (state.endpointById(ep.id) !== undefined) await deleteEndpoint(this.#cnm, ep.id);
       }
     }
+    await this.#cnm.services?.forgetNetwork(id);
     const name = state.networkById(id)?.name;
     if (name === undefined) return;
     await locks.runAll([`name:network:${name}`, `network:${id}`], async () => {

@@ -75,8 +75,14 @@ export class NetworkPeers {
     return this.#isComplete ? [...this.#known.values()].flatMap((all) => [...all.values()]) : undefined;
   }
 
+  /** Why some cannot be reached from here. */
   get trouble(): string | undefined {
     return this.#trouble;
+  }
+
+  /** Of them those that are in a sandbox, on hosts that give a sign of life. */
+  get present(): readonly SharedEndpoint[] {
+    return [...this.#known.keys()].flatMap((node) => this.#alive(node));
   }
 
   /** These hosts are away since, or not away any more: what others have stays as it was told. */
@@ -219,6 +225,7 @@ export class NetworkPeers {
         await (updates === undefined ? this.#setPeers(this.#reachable()) : this.#changePeers(updates));
         await this.#tellKeeper(nodes);
         this.#judge(nodes.length > 0);
+        if (nodes.length > 0) this.#cnm.services?.peersChanged(this.#net.id);
         this.#first?.resolve();
         this.#first = undefined;
       } catch (error) {
@@ -238,8 +245,7 @@ export class NetworkPeers {
   #judge(isChanged: boolean): void {
     if (!isChanged) return;
     const { address } = this.#cluster;
-    const present = [...this.#known.keys()].flatMap((node) => this.#alive(node));
-    const trouble = unreachableHosts(present, address, (node) => this.#cluster.nameOf(node));
+    const trouble = unreachableHosts(this.present, address, (node) => this.#cluster.nameOf(node));
     if (trouble !== undefined && trouble !== this.#trouble)
       this.#cnm.env.log.error({ network: this.#net.id, problem: trouble }, 'peers of a network cannot be reached');
     this.#trouble = trouble;
@@ -251,7 +257,7 @@ export class NetworkPeers {
   }
 
   #reachable(): Peer[] {
-    return [...this.#known.keys()].flatMap((node) => this.#alive(node).flatMap((endpoint) => peerOf(endpoint) ?? []));
+    return this.present.flatMap((endpoint) => peerOf(endpoint) ?? []);
   }
 
   async #changePeers(updates: ReadonlyMap<EndpointId, string>): Promise<void> {

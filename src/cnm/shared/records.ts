@@ -20,7 +20,7 @@ import {
 } from '../../base/index.ts';
 import type { Entry, Key } from '../../store/index.ts';
 import { GATEWAY_NETWORK } from '../gateway-names.ts';
-import { type NetworkRecord, OWN, RECORD_SCHEMA } from '../records.ts';
+import { type Membership, type NetworkRecord, OWN, RECORD_SCHEMA } from '../records.ts';
 import { checkNetworkName, isPredefined } from '../spec.ts';
 
 /** Before the records of networks. */
@@ -61,6 +61,8 @@ export interface SharedEndpoint {
   readonly vtep?: Address;
   /** False: it has its addresses, and is in no sandbox. */
   readonly isJoined: boolean;
+  /** Services that it is a member of. Absent: none. */
+  readonly services?: readonly Membership[];
 }
 
 /** Who has a name. */
@@ -128,6 +130,11 @@ const networkSchema = z.object({
   labels: texts,
   driverState: z.json(),
 });
+const membershipSchema = z.object({
+  service: id,
+  state: z.enum(['starting', 'healthy', 'unhealthy', 'draining']),
+  leavesBy: z.number().int().min(0).max(8.64e15).optional(),
+}) as unknown as z.ZodType<Membership>;
 const endpointSchema = z.object({
   schema: z.literal(1),
   name: word,
@@ -137,6 +144,7 @@ const endpointSchema = z.object({
   v6: prefix.optional(),
   vtep: vtep.optional(),
   isJoined: z.boolean(),
+  services: z.array(membershipSchema).max(1024).optional(),
 });
 const claimSchema = z.object({ schema: z.literal(1), network: id, node: z.string() });
 const goneSchema = z.object({ schema: z.literal(1), at: z.number() });
@@ -175,7 +183,7 @@ export function decodeEndpoint(network: NetworkId, { key, value }: Entry): Share
   const parts = partsOfEndpointKey(network, key);
   if (endpointKey(network, parts.node, parts.id) !== key || !NODE.test(parts.node) || !id.safeParse(parts.id).success)
     throw corrupt(key);
-  const { schema: _schema, mac: own, v4, v6, vtep, ...rest } = parsed(endpointSchema, key, value);
+  const { schema: _schema, mac: own, v4, v6, vtep, services, ...rest } = parsed(endpointSchema, key, value);
   return {
     ...parts,
     ...rest,
@@ -183,6 +191,7 @@ export function decodeEndpoint(network: NetworkId, { key, value }: Entry): Share
     ...(v4 && { v4 }),
     ...(v6 && { v6 }),
     ...(vtep && { vtep }),
+    ...(services && { services }),
   };
 }
 

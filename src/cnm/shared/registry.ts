@@ -4,6 +4,7 @@ import { CnmError, type Env, type NetworkId, codeOf } from '../../base/index.ts'
 import type { Cluster } from '../../cluster/index.ts';
 import { Debts, type Entry, type Revision } from '../../store/index.ts';
 import type { NetworkRecord } from '../records.ts';
+import { servicesOf } from '../services/records.ts';
 import type { ClusterNetworks } from './contract.ts';
 import {
   ENDPOINTS,
@@ -174,7 +175,7 @@ export class Registry implements ClusterNetworks {
         }
         const revision = await store.commit({
           expect,
-          expectNone: [endpointsOf(net.id)],
+          expectNone: [endpointsOf(net.id), servicesOf(net.id)],
           put: [{ key: goneKey(net.id), value: encodeGone(this.#now()) }],
           remove: [entry.key, nameKey(net.name)],
         });

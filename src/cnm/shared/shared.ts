@@ -166,6 +166,10 @@ export class Shared implements SharedNetworks {
     return { keys: (await this.#secrets.rotate()).keys.length };
   }
 
+  peersOf(id: NetworkId): readonly SharedEndpoint[] {
+    return this.#peers.get(id)?.present ?? [];
+  }
+
   async audit(): Promise<void> {
     if (++this.#looks % LOOKS_A_ROUND !== 0) return;
     const ids = [...this.#peers.keys()];

@@ -32,6 +32,8 @@ class EtcdStore implements ClusterStore {
   readonly #closing = new AbortController();
   readonly #id = randomBytes(8).toString('hex');
   #commits = 0;
+  /** As watches take it: data made anew or restored are told by a lower one. */
+  readonly #latest = { revision: 0 };
   /** Markers of commits whose answers came: the next commit takes them away. */
   readonly #settled: Buffer[] = [];
   /** The last commit of each key; never rejects. */
@@ -115,6 +117,7 @@ class EtcdStore implements ClusterStore {
     const revision = isDone || !isRepeated ? undefined : await this.#doneBefore(marker, remove);
     if (isDone || revision !== undefined) {
       if (marker !== undefined) this.#settled.push(marker);
+      this.#latest.revision = Math.max(this.#latest.revision, Number(answer.header.revision));
       return Number(revision ?? answer.header.revision);
     }
     this.#settled.push(...settled);
@@ -140,6 +143,7 @@ class EtcdStore implements ClusterStore {
     return watchEtcd(this.#channel, {
       range: rangeOf(this.#bytes(prefix)),
       after,
+      latest: this.#latest,
       clusterId: this.clusterId,
       signal: AbortSignal.any([signal, this.#closing.signal]),
       entryOf: (kv) => this.#entry(kv),

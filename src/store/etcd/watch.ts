@@ -13,6 +13,8 @@ const LAST_PAUSE_MS = 1000;
 export interface WatchOptions {
   readonly range: { readonly key: Buffer; readonly range_end: Buffer };
   readonly after: Revision;
+  /** The highest revision that any call or watch of this store has seen of these data. */
+  readonly latest: { revision: Revision };
   readonly clusterId: string;
   readonly signal: AbortSignal;
   readonly entryOf: (kv: KeyValue) => Entry;
@@ -21,11 +23,14 @@ export interface WatchOptions {
 
 /** Throws HistoryGone and store_refused. */
 export async function* watchEtcd(channel: EtcdChannel, options: WatchOptions): AsyncGenerator<Change> {
+  const { latest } = options;
   let seen = options.after;
+  // What the data are at least, also where nothing of ours has changed for long.
+  let floor = seen;
   let pause = FIRST_PAUSE_MS;
   while (!options.signal.aborted) {
     try {
-      for await (const response of responses(channel, options, seen)) {
+      for await (const response of responses(channel, options, { seen, floor })) {
         pause = FIRST_PAUSE_MS;
         for (const change of changesOf(response.events, options)) {
           seen = change.revision;
@@ -33,10 +38,12 @@ export async function* watchEtcd(channel: EtcdChannel, options: WatchOptions): A
         }
         // Also where nothing of ours changed: history may be compacted up to there.
         seen = Math.max(seen, Number(response.header.revision));
+        latest.revision = Math.max(latest.revision, seen);
       }
     } catch (error) {
       if (error instanceof HistoryGone || (error instanceof CnmError && error.code !== 'store_unreachable')) throw error;
     }
+    floor = Math.max(seen, latest.revision);
     await sleep(pause, undefined, { signal: options.signal }).catch(() => {});
     pause = Math.min(pause * 2, LAST_PAUSE_MS);
   }
@@ -44,20 +51,26 @@ export async function* watchEtcd(channel: EtcdChannel, options: WatchOptions): A
 
 type Events = WatchResponse['events'];
 
+/** `seen`: by this watch; `floor`: by anybody of this process before the watch was lost. */
+interface Known {
+  readonly seen: Revision;
+  readonly floor: Revision;
+}
+
 /** Whole answers of one stream; ends or throws with it. */
 async function* responses(
   channel: EtcdChannel,
-  { range, clusterId, signal }: WatchOptions,
-  seen: Revision,
+  { range, clusterId, signal, latest }: WatchOptions,
+  known: Known,
 ): AsyncGenerator<{ readonly header: WatchResponse['header']; readonly events: Events }> {
   const stream = channel.stream<object, WatchResponse>('Watch', 'Watch');
   const cancel = (): void => stream.cancel();
   signal.addEventListener('abort', cancel);
   try {
-    stream.write({ create_request: { ...range, start_revision: String(seen + 1), progress_notify: true, fragment: true } });
+    stream.write({ create_request: { ...range, start_revision: String(known.seen + 1), progress_notify: true, fragment: true } });
     let parts: Events = [];
     for await (const response of stream as AsyncIterable<WatchResponse>) {
-      refuseBroken(response, clusterId, seen);
+      refuseBroken(response, clusterId, known, latest);
       parts = [...parts, ...response.events];
       if (response.fragment || response.created) continue;
       yield { header: response.header, events: parts };
@@ -72,7 +85,8 @@ async function* responses(
 function refuseBroken(
   { header, created, canceled, compact_revision, cancel_reason }: WatchResponse,
   clusterId: string,
-  seen: Revision,
+  { seen, floor }: Known,
+  latest: WatchOptions['latest'],
 ) {
   if (compact_revision !== '0')
     throw new HistoryGone(
@@ -80,8 +94,10 @@ function refuseBroken(
       `the cluster's history up to revision ${compact_revision} is gone, and ${seen + 1} was asked for`,
     );
   if (canceled) throw new CnmError('store_unreachable', `the cluster ended a watch: ${cancel_reason}`);
-  if (header.cluster_id !== clusterId || (created && Number(header.revision) < seen))
-    throw new HistoryGone('older', `the cluster's data are at revision ${header.revision}, older than ${seen} that was seen`);
+  if (header.cluster_id !== clusterId || (created && Number(header.revision) < floor)) {
+    latest.revision = Number(header.revision);
+    throw new HistoryGone('older', `the cluster's data are at revision ${header.revision}, older than ${floor} that was seen`);
+  }
 }
 
 /** One for each revision; a commit comes in one answer. */

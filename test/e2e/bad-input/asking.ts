@@ -54,7 +54,7 @@ export class Watched {
   }
 
   async look(): Promise<unknown> {
-    const shown = ['/networks', '/endpoints', '/sandboxes', '/guests'].map((path) =>
+    const shown = ['/networks', '/endpoints', '/sandboxes', '/guests', '/network-services'].map((path) =>
       ask(this.#lab.socket, { method: 'GET', path }),
     );
     return { kernel: this.#kernel(), files: this.#files(), shown: (await Promise.all(shown)).map((answer) => answer.text) };

@@ -18,6 +18,7 @@ import { nodes } from './nodes.ts';
 import { race } from './race.ts';
 import { removedWhileAway } from './removed-while-away.ts';
 import { reuse } from './reuse.ts';
+import { services } from './services.ts';
 import { storm } from './storm.ts';
 import { wireFaults } from './wire-faults.ts';
 import { wire } from './wire.ts';
@@ -41,6 +42,7 @@ const OVERLAY: readonly Scenario[] = [
   cutAndHealed,
   compaction,
   removedWhileAway,
+  services,
   race,
   churn,
   storm,

@@ -1,0 +1,3 @@
+export type * from './contract.ts';
+export { createBalancer } from './client.ts';
+export { createGate, isCarried } from './gate.ts';
