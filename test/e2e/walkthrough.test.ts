@@ -5,39 +5,9 @@ import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DIST, Lab } from './lab.ts';
+import { pattern, stepsOf } from './page.ts';
 
 const PAGE = new URL('../../docs/walkthrough.md', import.meta.url).pathname;
-
-interface Step {
-  readonly command: string;
-  /** Lines as on the page; `…` stands for anything, alone on a line for any number of lines. */
-  readonly expected: readonly string[];
-  /** Line of the page, from 1. */
-  readonly line: number;
-}
-
-/** The commands of all ```console blocks, in order. */
-function stepsOf(page: string): Step[] {
-  const steps: { command: string; expected: string[]; line: number }[] = [];
-  let isInside = false;
-  for (const [i, line] of page.split('\n').entries()) {
-    if (line.startsWith('```')) isInside = line === '```console';
-    else if (isInside && line.startsWith('$ ')) steps.push({ command: line.slice(2), expected: [], line: i + 1 });
-    else if (isInside) steps.at(-1)?.expected.push(line);
-  }
-  return steps;
-}
-
-const literal = (text: string): string => text.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&');
-
-/** The page's lines as an expression for the whole output. */
-function pattern(expected: readonly string[]): RegExp {
-  const lines = expected.map((line, i) => {
-    const end = i === expected.length - 1 ? '' : '\n';
-    return line.trim() === '…' ? `(?:.*${end === '' ? '(?:\n|$)' : '\n'})+?` : line.split('…').map(literal).join('.+') + end;
-  });
-  return new RegExp(`^${lines.join('')}$`);
-}
 
 const PAGE_STEPS = stepsOf(readFileSync(PAGE, 'utf8'));
 
@@ -57,9 +27,9 @@ describe('the expressions made from a page', () => {
   });
 
   test('commands and their output are found in console blocks only', () => {
-    expect(stepsOf('```sh\n$ no\n```\n```console\n$ yes\nout\n$ more\n```\n$ no')).toEqual([
-      { command: 'yes', expected: ['out'], line: 5 },
-      { command: 'more', expected: [], line: 7 },
+    expect(stepsOf('```sh\n$ no\n```\n```console\n$ yes\nout\nbox2# more\n# out\n```\n$ no')).toEqual([
+      { command: 'yes', where: '', expected: ['out'], line: 5 },
+      { command: 'more', where: 'box2', expected: ['# out'], line: 7 },
     ]);
   });
 });

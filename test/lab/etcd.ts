@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
-import { ETCD } from './places.ts';
+import { ETCD, SCRIPTS } from './places.ts';
 import { Program } from './program.ts';
 import type { Run } from './run.ts';
 import type { Underlay } from './underlay.ts';
@@ -13,7 +13,6 @@ export const MEMBERS = 3;
 /** Numbers on the underlay of member 1 and up. */
 const FIRST_NUMBER = 201;
 const CLIENT_PORT = 2379;
-const PEER_PORT = 2380;
 /** Of records, where `--cluster` names none. */
 const PREFIX = '/patchbay/';
 const READY_MS = 30_000;
@@ -63,18 +62,22 @@ export class Etcd {
 
   begin(member: number): void {
     if (this.#members.get(member)?.isRunning === true) return;
-    const at = (port: number, of = member): string => `http://${this.#host(of)}:${port}`;
     rmSync(join(this.#folder(), `m${member}:1`), { force: true });
-    const all = numbers().map((other) => `m${other}=${at(PEER_PORT, other)}`);
-    const flags = [
-      `--name m${member} --data-dir d${member} --initial-cluster ${all.join(',')}`,
-      `--listen-client-urls ${at(CLIENT_PORT)},unix://m${member}:1 --advertise-client-urls ${at(CLIENT_PORT)}`,
-      `--listen-peer-urls ${at(PEER_PORT)} --initial-advertise-peer-urls ${at(PEER_PORT)}`,
-      `--unsafe-no-fsync --log-level error ${TIMES}`,
-    ].flatMap((line) => line.split(' '));
+    const script = [
+      join(SCRIPTS, 'etcd-member.sh'),
+      String(member),
+      numbers()
+        .map((one) => this.#host(one))
+        .join(','),
+    ];
+    const flags = `--data-dir d${member} --unsafe-no-fsync ${TIMES}`.split(' ');
+    const settings = [`PROGRAM=${ETCD}`, `LISTEN_ALSO=unix://m${member}:1`];
     const log = this.#log(member);
     const namespace = this.#run.namespaceOf(`etcd${member}`);
-    this.#members.set(member, new Program({ namespace, command: [ETCD, ...flags], out: log, log, folder: this.#folder() }));
+    this.#members.set(
+      member,
+      new Program({ namespace, command: ['env', ...settings, 'sh', ...script, ...flags], out: log, log, folder: this.#folder() }),
+    );
   }
 
   async kill(member: number): Promise<void> {

@@ -1,21 +1,4 @@
-/** Bundles main.ts (Node 20 runs no TypeScript) and runs it in this process, with the same arguments. */
-import { mkdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { rolldown } from 'rolldown';
+/** `npm run lab`. */
+import { runBundled } from './bundle.mjs';
 
-const root = new URL('../..', import.meta.url).pathname;
-const folder = join(root, 'node_modules/.cache/patchbay');
-mkdirSync(folder, { recursive: true });
-const build = await rolldown({
-  input: join(root, 'test/lab/main.ts'),
-  platform: 'node',
-  external: ['koffi', 'netlink', 'classic-level'],
-  transform: { target: 'node20' },
-});
-// Another lab may be starting at this moment.
-const file = join(folder, `lab-${process.pid}.mjs`);
-await build.write({ file, format: 'esm' });
-await build.close();
-process.env.PATCHBAY_DIST = join(root, 'dist/');
-process.once('exit', () => rmSync(file, { force: true }));
-await import(file);
+await runBundled('main.ts');

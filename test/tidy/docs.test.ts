@@ -13,7 +13,7 @@ import { ROOT, filesUnder } from './source.ts';
 
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 
-const PAGES = ['README.md', 'CHANGELOG.md', ...filesUnder('docs', '.md')];
+const PAGES = ['README.md', 'CHANGELOG.md', 'vagrant/README.md', ...filesUnder('docs', '.md')];
 
 /** Cells of the rows of all tables in a text; `\|` is no border. */
 function rows(text: string): string[][] {

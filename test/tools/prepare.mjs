@@ -1,21 +1,40 @@
 /**
  * Sets up what building, running and testing need, on a fresh Debian or Ubuntu machine: Debian packages (when root), node
- * packages, the build. Loads nothing but Node's own modules. `--for run|lab|test` says how much is needed.
+ * packages, the build. Loads nothing but Node's own modules. `--for run|lab|vagrant|test` says how much is needed.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { buildBox } from './box.mjs';
 import { unpackEngines } from './engines.mjs';
 import { unpackMachine } from './machines.mjs';
 
 const root = new URL('../..', import.meta.url).pathname;
-const purpose = ['test', 'lab'].find((word) => process.argv.includes(word)) ?? 'run';
+const purpose = ['test', 'lab', 'vagrant'].find((word) => process.argv.includes(word)) ?? 'run';
 
 /** Program that shows a package to be there → Debian package. */
 const RUN = { 'iptables-restore': 'iptables', ip: 'iproute2', nsenter: 'util-linux', dig: 'bind9-dnsutils', curl: 'curl' };
 const LAB = { ...RUN, nft: 'nftables', ping: 'iputils-ping', tcpdump: 'tcpdump' };
+/** Vagrant's plugin has no program, but a file. */
+const VAGRANT = { vagrant: 'vagrant', '/usr/share/vagrant-plugins/plugins.d/vagrant-libvirt.json': 'vagrant-libvirt' };
+const MACHINES = {
+  ...LAB,
+  ...VAGRANT,
+  libvirtd: 'libvirt-daemon',
+  virsh: 'libvirt-clients',
+  dnsmasq: 'dnsmasq-base',
+  debootstrap: 'debootstrap',
+  'qemu-system-x86_64': 'qemu-system-x86',
+  'qemu-img': 'qemu-utils',
+  mke2fs: 'e2fsprogs',
+  pgrep: 'procps',
+  rsync: 'rsync',
+  ssh: 'openssh-client',
+};
 const TEST = {
   ...LAB,
+  ...VAGRANT,
+  shellcheck: 'shellcheck',
   conntrack: 'conntrack',
   busybox: 'busybox-static',
   dnsperf: 'dnsperf',
@@ -44,10 +63,11 @@ function run(command, args, env = {}) {
   if (result.status !== 0) fail(`${command} ${args.join(' ')} failed with exit code ${result.status ?? result.signal}.`);
 }
 
+/** A program of the PATH, or a file. */
 const has = (program) =>
   (process.env.PATH ?? '')
     .split(':')
-    .concat('/usr/sbin', '/sbin')
+    .concat('/usr/sbin', '/sbin', '/')
     .some((folder) => existsSync(join(folder, program)));
 
 const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
@@ -56,7 +76,7 @@ if (major < 20 || (major === 20 && minor < 20)) fail(`Patchbay needs Node 20.20 
 if (process.getuid() !== 0)
   fail('Patchbay needs root, since it makes network namespaces, links and firewall rules: run this again as root (sudo).');
 
-const wanted = { run: RUN, lab: LAB, test: TEST }[purpose];
+const wanted = { run: RUN, lab: LAB, vagrant: MACHINES, test: TEST }[purpose];
 const missing = [
   ...new Set(
     Object.entries(wanted)
@@ -100,7 +120,8 @@ if (purpose === 'test') {
   // Programs alone: installing their packages would start services.
   if (!has('docker')) unpack('docker', 'docker.io', 'usr/bin/docker');
 }
-if (purpose !== 'run') unpack('etcd', 'etcd-server', 'usr/bin/etcd');
+if (purpose === 'vagrant') buildBox(run);
+if (purpose === 'lab' || purpose === 'test') unpack('etcd', 'etcd-server', 'usr/bin/etcd');
 
 /** Newest change below a folder, milliseconds. */
 function newest(folder) {

@@ -7,18 +7,13 @@ import { inMachine } from './machine.ts';
 const ROOT = new URL('../..', import.meta.url).pathname;
 /** Emulated processors are some twenty times slower. */
 const LIMIT_MS = 15 * 60_000;
-const UNITS = ['patchbay-keeper.service', 'patchbayd.service'];
 
 /** A system of our units and what they need to start; nothing else of the machine's own is started. */
 const boot = `
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 rm -rf /etc/systemd/system
-mkdir -p /etc/systemd/system /usr/local/bin
 : >/etc/fstab
-cp ${UNITS.map((unit) => `'${ROOT}docs/systemd/${unit}'`).join(' ')} /etc/systemd/system/
-ln -sf '${ROOT}dist/patchbayd.js' /usr/local/bin/patchbayd
-ln -sf '${ROOT}dist/keeper.js' /usr/local/bin/patchbay-keeper
-ln -sf '${ROOT}dist/network.js' /usr/local/bin/network
+sh '${ROOT}vagrant/scripts/programs.sh' '${ROOT}'
 [ -e /usr/bin/node ] || ln -sf '${process.execPath}' /usr/local/bin/node
 cd /lib/systemd/system
 for unit in *.timer *.socket *.mount *.automount *.path *.service; do
