@@ -166,11 +166,14 @@ test('a host port that somebody has is said to be taken, other services go on, a
   expect(await answers(house.outside, WIRE.host)).toEqual(TWICE);
 });
 
-test('what cannot be published is said: SCTP, a network that is not there', async () => {
+test('what cannot be published is said: SCTP, a network that is internal or not there', async () => {
   const house = await houseWithMembers('net');
   const { ingress } = house.controller;
   await ingress.apply([{ ...both(house, 'net'), ports: [{ protocol: 'sctp', published: 8080, target: 80 }] }]);
   expect(ingress.troubleOf(ID)).toContain('8080/sctp');
+  await house.network('inner', { internal: true });
+  await ingress.apply([published([], 'inner')]);
+  expect(ingress.troubleOf(ID)).toContain('network inner is internal');
   await ingress.apply([published([], 'nowhere')]);
   expect(ingress.troubleOf(ID)).toContain('network nowhere not found');
   await ingress.apply([]);
