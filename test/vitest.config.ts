@@ -4,7 +4,15 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const isGuest = process.env['PATCHBAY_VM'] === '1';
 
 /** Files of several minutes, in the order in which they begin, so that none runs alone at the end. */
-const LONGEST = ['vm/guest', 'kernel/cnm-crash', 'kernel/shared-undo', 'lab/lab', 'kernel/cnm-undo', 'kernel/overlay-crash'];
+const LONGEST = [
+  'vm/guest',
+  'kernel/cnm-crash',
+  'kernel/shared-undo',
+  'kernel/services-undo',
+  'lab/lab',
+  'kernel/cnm-undo',
+  'kernel/overlay-crash',
+];
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

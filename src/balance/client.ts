@@ -24,15 +24,10 @@ export const tableOf = (mark: Pick<Mark, 'tag'>): string => `patchbay-${mark.tag
 const PRIORITY = -90;
 /** Digits of an id that are enough to tell services apart. */
 const ID_DIGITS = 32;
-const NONE = Buffer.alloc(4);
 const DESTINATION = { 4: { at: 16, length: 4 }, 6: { at: 24, length: 16 } } as const;
 
-/** New connections of the family: by destination. */
+/** Packets of the family: by destination. */
 const byDestination = (family: 4 | 6, number: number, map: string): readonly Buffer[] => [
-  // All that such a chain sees is new. But the kernel tracks a family, and asks the chain, only where a rule needs that.
-  nft.loadTracked(nft.CT.state),
-  nft.masked(nft.CT_NEW),
-  nft.differs(NONE),
   nft.loadMeta(nft.META.family),
   nft.equals(Buffer.from([number])),
   nft.loadPayload(nft.PAYLOAD_BASE.network, DESTINATION[family].at, DESTINATION[family].length),

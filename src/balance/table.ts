@@ -99,10 +99,12 @@ function hasBase({ rules }: TableContents, { chains }: Scheme): boolean {
 }
 
 const TCP = 6;
+const NONE = Buffer.alloc(4);
 /** A service without members is refused, and not waited for. */
 const REFUSALS: readonly (readonly Buffer[])[] = [
   [nft.loadMeta(nft.META.protocol), nft.equals(Buffer.from([TCP])), nft.refuse('reset')],
-  [nft.refuse('icmp')],
+  // All that comes here is new. But the kernel tracks a family, and asks our chains, only while some rule needs that.
+  [nft.loadTracked(nft.CT.state), nft.masked(nft.CT_NEW), nft.differs(NONE), nft.refuse('icmp')],
 ];
 
 function baseOf(writer: TableWriter, { maps, chains }: Scheme): Message[] {

@@ -17,6 +17,7 @@ import { macvlanPeers } from './macvlan-peers.ts';
 import { names } from './names.ts';
 import { peers } from './peers.ts';
 import { pluginFigures } from './plugin.ts';
+import { services } from './services.ts';
 import { scale, settledMemory } from './scale.ts';
 import { attach, command, networks, publish } from './work.ts';
 
@@ -34,6 +35,7 @@ async function ours(): Promise<Figure[]> {
         ...(await macvlan(lab, client, rounds)),
         ...(await publish(lab, client, rounds)),
         ...(await names(lab, client)),
+        ...(await services(lab, client, rounds)),
         ...(await flood(lab)),
         ...(await command(rounds, once, processFloor)),
         await settledMemory(lab, 'memory, daemon and keeper, after all of that'),

@@ -6,6 +6,7 @@ import type { BalancedMember, PublishedService } from '../../src/balance/index.t
 import { nftGeneration } from '../../src/kernel/index.ts';
 import { Talk, serveLines } from './balance-lab.ts';
 import { ask, askUdp, serveUdp } from './firewall-lab.ts';
+import { eventually } from './keeper-lab.ts';
 import { House, WIRE } from './house-lab.ts';
 import type { TestHost } from './support.ts';
 
@@ -107,7 +108,7 @@ test('members come and go under a connection, which goes on while its member is 
   expect(await answers(house.outside, WIRE.host)).toEqual(['m2', 'm2', 'm2', 'm2']);
   expect(await ingress.countFlows(ID, m1)).toBe(1);
   await talk.close();
-  expect(await ingress.countFlows(ID, m1)).toBe(0);
+  await eventually(async () => ((await ingress.countFlows(ID, m1)) === 0 ? true : undefined), 'the connection is over');
   const again = await Talk.open(house.outside, WIRE.host, 7007);
   expect(await again.say()).toMatch(/^m2 /);
   await ingress.apply([published([m1], 'over')]);
@@ -166,11 +167,14 @@ test('a host port that somebody has is said to be taken, other services go on, a
   expect(await answers(house.outside, WIRE.host)).toEqual(TWICE);
 });
 
-test('what cannot be published is said: SCTP, a network that is not there', async () => {
+test('what cannot be published is said: SCTP, a network that is internal or not there', async () => {
   const house = await houseWithMembers('net');
   const { ingress } = house.controller.services;
   await ingress.apply([{ ...both(house, 'net'), ports: [{ protocol: 'sctp', published: 8080, target: 80 }] }]);
   expect(ingress.troubleOf(ID)).toContain('8080/sctp');
+  await house.network('inner', { internal: true });
+  await ingress.apply([published([], 'inner')]);
+  expect(ingress.troubleOf(ID)).toContain('network inner is internal');
   await ingress.apply([published([], 'nowhere')]);
   expect(ingress.troubleOf(ID)).toContain('network nowhere not found');
   await ingress.apply([]);

@@ -106,6 +106,7 @@ export class Ingress {
 
   async #create(wish: PublishedService): Promise<SandboxRecord> {
     const net = this.#cnm.state.network(wish.network);
+    if (net.internal) throw new CnmError('not_supported_here', `network ${net.name} is internal: nothing is published from it`);
     const { record, warnings } = await createSandbox(this.#cnm, {
       name: `ingress_${shortId(wish.service.id)}`,
       networks: [[net.id, {}]],
