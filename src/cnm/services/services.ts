@@ -1,5 +1,6 @@
 /** Services, the model's door to them: made and removed here; members are membership.ts, what is told of them teller.ts. */
 
+import { isDeepStrictEqual } from 'node:util';
 import {
   CnmError,
   type EndpointId,
@@ -218,6 +219,7 @@ export class Services implements ServicePlaces, ServiceCare {
 
   async adopt(service: ServiceRecord): Promise<void> {
     const { state } = this.#cnm;
+    if (isDeepStrictEqual(state.serviceById(service.id), service)) return;
     await state.commit({ services: [service], durable: true });
     this.#teller.tellSoon(service.network);
     if (isPublished(service)) this.#teller.publishSoon();
