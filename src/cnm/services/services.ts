@@ -261,6 +261,9 @@ export class Services implements ServicePlaces, ServiceCare {
         if (net?.shared === true) await this.#registry?.takeBack(service);
         await this.#endHere(service);
         if (net !== undefined) await releaseVips(this.#cnm, net, service);
+        // One that was killed between the lease and its record.
+        if (net?.shared === true && service.vips.length === 0)
+          await this.#cnm.ipams.find(net.ipam.driver)?.releaseOwned?.(service.id);
         await state.commit({ remove: { service: service.id } });
         env.log.info({ id: shortId(service.id) }, 'removal of a service: finished');
       } catch (error) {
