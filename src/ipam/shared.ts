@@ -207,6 +207,10 @@ class SharedIpam implements IpamDriver {
     );
   }
 
+  async releaseOwned(owner: string): Promise<void> {
+    await this.#giveBack(() => this.#dropHolders((holder) => holder.node === ALL_HOSTS && holder.owner === owner));
+  }
+
   forgetHost(host: string): Promise<void> {
     return this.#dropHolders(({ node }) => node === host);
   }

@@ -91,9 +91,15 @@ test.each(ROUNDS)('$title of $where: whichever call fails $moment its work', { t
       return isWanted('made and removed');
     }
     const where = `call ${n}, ${broke}`;
-    expect(String(error), where).toContain('broken on purpose');
-    expect((error as { undoFailures?: unknown }).undoFailures, where).toBeUndefined();
-    if (!makes) await act(house);
+    // What the cluster tells of our own doing is taken up beside it, and tried again by itself.
+    if (error === undefined) {
+      expect(isShared, where).toBe(true);
+      if (makes) await revert(house);
+    } else {
+      expect(String(error), where).toContain('broken on purpose');
+      expect((error as { undoFailures?: unknown }).undoFailures, where).toBeUndefined();
+      if (!makes) await act(house);
+    }
     await isWanted(where);
   }
   throw new Error(`more than ${MOST_CALLS} calls`);

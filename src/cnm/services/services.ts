@@ -1,5 +1,6 @@
 /** Services, the model's door to them: made and removed here; members are membership.ts, what is told of them teller.ts. */
 
+import { isDeepStrictEqual } from 'node:util';
 import {
   CnmError,
   type EndpointId,
@@ -219,6 +220,7 @@ export class Services implements ServicePlaces, ServiceCare {
 
   async adopt(service: ServiceRecord): Promise<void> {
     const { state } = this.#cnm;
+    if (isDeepStrictEqual(state.serviceById(service.id), service)) return;
     await state.commit({ services: [service], durable: true });
     this.#teller.tellSoon(service.network);
     if (isPublished(service)) this.#teller.publishSoon();
@@ -260,6 +262,9 @@ export class Services implements ServicePlaces, ServiceCare {
         if (net?.shared === true) await this.#registry?.takeBack(service);
         await this.#endHere(service);
         if (net !== undefined) await releaseVips(this.#cnm, net, service);
+        // One that was killed between the lease and its record.
+        if (net?.shared === true && service.vips.length === 0)
+          await this.#cnm.ipams.find(net.ipam.driver)?.releaseOwned?.(service.id);
         await state.commit({ remove: { service: service.id } });
         env.log.info({ id: shortId(service.id) }, 'removal of a service: finished');
       } catch (error) {

@@ -230,7 +230,8 @@ export class Teller {
     const first = this.#nextAudit < ids.length ? this.#nextAudit : 0;
     this.#nextAudit = first + AUDITS_A_ROUND;
     for (const id of ids.slice(first, first + AUDITS_A_ROUND)) await this.#balance(id);
-    if (this.#hasPublished) await this.publish();
+    // The network of a service may have come after it.
+    if (this.#hasPublished || this.#cnm.state.allServices().some(({ ports }) => ports.length > 0)) await this.publish();
   }
 }
 
