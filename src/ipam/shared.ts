@@ -208,7 +208,9 @@ class SharedIpam implements IpamDriver {
   }
 
   async releaseOwned(owner: string): Promise<void> {
-    await this.#giveBack(() => this.#dropHolders((holder) => holder.node === ALL_HOSTS && holder.owner === owner));
+    await this.#giveBack(`leases ${owner}`, () =>
+      this.#dropHolders((holder) => holder.node === ALL_HOSTS && holder.owner === owner),
+    );
   }
 
   forgetHost(host: string): Promise<void> {
