@@ -136,6 +136,7 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
     options: OverlayOptions,
     segments: readonly Segment[],
   ): Promise<{ netns: Netns; isNew: boolean }> {
+    await security.hold(net);
     const isWhole = await inside(net, async (found) => {
       const bridges = await Promise.all(segments.map(({ bridge }) => found.rtnl().link.find({ name: bridge })));
       return bridges.every((bridge) => bridge?.up === true);
@@ -143,7 +144,6 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
     const netns = isWhole === true ? openInside(parts, net.id) : undefined;
     if (netns !== undefined) return { netns, isNew: false };
     bookOf(net).look();
-    await security.hold(net);
     const on = security.partsOf(net);
     return ensureInside(on, net, await furnitureOf(on, net, options, segments));
   }

@@ -72,7 +72,7 @@ export class Security {
   async audit(net: DriverNetwork): Promise<number> {
     const by = encryptionOf(net);
     if (by === 'wireguard') await this.#wireguard.restore(net);
-    return by === 'esp' && this.#parts.vtep(net) !== undefined ? this.#shield.settle() : 0;
+    return this.#shield.audit(net);
   }
 
   /** After a start: what a daemon of before left behind is nobody's. */

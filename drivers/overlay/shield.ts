@@ -7,6 +7,7 @@ import { espChanges, espWish, isOwnPriority } from './esp.ts';
 import type { OverlayParts } from './parts.ts';
 import { encryptionOf } from './options.ts';
 import { portOf } from './segments.ts';
+import { hasTunnelAt } from './tunnel.ts';
 
 const LACKING = ['EPROTONOSUPPORT', 'ENOENT', 'ENOSYS', 'EAFNOSUPPORT'];
 
@@ -55,6 +56,15 @@ export class Shield {
     }
   }
 
+  /** As shut, of a network that has its tunnels. Answers how much was not as wished. */
+  async audit(net: DriverNetwork): Promise<number> {
+    const own = this.#parts.vtep(net);
+    if (encryptionOf(net) !== 'esp' || own === undefined) return 0;
+    this.#own = own;
+    this.#ports.set(net.id, portOf(net));
+    return this.settle();
+  }
+
   /** The network has nobody here any more. */
   async release(id: NetworkId): Promise<void> {
     if (this.#ports.delete(id)) await this.settle();
@@ -89,7 +99,10 @@ export class Shield {
         this.#own === undefined
           ? { states: [], policies: [] }
           : espWish({ own: this.#own, ports, hosts: hosts.map(({ address }) => address), keys, owner });
-      const changes = espChanges(view, wish, keys !== undefined || ports.size === 0);
+      // Of a network that could not be restored nobody has told us, and its tunnel is there: it stays shut.
+      const strange = new Set(view.policies.map(({ port }) => port).filter((port) => !ports.has(port)));
+      const isKept = strange.size > 0 && (await hasTunnelAt(this.#parts, strange));
+      const changes = espChanges(view, wish, !isKept && (keys !== undefined || ports.size === 0));
       changeEsp(host, changes);
       return changes.length;
     });

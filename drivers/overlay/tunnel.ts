@@ -123,6 +123,16 @@ async function dropStale(parts: OverlayParts, vni: number, port: number): Promis
   return isDropped;
 }
 
+/** Whether a namespace of ours has a tunnel with one of these ports. */
+export async function hasTunnelAt(parts: OverlayParts, ports: ReadonlySet<number>): Promise<boolean> {
+  for (const pin of readdirSync(parts.pinFolder).filter((name) => name.startsWith(PIN_PREFIX))) {
+    using netns = openPin(join(parts.pinFolder, pin));
+    const links = (await netns?.rtnl().link.list({ kind: 'vxlan', group: parts.mark.liveGroup })) ?? [];
+    if (links.some(({ vxlan }) => vxlan !== undefined && ports.has(vxlan.port))) return true;
+  }
+  return false;
+}
+
 function openPin(path: string): Netns | undefined {
   try {
     return openNetns(path);

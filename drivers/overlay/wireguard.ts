@@ -31,8 +31,9 @@ import {
 } from '../../src/kernel/index.ts';
 import { encryptionOf } from './options.ts';
 import type { OverlayParts } from './parts.ts';
-import { PIN_PREFIX } from './segments.ts';
+import { PIN_PREFIX, portOf } from './segments.ts';
 import { untold } from './shield.ts';
+import { hasTunnelAt } from './tunnel.ts';
 
 /** WireGuard's usual port. */
 export const WIREGUARD_PORT = 51_820;
@@ -53,7 +54,8 @@ export const insidePeer = (peer: Peer): Peer => ({ ...peer, vtep: insideAddress(
 
 export class WireguardUnderlay {
   readonly #parts: OverlayParts;
-  readonly #users = new Set<NetworkId>();
+  /** Ports of the tunnels of networks with somebody here. */
+  readonly #users = new Map<NetworkId, number>();
   readonly #locks = new KeyedLock();
   #netns: Netns | undefined;
   #own: Address | undefined;
@@ -92,7 +94,7 @@ export class WireguardUnderlay {
   async restore(net: DriverNetwork): Promise<void> {
     if (!this.#isOurs(net)) return;
     this.#own = this.#parts.vtep(net);
-    this.#users.add(net.id);
+    this.#users.set(net.id, portOf(net));
     await this.#settle();
   }
 
@@ -102,9 +104,12 @@ export class WireguardUnderlay {
 
   /** The network has nobody here any more; with the last one the namespace goes. */
   async release(id: NetworkId): Promise<void> {
-    if (!this.#users.delete(id) || this.#users.size > 0) return;
+    const port = this.#users.get(id);
+    if (port === undefined) return;
+    this.#users.delete(id);
     await this.#locks.run(LINK, async () => {
-      if (this.#users.size > 0) return;
+      // A network that could not be restored has its tunnels there still.
+      if (this.#users.size > 0 || (await hasTunnelAt(this.#parts, new Set([port])))) return;
       const netns = this.#netns;
       this.#netns = undefined;
       try {

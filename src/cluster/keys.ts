@@ -61,11 +61,12 @@ const encodeRing = ({ keys, primary, since }: KeyRing): Json => ({
 
 const freshKey = (): ClusterKey => ({ tag: randomInt(1, 2 ** 32), secret: randomBytes(SECRET_SIZE) });
 
-/** The cluster's keys, made where there are none yet. Throws store_unreachable, store_corrupt. */
-export async function ensureRing(store: Store, now: () => number): Promise<KeyRing> {
+/** The cluster's keys, made where there are none yet, or told again as they were `lost`. Throws store_unreachable, store_corrupt. */
+export async function ensureRing(store: Store, now: () => number, lost?: KeyRing): Promise<KeyRing> {
   const keys = [freshKey(), freshKey()];
   const [first] = keys;
-  return await changeRing(store, (ring) => ring ?? { keys, primary: first?.tag ?? 0, since: now() });
+  const fresh = lost ?? { keys, primary: first?.tag ?? 0, since: now() };
+  return await changeRing(store, (ring) => ring ?? fresh);
 }
 
 /**

@@ -80,7 +80,7 @@ async function replay(cnm: Cnm): Promise<Map<string, string>> {
     const net = cnm.state.networkById(ep.network);
     if (net !== undefined) await attempt(net, () => replayAddresses(cnm, net, ep));
   }
-  for (const { network } of cnm.state.allServices()) {
+  for (const network of new Set(cnm.state.allServices().map((service) => service.network))) {
     const net = cnm.state.networkById(network);
     // As with the subnets, those of a shared one are the cluster's.
     if (net !== undefined && net.shared !== true) await attempt(net, async () => cnm.services?.replay(net));

@@ -16,7 +16,8 @@ export function nodeRoutes({ controller }: DaemonParts): Route[] {
     {
       method: 'POST',
       path: '/cluster/keys/rotate',
-      handle: async () => {
+      handle: async ({ caller }) => {
+        if (caller !== 'trusted') throw new CnmError('not_permitted', 'keys of all hosts are changed by root');
         const rotated = await sharedOf(controller).rotateKeys();
         return { status: 200, json: { Keys: rotated.keys } satisfies KeysJson };
       },

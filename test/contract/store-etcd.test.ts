@@ -94,6 +94,20 @@ describe('hosts that share a store', () => {
     }
   });
 
+  test('hundreds of commits at once leave nothing that a later one cannot take away', { timeout: 60_000 }, async () => {
+    // With etcd's own limit of operations in a transaction.
+    const strict = await EtcdCluster.start(1, []);
+    try {
+      const store = await openEtcdStore(parseEtcdAddress(strict.address(freshPrefix())));
+      await Promise.all(Array.from({ length: 400 }, (_, i) => store.commit({ put: [{ key: `k/${i}`, value: i }] })));
+      for (let i = 0; i < 6; i++) await store.commit({ put: [{ key: 'last', value: i }] });
+      expect((await store.list('k/')).entries).toHaveLength(400);
+      await store.close();
+    } finally {
+      await strict.close();
+    }
+  });
+
   test('of many that take the same number at once, each gets another one', { timeout: 60_000 }, async () => {
     const prefix = freshPrefix();
     const stores = await Promise.all(Array.from({ length: 4 }, () => openAt(prefix)));

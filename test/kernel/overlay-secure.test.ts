@@ -3,6 +3,7 @@
 import { execa } from 'execa';
 import { expect, test } from 'vitest';
 import { messageOf } from '../../src/base/index.ts';
+import { removeNetnsPin } from '../../src/kernel/index.ts';
 import { OverlayLab, ctx, isSilent } from './overlay-lab.ts';
 import { allHosts, espOf, keysFrom, refusesForged, secure } from './secure-cases.ts';
 import { testHosts } from './support.ts';
@@ -75,18 +76,29 @@ test('without keys nothing is joined; a restart without keys shuts the ports bef
 
 test('what a daemon of before left behind is taken away, and others’ is not', async () => {
   const lab = await OverlayLab.open();
-  const net = { ...(await lab.network()), ...ENCRYPTED };
+  const made = await lab.network();
+  const plain = { ...made, state: { ...(made.state as object), port: 4790 } };
+  const net = { ...plain, ...ENCRYPTED };
   const host = lab.host(0);
   const foreign = 'dir out src 198.51.100.1/32 dst 198.51.100.2/32 proto udp dport 4789 priority 77';
   await host.at.exec('ip', ['xfrm', 'policy', 'add', ...foreign.split(' '), 'action', 'block']);
-  const a = await host.guest({ ...net, options: {} }, { v4: '10.20.0.2/24' });
+  const a = await host.guest(plain, { v4: '10.20.0.2/24' });
   Object.assign(a, { net });
   host.restart();
   await host.restore(net);
   expect((await espOf(host)).policies.length).toBeGreaterThan(4);
-  host.guests.length = 0;
+  // Another network is restored, and this one is not, as where a lease of it cannot be had again: it stays shut.
+  const clear = await lab.network({ v4: ['10.21.0.0/24'] });
+  await host.guest(clear, { v4: '10.21.0.2/24' });
   host.restart();
-  await host.driver.restorer?.restore(ctx, []);
+  expect(await host.restore(clear)).toBeUndefined();
+  expect((await espOf(host)).policies.filter((line) => line.includes('action block'))).toHaveLength(2);
+  await host.cluster.audit(ctx, net);
+  expect((await espOf(host)).policies.filter((line) => line.includes('action block'))).toHaveLength(2);
+  // Only when its namespace is gone nothing of it is left to shut.
+  removeNetnsPin(`${host.pins}/overlay-${net.id.slice(0, 12)}`);
+  host.restart();
+  expect(await host.restore(clear)).toBeUndefined();
   const { policies } = await espOf(host);
   expect(policies.filter((line) => line.startsWith('src '))).toEqual([
     'src 198.51.100.1/32 dst 198.51.100.2/32 proto udp dport 4789 ',

@@ -16,6 +16,14 @@ test('they are made once, whoever asks, and each secret is its own', async () =>
   expect([secrets.length, new Set(secrets).size, secrets[0]?.length]).toEqual([2, 2, 64]);
 });
 
+test('keys that the cluster has lost are told again as they were, unless others have been made', async () => {
+  const lost = await ensureRing(new MemoryStore(), at(1));
+  const store = new MemoryStore();
+  expect(await ensureRing(store, at(2), lost)).toEqual(lost);
+  const other = await ensureRing(new MemoryStore(), at(3));
+  expect(await ensureRing(store, at(4), other)).toEqual(lost);
+});
+
 test('a rotation uses the key that all hosts know, keeps the one before, and adds the next one', async () => {
   const store = new MemoryStore();
   const first = await ensureRing(store, at(0));

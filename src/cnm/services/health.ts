@@ -8,7 +8,7 @@ import type { HealthCheck, Membership } from '../records.ts';
 import { addressesOf, membershipOf } from './members.ts';
 import { probe } from './probe.ts';
 
-/** Members that are looked at at once; the others wait. */
+/** Commands that run at once; the others wait. Other looks cost a socket. */
 const AT_ONCE = 16;
 /** Longest pause before one that is starting is looked at again, milliseconds: it is wanted as soon as it serves. */
 const STARTING_MS = 1000;
@@ -74,7 +74,8 @@ export class Health {
     const begun = performance.now();
     let failures = 0;
     while (!signal.aborted) {
-      const problem = await this.#turn(() => this.#probe(endpoint, check, signal));
+      const look = (): Promise<string | undefined> => this.#probe(endpoint, check, signal);
+      const problem = await (check.probe.kind === 'command' ? this.#turn(look) : look());
       if (signal.aborted) return;
       const key = keyOf(endpoint, service);
       if (problem === undefined) this.#problems.delete(key);

@@ -35,6 +35,11 @@ export class Ingress {
     return mine;
   }
 
+  /** Whether this host has anything of the mesh, wanted or not. */
+  get isLeft(): boolean {
+    return this.#sandboxes().length > 0;
+  }
+
   /** Why ports of the service do not answer on this host; undefined when they do. */
   troubleOf(serviceId: string): string | undefined {
     return this.#troubles.get(serviceId);

@@ -37,13 +37,12 @@ export function membersIn(cnm: Cnm, network: NetworkId): ReadonlyMap<ServiceId, 
 export const addressesOf = ({ v4, v6 }: Pick<EndpointRecord, 'v4' | 'v6'>) =>
   [v4, v6].filter((prefix) => prefix !== undefined).map(prefixAddress);
 
-/** An ill member keeps the connections that it has: it may be well again before they notice. */
+/** Who does not serve keeps the connections that it has: an ill one may be well again before they notice. */
 export const balancedOf = ({ id, vips }: ServiceRecord, members: readonly Member[] = []): BalancedService => ({
   id,
   vips: vips.map(({ address }) => address),
-  members: members.flatMap((member) =>
-    member.state === 'starting'
-      ? []
-      : [{ addresses: addressesOf(member), state: member.state === 'healthy' ? ('serving' as const) : ('draining' as const) }],
-  ),
+  members: members.map((member) => ({
+    addresses: addressesOf(member),
+    state: member.state === 'healthy' ? ('serving' as const) : ('draining' as const),
+  })),
 });

@@ -1,56 +1,64 @@
 /** One look at a member: a command in its network namespace, or a question to its own address from inside. */
 
+import { spawn } from 'node:child_process';
 import { request } from 'node:http';
 import { Socket } from 'node:net';
-import { execa } from 'execa';
 import { type Address, CnmError, familyOf, messageOf } from '../../base/index.ts';
 import { type Netns, openTcpClient } from '../../kernel/index.ts';
 import type { HealthCheck } from '../records.ts';
 
-/** Octets of a command's output that are read. */
-const MAX_OUTPUT = 64 * 1024;
-/** From SIGTERM to SIGKILL of a command that takes too long, milliseconds. */
-const GRACE_MS = 1000;
-
-/** What is wrong, in words; undefined: the member is well. Ends within the check's time and the grace, or with `signal`. Never rejects. */
+/** What is wrong, in words; undefined: the member is well. Ends within the check's time, or with `signal`. Never rejects. */
 export async function probe(
   netns: Netns,
   address: Address | undefined,
   { probe: asked, timeoutMs }: HealthCheck,
   signal: AbortSignal,
 ): Promise<string | undefined> {
-  const limit = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+  // Not a signal made of both: on Node 20 each would stay as long as the member.
+  const limit = new AbortController();
+  const end = (): void => limit.abort();
+  const timer = setTimeout(end, timeoutMs);
+  signal.addEventListener('abort', end, { once: true });
+  if (signal.aborted) end();
   try {
-    if (asked.kind === 'command') return await runCommand(netns, asked.command, timeoutMs, signal);
+    if (asked.kind === 'command') return await runCommand(netns, asked.command, limit.signal);
     if (address === undefined) return 'it has no address';
-    if (asked.kind === 'tcp') return await openPort(netns, address, asked.port, limit);
-    return await getPath(netns, address, asked, limit);
+    if (asked.kind === 'tcp') return await openPort(netns, address, asked.port, limit.signal);
+    return await getPath(netns, address, asked, limit.signal);
   } catch (error) {
-    return limit.aborted ? `no answer within ${timeoutMs} ms` : messageOf(error);
+    return limit.signal.aborted ? `no answer within ${timeoutMs} ms` : messageOf(error);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', end);
   }
 }
 
-async function runCommand(netns: Netns, command: string, timeout: number, signal: AbortSignal): Promise<string | undefined> {
-  const start = () =>
-    execa('/bin/sh', ['-c', command], {
-      reject: false,
-      stdin: 'ignore',
-      cancelSignal: signal,
-      timeout,
-      forceKillAfterDelay: GRACE_MS,
-      maxBuffer: MAX_OUTPUT,
-      extendEnv: false,
-      env: { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
+/** Nothing is read, so that nothing is waited for but the shell; with it ends whatever it has started. */
+function runCommand(netns: Netns, command: string, limit: AbortSignal): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const env = { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` };
+    // Started on this thread before spawn returns, hence in the member's namespace.
+    const child = netns.run(() => spawn('/bin/sh', ['-c', command], { stdio: 'ignore', detached: true, env }));
+    const end = (): void => endGroup(child.pid);
+    limit.addEventListener('abort', end, { once: true });
+    if (limit.aborted) end();
+    child.once('error', reject);
+    child.once('exit', (code, by) => {
+      limit.removeEventListener('abort', end);
+      end();
+      if (limit.aborted) reject(new CnmError('internal', 'the command was ended'));
+      else resolve(code === 0 ? undefined : `the command ended with ${code ?? by ?? 'an error'}`);
     });
-  let child: ReturnType<typeof start> | undefined;
-  // It is started on this thread before execa returns, hence in the member's namespace.
-  netns.run(() => {
-    child = start();
   });
-  if (child === undefined) throw new CnmError('internal', 'a health command was not started');
-  const result = await child;
-  if (result.timedOut) return `no answer within ${timeout} ms`;
-  return result.exitCode === 0 ? undefined : `the command ended with ${result.exitCode ?? result.signal ?? 'an error'}`;
+}
+
+function endGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // All of it has ended.
+  }
 }
 
 /** A socket of the member's namespace on its way to the address. */
@@ -87,6 +95,8 @@ function getPath(
       resolve(status >= 200 && status < 400 ? undefined : `HTTP status ${status}`);
     });
     asking.once('error', reject);
+    // Whatever ends without an answer, as an upgrade that nobody has asked for.
+    asking.once('close', () => reject(new CnmError('internal', 'it closed the connection without an answer')));
     asking.end();
   });
 }

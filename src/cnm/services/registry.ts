@@ -125,17 +125,25 @@ export class ServiceRegistry {
 
   async #forgetOld(): Promise<void> {
     if (this.#now() < this.#nextForget) return;
-    this.#nextForget = this.#now() + FORGET_EVERY_MS;
     const { entries } = await this.#cluster.store.list(GONE_SERVICES);
     const old = entries.filter(({ value }) => this.#now() - timeIn(value) > REMEMBERED_MS).slice(0, AT_ONCE);
     if (old.length > 0) await this.#cluster.store.commit({ remove: old.map(({ key }) => key) });
+    // Where there are more, the next removal takes them.
+    if (old.length < AT_ONCE) this.#nextForget = this.#now() + FORGET_EVERY_MS;
   }
 }
 
 const claimsOf = (service: ServiceRecord): Key[] => [serviceNameKey(service), ...service.ports.map(servicePortKey)];
 
-const isOf = (service: ServiceRecord, entry: Entry): boolean =>
-  entry.key === serviceKey(service) || decodeServiceClaim(entry).id === service.id;
+/** A claim that cannot be read keeps no service from going. */
+function isOf(service: ServiceRecord, entry: Entry): boolean {
+  if (entry.key === serviceKey(service)) return true;
+  try {
+    return decodeServiceClaim(entry).id === service.id;
+  } catch {
+    return false;
+  }
+}
 
 const timeIn = (value: Entry['value']): number =>
   typeof value === 'object' && value !== null && 'at' in value && typeof value['at'] === 'number' ? value['at'] : Number.NaN;

@@ -67,7 +67,7 @@ export class Services implements ServicePlaces, ServiceCare {
       clearTimeout(timer);
     }
     for (const network of new Set(state.allServices().map((service) => service.network))) this.#teller.tellSoon(network);
-    if (state.allServices().some(isPublished)) this.#teller.publishSoon();
+    if (this.ingress.isLeft || state.allServices().some(isPublished)) this.#teller.publishSoon();
     this.members.start();
     this.#health.settle();
   }
@@ -147,6 +147,9 @@ export class Services implements ServicePlaces, ServiceCare {
       }
       undo.add('withdraw service', () => this.#withdraw(service));
       await cnm.state.commit({ services: [service], durable: true });
+      // Its removal on another host was passed over until now.
+      if (net.shared === true && (await this.#registry?.isGone(id)) === true)
+        throw new CnmError('no_service', `service ${service.name} was removed on another host while it was made`);
       await this.#teller.tell(net.id);
       if (isPublished(service)) await this.#teller.publish();
       const trouble = this.ingress.troubleOf(id);

@@ -42,7 +42,7 @@ const LIMITS = {
   startPeriodMs: [0, DAY_MS],
 } as const;
 const WORDS = { intervalMs: 'interval', timeoutMs: 'timeout', retries: 'retries', startPeriodMs: 'start-period' } as const;
-const MAX_PORTS = 256;
+const MAX_PORTS = 100;
 const MAX_ALIASES = 32;
 const MAX_COMMAND = 4096;
 const MAX_PATH = 1024;

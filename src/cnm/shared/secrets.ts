@@ -1,6 +1,6 @@
 /** The keys of encrypted networks: made with the first such network, told to the drivers, and changed now and then. */
 
-import { CnmError, codeOf, messageOf } from '../../base/index.ts';
+import { type Address, CnmError, codeOf, messageOf } from '../../base/index.ts';
 import {
   type Cluster,
   KEYS,
@@ -11,15 +11,15 @@ import {
   follow,
   rotateRing,
 } from '../../cluster/index.ts';
-import { labels } from '../../driver/index.ts';
+import { type SecureHost, labels } from '../../driver/index.ts';
 import type { Entry } from '../../store/index.ts';
 import { type Cnm, contextOf } from '../context.ts';
 import type { NetworkRecord } from '../records.ts';
 
-/** How long one key is used for what is sent, milliseconds (spec 07 X7). */
-const KEY_AGE_MS = 12 * 3600 * 1000;
+/** How long one key is used for what is sent, milliseconds: the kernel sends 2³² packets with one at most, 14 Gbit/s of full ones. */
+const KEY_AGE_MS = 3600 * 1000;
 /** How often it is looked for one that is older, milliseconds; by chance up to twice as long, so that hosts seldom meet. */
-const LOOK_EVERY_MS = 10 * 60 * 1000;
+const LOOK_EVERY_MS = 5 * 60 * 1000;
 const RETRY_MS = 1000;
 
 export const isSecure = ({ options }: Pick<NetworkRecord, 'options'>): boolean => options[labels.encrypted] !== undefined;
@@ -56,7 +56,7 @@ export class Secrets {
     await this.#tell();
   }
 
-  /** Throws no_keys, too_busy right after another rotation, store_unreachable. Answers the one in use. */
+  /** Throws not_supported_here where there are none yet, too_busy right after another rotation, store_unreachable. Answers the one in use. */
   async rotate(): Promise<KeyRing> {
     const before = this.#ring?.primary;
     const ring = await rotateRing(this.#cluster.store, this.#cnm.env.now, LEAST_KEY_AGE_MS);
@@ -82,11 +82,21 @@ export class Secrets {
       const refused = (error: Error): void => log.error({ error: messageOf(error) }, 'keys of the cluster are not told');
       for await (const news of follow(store, KEYS, this.#closing.signal, refused)) {
         for (const entry of news.kind === 'all' ? news.entries : news.change.put) this.#take(entry);
-        // Keys that the cluster has lost stay in use here until others are made: all hosts have the same ones still.
+        if (news.kind === 'all' && news.entries.length === 0) await this.#tellAgain();
         if (this.#ring !== undefined) this.#tellSoon();
       }
     } catch (error) {
       log.error({ error: messageOf(error) }, 'keys of the cluster are not followed any more');
+    }
+  }
+
+  /** Keys that the cluster has lost with its data: all hosts have the same ones still, and the first one tells them again. */
+  async #tellAgain(): Promise<void> {
+    if (this.#ring === undefined) return;
+    try {
+      this.#learn(await ensureRing(this.#cluster.store, this.#cnm.env.now, this.#ring));
+    } catch (error) {
+      this.#cnm.env.log.error({ error: messageOf(error) }, 'keys that the cluster has lost are not told again');
     }
   }
 
@@ -124,11 +134,12 @@ export class Secrets {
   async #tellNow(): Promise<void> {
     if (this.#ring === undefined) return;
     const { keys, primary } = this.#ring;
-    const hosts = this.#cluster
-      .nodes()
-      .flatMap(({ address, wireguard }) =>
-        address === undefined ? [] : { address, ...(wireguard !== undefined && { wireguard }) },
-      );
+    // Of two hosts that tell one address, as after an installation anew, the living one has it.
+    const nodes = this.#cluster.nodes().toSorted((a, b) => Number(a.isAlive) - Number(b.isAlive));
+    const byAddress = new Map<Address, SecureHost>();
+    for (const { address, wireguard } of nodes)
+      if (address !== undefined) byAddress.set(address, { address, ...(wireguard !== undefined && { wireguard }) });
+    const hosts = [...byAddress.values()];
     const wish = { keys: { keys, primary }, hosts };
     for (const driver of this.#cnm.drivers.all()) await driver.cluster?.secure?.(contextOf(), wish);
   }

@@ -11,6 +11,8 @@ import { COMPARE, type Compare, type KeyValue, type RangeResponse, type RequestO
 import { watchEtcd } from './watch.ts';
 
 const CLOSE_MS = 1000;
+/** Of one transaction: etcd takes 128, if nobody has told it otherwise, and a marker is among them. */
+const MAX_OPERATIONS = 120;
 
 /** As the room's door says. */
 export async function openEtcdStore(address: EtcdAddress): Promise<ClusterStore> {
@@ -77,7 +79,7 @@ class EtcdStore implements ClusterStore {
     const written = new Map(put.map(({ key, value, lease }) => [key, { text: Buffer.from(JSON.stringify(value)), lease }]));
     // What only removes can be told by what is gone; and an etcd that is full takes nothing that puts.
     const marker = put.length === 0 ? undefined : this.#marker(this.#commits++);
-    const settled = this.#settled.splice(0);
+    const settled = this.#settled.splice(0, Math.max(0, MAX_OPERATIONS - put.length - remove.length));
     const compare: Compare[] = [
       ...(marker === undefined
         ? []
@@ -161,7 +163,7 @@ class EtcdStore implements ClusterStore {
     this.#closing.abort();
     await soon(Promise.all(this.#underWay.values()));
     for (const lease of this.#leases) lease.abandon();
-    const success = this.#settled.map((key) => ({ request_delete_range: { key } }));
+    const success = this.#settled.slice(0, MAX_OPERATIONS).map((key) => ({ request_delete_range: { key } }));
     if (success.length > 0) await soon(this.#channel.call('KV', 'Txn', { compare: [], success }).catch(() => {}));
     this.#channel.close();
   }
