@@ -67,7 +67,7 @@ export class Services implements ServicePlaces, ServiceCare {
       clearTimeout(timer);
     }
     for (const network of new Set(state.allServices().map((service) => service.network))) this.#teller.tellSoon(network);
-    if (this.ingress.isLeft || state.allServices().some(isPublished)) this.#teller.publishSoon();
+    if (state.allServices().some(isPublished)) this.#teller.publishSoon();
     this.members.start();
     this.#health.settle();
   }
