@@ -50,5 +50,6 @@ export {
   type EspState,
   type EspView,
 } from './xfrm.ts';
+export { Turnstile } from './turnstile.ts';
 export { startWatchdog, type Watchdog } from './watchdog.ts';
 export * as libc from './libc.ts';

@@ -2,6 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type EndpointId, type ServiceId, messageOf } from '../../base/index.ts';
+import { Turnstile } from '../../kernel/index.ts';
 import type { Cnm } from '../context.ts';
 import { tryOpenSandboxNetns } from '../join.ts';
 import type { HealthCheck, Membership } from '../records.ts';
@@ -23,8 +24,7 @@ export class Health {
   readonly #cnm: Cnm;
   readonly #tell: Tell;
   readonly #loops = new Map<string, { readonly check: string; readonly stop: AbortController }>();
-  readonly #waiting: (() => void)[] = [];
-  #running = 0;
+  readonly #commands = new Turnstile(AT_ONCE);
   /** What was wrong at the last look, by endpoint and service. */
   readonly #problems = new Map<string, string>();
 
@@ -75,7 +75,7 @@ export class Health {
     let failures = 0;
     while (!signal.aborted) {
       const look = (): Promise<string | undefined> => this.#probe(endpoint, check, signal);
-      const problem = await (check.probe.kind === 'command' ? this.#turn(look) : look());
+      const problem = await (check.probe.kind === 'command' ? this.#commands.pass(look) : look());
       if (signal.aborted) return;
       const key = keyOf(endpoint, service);
       if (problem === undefined) this.#problems.delete(key);
@@ -99,19 +99,6 @@ export class Health {
     using netns = tryOpenSandboxNetns(sandbox);
     if (netns === undefined) return 'its network namespace is gone';
     return await probe(netns, addressesOf(ep)[0], check, signal);
-  }
-
-  /** Not more than so many at once, in the order in which they come. */
-  async #turn<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#running >= AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    else this.#running++;
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#running--;
-      else next();
-    }
   }
 }
 

@@ -1,9 +1,10 @@
 /** What the cluster keeps of services: the service, who has its name, who has its ports. Other hosts wrote it: what is read is checked as a whole. */
 
 import { z } from 'zod';
-import { type Address, CnmError, type Json, type NetworkId, type ServiceId, quoted, tryAddress } from '../../base/index.ts';
+import { type Address, type Json, type NetworkId, type ServiceId, tryAddress } from '../../base/index.ts';
 import type { Entry, Key } from '../../store/index.ts';
 import { OWN, RECORD_SCHEMA, type ServicePort, type ServiceRecord } from '../records.ts';
+import { corrupt, parsed } from '../shared/records.ts';
 
 /** Before the records of services, and of those of one network. */
 export const SERVICES: Key = 'service/';
@@ -77,12 +78,3 @@ export function decodeServiceClaim({ key, value }: Entry): Pick<ServiceRecord, '
   const { network, service: id } = parsed(claim, key, value);
   return { network: network as NetworkId, id: id as ServiceId };
 }
-
-function parsed<T>(schema: z.ZodType<T>, key: Key, value: Json): T {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  throw corrupt(key);
-}
-
-const corrupt = (key: Key): CnmError =>
-  new CnmError('store_corrupt', `the cluster's record ${quoted(key)} is not one that this version writes`);

@@ -207,11 +207,12 @@ export const encodeGone = (at: number): Json => ({ schema: 1, at });
 /** Throws store_corrupt. */
 export const decodeGone = ({ key, value }: Entry): number => parsed(goneSchema, key, value).at;
 
-function parsed<T>(schema: z.ZodType<T>, key: Key, value: Json): T {
+/** A record of the cluster as a version of ours writes it. Throws store_corrupt. */
+export function parsed<T>(schema: z.ZodType<T>, key: Key, value: Json): T {
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   throw corrupt(key);
 }
 
-const corrupt = (key: Key): CnmError =>
+export const corrupt = (key: Key): CnmError =>
   new CnmError('store_corrupt', `the cluster's record ${quoted(key)} is not one that this version writes`);
