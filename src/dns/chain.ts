@@ -1,7 +1,7 @@
 /** Who is asked for an answer, in order. */
 
 import { answerLocally } from './local.ts';
-import type { Forwarder } from './forward.ts';
+import type { Done, Forwarder } from './forward.ts';
 import type { DnsProtocol, Upstream } from './upstream.ts';
 import type { NameTable, NameView } from './names.ts';
 import { MAX_TCP_ANSWER_OCTETS, localReply, type Query } from './wire.ts';
@@ -14,17 +14,20 @@ export interface ChainParts {
   readonly forwarder: Forwarder;
 }
 
-/** The reply, or undefined: not mine. */
-type Handler = (parts: ChainParts, query: Query, protocol: DnsProtocol) => Promise<Uint8Array> | Uint8Array | undefined;
+/** Answers whether the question is its own; then it calls `done` once, now or later, with the reply. */
+type Handler = (parts: ChainParts, query: Query, protocol: DnsProtocol, done: Done) => boolean;
 
-const local: Handler = ({ table, view }, query, protocol) => {
+const local: Handler = ({ table, view }, query, protocol, done) => {
   const records = answerLocally(table, view, query.bytes, 0, query.question);
-  if (records === undefined) return undefined;
-  return localReply(query, records, protocol === 'tcp' ? MAX_TCP_ANSWER_OCTETS : query.question.udpLimit);
+  if (records === undefined) return false;
+  done(localReply(query, records, protocol === 'tcp' ? MAX_TCP_ANSWER_OCTETS : query.question.udpLimit));
+  return true;
 };
 
 /** Always has a reply. One-label names go out too: a search list is the asker's own business (spec 08 Q5). */
-const forward: Handler = ({ forwarder, upstreams, view }, query, protocol) =>
-  forwarder.forward(query, protocol, upstreams, view.forwardsFromHost);
+const forward: Handler = ({ forwarder, upstreams, view }, query, protocol, done) => {
+  forwarder.forward(query, protocol, upstreams, view.forwardsFromHost, done);
+  return true;
+};
 
 export const chain: readonly Handler[] = [local, forward];

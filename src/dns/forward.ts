@@ -3,11 +3,15 @@
  * dialler that is handed in.
  */
 
+import { Exchanges } from './exchanges.ts';
 import { UpstreamHealth } from './health.ts';
-import { Race, type Exchange } from './race.ts';
+import { Race, type RaceParts } from './race.ts';
 import { Slots, type Pace } from './slots.ts';
 import type { Dialler, DnsProtocol, Upstream } from './upstream.ts';
 import { RCODE, errorReply, type Query } from './wire.ts';
+
+/** Hears the reply. */
+export type Done = (reply: Uint8Array) => void;
 
 /** Upstreams that count; the rest of a longer list is not asked. */
 const MAX_UPSTREAMS = 3;
@@ -44,20 +48,23 @@ export const newForwardShared = (
 });
 
 export class Forwarder {
-  readonly #dialler: Dialler;
+  readonly #parts: RaceParts;
   readonly #shared: ForwardShared;
-  readonly #ownHealth = new UpstreamHealth(() => performance.now());
   readonly #slots: Slots;
-  readonly #exchangeMs: number;
+  readonly #exchanges: Exchanges;
   readonly #races = new Set<Race>();
-  readonly #exchanges = new Set<Exchange>();
   #isClosed = false;
 
   constructor(dialler: Dialler, shared: ForwardShared, limits: ForwardLimits = {}) {
-    this.#dialler = dialler;
+    const ownHealth = new UpstreamHealth(() => performance.now());
+    this.#exchanges = new Exchanges(limits.exchangeMs ?? 4000);
     this.#shared = shared;
     this.#slots = new Slots(limits.concurrent ?? 1024, limits.queued ?? 3072, limits.queueMs ?? 4000, limits.pace);
-    this.#exchangeMs = limits.exchangeMs ?? 4000;
+    this.#parts = {
+      dialler,
+      exchanges: this.#exchanges,
+      healthOf: ({ at }) => (at === 'host' ? shared.hostHealth : ownHealth),
+    };
   }
 
   /** Sockets open to upstreams. */
@@ -65,21 +72,22 @@ export class Forwarder {
     return this.#exchanges.size;
   }
 
-  /** The reply with the asker's id: an upstream's own bytes, SERVFAIL when none answered, REFUSED under overload. Never rejects. */
-  async forward(query: Query, protocol: DnsProtocol, upstreams: readonly Upstream[], fromHost: boolean): Promise<Uint8Array> {
+  /**
+   * Calls `done` once, now or later, with the reply under the asker's id: an upstream's own bytes, SERVFAIL when none answered, REFUSED
+   * under overload. Never throws.
+   */
+  forward(query: Query, protocol: DnsProtocol, upstreams: readonly Upstream[], fromHost: boolean, done: Done): void {
     const usable = upstreams.slice(0, MAX_UPSTREAMS).filter(({ at }) => at === 'sandbox' || fromHost);
-    if (usable.length === 0) return errorReply(query.bytes, RCODE.SERVFAIL);
-    if (!(await this.#slots.take())) return errorReply(query.bytes, RCODE.REFUSED);
-    try {
-      if (!(await this.#shared.slots.take())) return errorReply(query.bytes, RCODE.REFUSED);
-      try {
-        return (await this.#race(query, protocol, usable)) ?? errorReply(query.bytes, RCODE.SERVFAIL);
-      } finally {
-        this.#shared.slots.release();
-      }
-    } finally {
-      this.#slots.release();
-    }
+    if (usable.length === 0) return done(errorReply(query.bytes, RCODE.SERVFAIL));
+    const { slots } = this.#shared;
+    this.#slots.take((isGranted) => {
+      if (!isGranted) return done(errorReply(query.bytes, RCODE.REFUSED));
+      slots.take((isShared) => {
+        if (isShared) return this.#race(query, protocol, usable, done);
+        this.#slots.release();
+        done(errorReply(query.bytes, RCODE.REFUSED));
+      });
+    });
   }
 
   /** Closes every socket and opens none any more; open questions are answered SERVFAIL, waiting ones REFUSED. */
@@ -87,24 +95,19 @@ export class Forwarder {
     this.#isClosed = true;
     this.#slots.clear();
     for (const race of this.#races) race.abandon();
-    for (const exchange of this.#exchanges) exchange.close();
+    this.#exchanges.closeAll();
   }
 
-  async #race(query: Query, protocol: DnsProtocol, upstreams: readonly Upstream[]): Promise<Uint8Array | undefined> {
-    if (this.#isClosed) return undefined;
-    const race = new Race({
-      query,
-      protocol,
-      dialler: this.#dialler,
-      exchangeMs: this.#exchangeMs,
-      exchanges: this.#exchanges,
-      healthOf: ({ at }) => (at === 'host' ? this.#shared.hostHealth : this.#ownHealth),
-    });
-    this.#races.add(race);
-    try {
-      return await race.run(upstreams);
-    } finally {
+  #race(query: Query, protocol: DnsProtocol, upstreams: readonly Upstream[], done: Done): void {
+    const finish = (reply: Uint8Array | undefined): void => {
       this.#races.delete(race);
-    }
+      this.#shared.slots.release();
+      this.#slots.release();
+      done(reply ?? errorReply(query.bytes, RCODE.SERVFAIL));
+    };
+    const race = new Race(this.#parts, query, protocol, finish);
+    this.#races.add(race);
+    if (this.#isClosed) race.abandon();
+    else race.run(upstreams);
   }
 }

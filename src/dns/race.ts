@@ -1,9 +1,11 @@
 /**
  * One question on its way through its upstreams: raw bytes under a fresh id, in order, each upstream once, the next one
- * early when one keeps silent. First good answer wins.
+ * early when one keeps silent. First good answer wins. A thousand of these may be under way for one sandbox, so that what they
+ * hold meanwhile is kept small: it is what a collection of memory has to walk.
  */
 
 import { randomInt } from 'node:crypto';
+import type { Exchange, Exchanges } from './exchanges.ts';
 import type { UpstreamHealth } from './health.ts';
 import type { DialEvents, Dialler, DnsProtocol, Upstream } from './upstream.ts';
 import { RCODE, idOf, judgeReply, rcodeOf, withId, type Query } from './wire.ts';
@@ -11,148 +13,183 @@ import { RCODE, idOf, judgeReply, rcodeOf, withId, type Query } from './wire.ts'
 /** Datagrams of strangers that one exchange puts up with. */
 const MAX_STRANGERS = 64;
 
-interface RaceParts {
-  readonly query: Query;
-  readonly protocol: DnsProtocol;
+/** What all races of a sandbox share. */
+export interface RaceParts {
   readonly dialler: Dialler;
-  readonly exchangeMs: number;
   /** Every open exchange of the sandbox, also those that outlive their race. */
-  readonly exchanges: Set<Exchange>;
+  readonly exchanges: Exchanges;
   readonly healthOf: (upstream: Upstream) => UpstreamHealth;
 }
 
-/** One upstream being asked. */
-export interface Exchange {
-  /** Closes its socket; repeatable. */
-  close(): void;
-}
+/** The reply with the asker's id, or undefined: none had a good one. */
+export type Finish = (reply: Uint8Array | undefined) => void;
 
-interface Asked extends Exchange {
-  /** Counts the upstream's silence, once. */
-  countSilence(): void;
+const keys = new WeakMap<Upstream, Record<DnsProtocol, string>>();
+
+/** What an upstream's health is remembered by. */
+function keyOf(upstream: Upstream, protocol: DnsProtocol): string {
+  let both = keys.get(upstream);
+  if (both === undefined) {
+    const { address, port = 53 } = upstream;
+    both = { udp: `udp ${address} ${port}`, tcp: `tcp ${address} ${port}` };
+    keys.set(upstream, both);
+  }
+  return both[protocol];
 }
 
 export class Race {
-  readonly #parts: RaceParts;
-  /** Exchanges whose end the race waits for. */
-  readonly #running = new Set<Exchange>();
-  readonly #probes = new Set<Exchange>();
-  #waiting: Upstream[] = [];
+  readonly parts: RaceParts;
+  readonly query: Query;
+  readonly protocol: DnsProtocol;
+  readonly #finish: Finish;
+  /** Those that were asked. */
+  readonly #asked: Asked[] = [];
+  /** In the order of asking. */
+  #upstreams: readonly Upstream[] = [];
+  /** How many of them were asked. */
+  #next = 0;
   #patience: NodeJS.Timeout | undefined;
-  #finish: (reply: Uint8Array | undefined) => void = () => {};
   #isOver = false;
 
-  constructor(parts: RaceParts) {
-    this.#parts = parts;
+  /** `finish` is called once, never before run() has begun. */
+  constructor(parts: RaceParts, query: Query, protocol: DnsProtocol, finish: Finish) {
+    this.parts = parts;
+    this.query = query;
+    this.protocol = protocol;
+    this.#finish = finish;
   }
 
-  /** The first good reply with the asker's id, or undefined. Demoted upstreams come last, or beside the others when due for a try. */
-  run(upstreams: readonly Upstream[]): Promise<Uint8Array | undefined> {
-    return new Promise((resolve) => {
-      this.#finish = resolve;
-      const isDemoted = (upstream: Upstream): boolean => this.#health(upstream).isDemoted(this.#key(upstream));
-      const trusted = upstreams.filter((upstream) => !isDemoted(upstream));
-      const demoted = upstreams.filter(isDemoted);
-      const probed =
-        trusted.length === 0 ? [] : demoted.filter((upstream) => this.#health(upstream).takeProbe(this.#key(upstream)));
-      this.#waiting = [...trusted, ...demoted.filter((upstream) => !probed.includes(upstream))];
-      for (const upstream of probed) this.#ask(upstream, true);
-      this.#next();
-    });
+  /** Demoted upstreams come last, or beside the others when due for a try. */
+  run(upstreams: readonly Upstream[]): void {
+    this.#upstreams = upstreams;
+    if (upstreams.some((upstream) => this.#isDemoted(upstream))) this.#putLast(upstreams);
+    this.next();
   }
 
   /** Ends the race without an answer. */
   abandon(): void {
-    this.#end(undefined);
-  }
-
-  #key(upstream: Upstream): string {
-    return `${this.#parts.protocol} ${upstream.address} ${upstream.port ?? 53}`;
-  }
-
-  #health(upstream: Upstream): UpstreamHealth {
-    return this.#parts.healthOf(upstream);
+    this.end(undefined);
   }
 
   /** Asks the next upstream, or ends the race when none is left and none is being asked. */
-  #next(): void {
+  next(): void {
     clearTimeout(this.#patience);
     if (this.#isOver) return;
-    const upstream = this.#waiting.shift();
+    const upstream = this.#upstreams[this.#next++];
     if (upstream === undefined) {
-      if (this.#running.size === 0) this.#end(undefined);
+      if (!this.isAsking) this.end(undefined);
       return;
     }
     const exchange = this.#ask(upstream, false);
-    if (this.#waiting.length === 0) return;
-    this.#patience = setTimeout(
-      () => {
-        exchange.countSilence();
-        this.#next();
-      },
-      this.#health(upstream).patienceMs(this.#key(upstream)),
-    );
-  }
-
-  /** A probe goes on after the race, since its answer is news about the upstream, and its failure hurries nobody. */
-  #ask(upstream: Upstream, isProbe: boolean): Asked {
-    const { query, protocol, dialler, exchangeMs, exchanges } = this.#parts;
-    const asked = withId(query.bytes, randomInt(0x10000));
-    let socket: { close(): void } | undefined;
-    let strangers = 0;
-    let isClosed = false;
-    let isSilenceCounted = false;
-    const exchange: Asked = {
-      close: () => {
-        isClosed = true;
-        clearTimeout(timer);
-        this.#running.delete(exchange);
-        exchanges.delete(exchange);
-        socket?.close();
-      },
-      countSilence: () => {
-        if (!isSilenceCounted) this.#health(upstream).silent(this.#key(upstream));
-        isSilenceCounted = true;
-      },
-    };
-    const lost = (): void => {
-      if (isClosed) return;
-      exchange.close();
-      if (!isProbe || this.#running.size === 0) this.#next();
-    };
-    const timer = setTimeout(() => {
+    if (this.#next >= this.#upstreams.length) return;
+    this.#patience = setTimeout(() => {
       exchange.countSilence();
-      lost();
-    }, exchangeMs);
-    const events: DialEvents = {
-      message: (bytes) => {
-        if (isClosed) return;
-        const verdict = judgeReply(bytes, asked, query.question);
-        if (verdict === 'stranger' && ++strangers < MAX_STRANGERS) return;
-        if (verdict !== 'answer') return lost();
-        this.#health(upstream).answered(this.#key(upstream));
-        if (rcodeOf(bytes) === RCODE.SERVFAIL || rcodeOf(bytes) === RCODE.REFUSED) return lost();
-        exchange.close();
-        this.#end(withId(bytes, idOf(query.bytes)));
-      },
-      failed: lost,
-    };
-    this.#running.add(exchange);
-    if (isProbe) this.#probes.add(exchange);
-    exchanges.add(exchange);
-    try {
-      socket = dialler.ask(upstream, protocol, asked, events);
-    } catch {
-      queueMicrotask(lost);
-    }
-    return exchange;
+      this.next();
+    }, this.parts.healthOf(upstream).patienceMs(exchange.key));
   }
 
-  #end(reply: Uint8Array | undefined): void {
+  /** Whether the answer of one is waited for. */
+  get isAsking(): boolean {
+    return this.#asked.some(({ isClosed }) => !isClosed);
+  }
+
+  end(reply: Uint8Array | undefined): void {
     if (this.#isOver) return;
     this.#isOver = true;
     clearTimeout(this.#patience);
-    for (const exchange of this.#running) if (!this.#probes.has(exchange)) exchange.close();
+    // A probe goes on after the race, since its answer is news about the upstream.
+    for (const exchange of this.#asked) if (!exchange.isProbe) exchange.close();
     this.#finish(reply);
+  }
+
+  #isDemoted(upstream: Upstream): boolean {
+    return this.parts.healthOf(upstream).isDemoted(keyOf(upstream, this.protocol));
+  }
+
+  #putLast(upstreams: readonly Upstream[]): void {
+    const trusted = upstreams.filter((upstream) => !this.#isDemoted(upstream));
+    const demoted = upstreams.filter((upstream) => this.#isDemoted(upstream));
+    const probed = trusted.length === 0 ? [] : demoted.filter((upstream) => this.#takeProbe(upstream));
+    this.#upstreams = [...trusted, ...demoted.filter((upstream) => !probed.includes(upstream))];
+    for (const upstream of probed) this.#ask(upstream, true);
+  }
+
+  #takeProbe(upstream: Upstream): boolean {
+    return this.parts.healthOf(upstream).takeProbe(keyOf(upstream, this.protocol));
+  }
+
+  #ask(upstream: Upstream, isProbe: boolean): Asked {
+    const exchange = new Asked(this, upstream, isProbe);
+    this.#asked.push(exchange);
+    exchange.begin();
+    return exchange;
+  }
+}
+
+class Asked implements Exchange, DialEvents {
+  readonly dueMs: number;
+  readonly key: string;
+  /** Its failure hurries nobody. */
+  readonly isProbe: boolean;
+  isClosed = false;
+  readonly #race: Race;
+  readonly #upstream: Upstream;
+  readonly #id = randomInt(0x10000);
+  #socket: { close(): void } | undefined;
+  #strangers = 0;
+  #isSilenceCounted = false;
+
+  constructor(race: Race, upstream: Upstream, isProbe: boolean) {
+    this.dueMs = race.parts.exchanges.due();
+    this.key = keyOf(upstream, race.protocol);
+    this.isProbe = isProbe;
+    this.#race = race;
+    this.#upstream = upstream;
+  }
+
+  begin(): void {
+    const { parts, query, protocol } = this.#race;
+    parts.exchanges.add(this);
+    try {
+      this.#socket = parts.dialler.ask(this.#upstream, protocol, withId(query.bytes, this.#id), this);
+    } catch {
+      queueMicrotask(() => this.failed());
+    }
+  }
+
+  close(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.#race.parts.exchanges.delete(this);
+    this.#socket?.close();
+  }
+
+  /** Counts the upstream's silence, once. */
+  countSilence(): void {
+    if (!this.#isSilenceCounted) this.#race.parts.healthOf(this.#upstream).silent(this.key);
+    this.#isSilenceCounted = true;
+  }
+
+  expire(): void {
+    this.countSilence();
+    this.failed();
+  }
+
+  failed(): void {
+    if (this.isClosed) return;
+    this.close();
+    if (!this.isProbe || !this.#race.isAsking) this.#race.next();
+  }
+
+  message(bytes: Uint8Array): void {
+    if (this.isClosed) return;
+    const { query, parts } = this.#race;
+    const verdict = judgeReply(bytes, this.#id, query);
+    if (verdict === 'stranger' && ++this.#strangers < MAX_STRANGERS) return;
+    if (verdict !== 'answer') return this.failed();
+    parts.healthOf(this.#upstream).answered(this.key);
+    if (rcodeOf(bytes) === RCODE.SERVFAIL || rcodeOf(bytes) === RCODE.REFUSED) return this.failed();
+    this.close();
+    this.#race.end(withId(bytes, idOf(query.bytes)));
   }
 }

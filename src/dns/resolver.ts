@@ -1,6 +1,6 @@
 /** Answers the questions of one sandbox: judge, local names, upstreams. Sockets and their life are the keeper's. */
 
-import { chain } from './chain.ts';
+import { type ChainParts, chain } from './chain.ts';
 import { Forwarder, type ForwardLimits, type ForwardShared } from './forward.ts';
 import type { Dialler, DnsProtocol, Upstream } from './upstream.ts';
 import type { NameTable, NameView } from './names.ts';
@@ -11,45 +11,45 @@ export interface ResolverSettings {
   readonly upstreams: readonly Upstream[];
 }
 
+/** Hears the reply, or undefined when there shall be none. */
+type Heard = (reply: Uint8Array | undefined) => void;
+
 export class Resolver {
-  readonly #table: NameTable;
-  readonly #forwarder: Forwarder;
-  #settings: ResolverSettings;
+  #parts: ChainParts;
 
   constructor(table: NameTable, settings: ResolverSettings, dialler: Dialler, shared: ForwardShared, limits?: ForwardLimits) {
-    this.#table = table;
-    this.#settings = settings;
-    this.#forwarder = new Forwarder(dialler, shared, limits);
+    this.#parts = { ...settings, table, forwarder: new Forwarder(dialler, shared, limits) };
   }
 
   get settings(): ResolverSettings {
-    return this.#settings;
+    return this.#parts;
   }
 
   /** Takes effect with the next question. */
-  update(settings: ResolverSettings): void {
-    this.#settings = settings;
+  update({ view, upstreams }: ResolverSettings): void {
+    this.#parts = { ...this.#parts, view, upstreams };
   }
 
-  /** The reply to a message, or undefined when there shall be none. Never rejects. */
-  async answer(message: Uint8Array, protocol: DnsProtocol): Promise<Uint8Array | undefined> {
+  /** Calls `heard` once, now or later. Never throws. A promise for each question would be what most memory goes to in a flood. */
+  ask(message: Uint8Array, protocol: DnsProtocol, heard: Heard): void {
     const decoded = decodeQuery(message);
-    if (decoded.kind === 'ignored') return undefined;
-    if (decoded.kind === 'refused') return decoded.reply;
-    const parts = { ...this.#settings, table: this.#table, forwarder: this.#forwarder };
+    if (decoded.kind === 'ignored') return heard(undefined);
+    if (decoded.kind === 'refused') return heard(decoded.reply);
     try {
-      for (const handler of chain) {
-        const reply = await handler(parts, decoded.query, protocol);
-        if (reply !== undefined) return reply;
-      }
+      for (const handler of chain) if (handler(this.#parts, decoded.query, protocol, heard)) return;
     } catch {
       // Falls to SERVFAIL: an asker must not wait for its time limit because of our fault.
     }
-    return errorReply(message, RCODE.SERVFAIL);
+    heard(errorReply(message, RCODE.SERVFAIL));
+  }
+
+  /** The same as a promise, which never rejects. */
+  answer(message: Uint8Array, protocol: DnsProtocol): Promise<Uint8Array | undefined> {
+    return new Promise((resolve) => this.ask(message, protocol, resolve));
   }
 
   /** Closes all sockets to upstreams. */
   close(): void {
-    this.#forwarder.close();
+    this.#parts.forwarder.close();
   }
 }

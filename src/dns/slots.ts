@@ -3,8 +3,10 @@
 /** Calls `go` once, now or later. */
 export type Pace = (go: () => void) => void;
 
+type Grant = (isGranted: boolean) => void;
+
 interface Waiter {
-  readonly grant: (granted: boolean) => void;
+  readonly grant: Grant;
   readonly timer: NodeJS.Timeout;
 }
 
@@ -28,23 +30,24 @@ export class Slots {
     return this.#taken;
   }
 
-  /** True with a slot taken, which release() gives back; false when the queue is full or the wait was too long. */
-  take(): Promise<boolean> {
+  /**
+   * Calls `grant` once, before it returns where nobody has to wait: true with a slot taken, which release() gives back; false when
+   * the queue is full or the wait was too long.
+   */
+  take(grant: Grant): void {
     if (this.#taken < this.#limit) {
       this.#taken++;
-      return Promise.resolve(true);
+      return grant(true);
     }
-    if (this.#waiting.size >= this.#queueLimit) return Promise.resolve(false);
-    return new Promise((resolve) => {
-      const waiter: Waiter = {
-        grant: resolve,
-        timer: setTimeout(() => {
-          this.#waiting.delete(waiter);
-          resolve(false);
-        }, this.#waitMs),
-      };
-      this.#waiting.add(waiter);
-    });
+    if (this.#waiting.size >= this.#queueLimit) return grant(false);
+    const waiter: Waiter = {
+      grant,
+      timer: setTimeout(() => {
+        this.#waiting.delete(waiter);
+        grant(false);
+      }, this.#waitMs),
+    };
+    this.#waiting.add(waiter);
   }
 
   release(): void {

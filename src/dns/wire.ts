@@ -274,15 +274,11 @@ export const idOf = (message: Uint8Array): number => u16(message, 0);
 export const rcodeOf = (message: Uint8Array): number => (message[3] ?? 0) & 0x0f;
 
 /**
- * What an upstream's message is to the question we asked: `stranger` has another id or is no response (RFC 5452 §9: ignore
+ * What an upstream's message is to the question we asked under `id`: `stranger` has another id or is no response (RFC 5452 §9: ignore
  * and go on listening); `garbage` has our id and does not answer our question.
  */
-export function judgeReply(
-  reply: Uint8Array,
-  asked: Uint8Array,
-  question: Readonly<Question>,
-): 'answer' | 'garbage' | 'stranger' {
-  if (reply.length < HEADER_OCTETS || ((reply[2] ?? 0) & 0x80) === 0 || idOf(reply) !== idOf(asked)) return 'stranger';
+export function judgeReply(reply: Uint8Array, id: number, { bytes: asked, question }: Query): 'answer' | 'garbage' | 'stranger' {
+  if (reply.length < HEADER_OCTETS || ((reply[2] ?? 0) & 0x80) === 0 || idOf(reply) !== id) return 'stranger';
   // Some servers refuse with the bare header.
   if (u16(reply, 4) === 0) return rcodeOf(reply) === RCODE.NOERROR ? 'garbage' : 'answer';
   if (u16(reply, 4) !== 1 || reply.length < question.end) return 'garbage';

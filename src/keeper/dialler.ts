@@ -47,31 +47,48 @@ function connectedUdp({ address, port = DNS_PORT }: Upstream): number {
 }
 
 function askUdp(fd: number, message: Uint8Array, events: DialEvents, replies: Replies, pace: Pace): { close(): void } {
-  let isOpen = true;
-  let waiting = 0;
-  const inTurn = (work: () => void): void => {
-    if (waiting >= MAX_WAITING_REPLIES) return;
-    waiting++;
-    pace(() => {
-      waiting--;
-      if (isOpen) work();
-    });
-  };
   try {
     libc.send(fd, message);
-    const watched = replies.watch(fd, {
-      message: (bytes) => inTurn(() => events.message(bytes)),
-      failed: (error) => inTurn(() => events.failed(error)),
-    });
-    return {
-      close: () => {
-        isOpen = false;
-        watched.close();
-      },
-    };
+    return new UdpExchange(fd, events, replies, pace);
   } catch (error) {
     libc.close(fd);
     throw error;
+  }
+}
+
+class UdpExchange implements DialEvents {
+  readonly #events: DialEvents;
+  readonly #pace: Pace;
+  readonly #watched: { close(): void };
+  #isOpen = true;
+  #waiting = 0;
+
+  constructor(fd: number, events: DialEvents, replies: Replies, pace: Pace) {
+    this.#events = events;
+    this.#pace = pace;
+    this.#watched = replies.watch(fd, this);
+  }
+
+  message(bytes: Uint8Array): void {
+    this.#inTurn(() => this.#events.message(bytes));
+  }
+
+  failed(error: Error): void {
+    this.#inTurn(() => this.#events.failed(error));
+  }
+
+  close(): void {
+    this.#isOpen = false;
+    this.#watched.close();
+  }
+
+  #inTurn(work: () => void): void {
+    if (this.#waiting >= MAX_WAITING_REPLIES) return;
+    this.#waiting++;
+    this.#pace(() => {
+      this.#waiting--;
+      if (this.#isOpen) work();
+    });
   }
 }
 

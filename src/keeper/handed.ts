@@ -31,7 +31,9 @@ export class Handing {
     const body = at + HEAD_WORDS * WORD;
     const end = body + padded(source.length + message.length);
     if (end > this.#bytes.length) this.#grow(end);
-    this.#words.set([fd, source.length, message.length], at / WORD);
+    this.#words[at / WORD] = fd;
+    this.#words[at / WORD + 1] = source.length;
+    this.#words[at / WORD + 2] = message.length;
     this.#bytes.set(source, body);
     this.#bytes.set(message, body + source.length);
     this.#used = end;
@@ -56,7 +58,10 @@ export class Handing {
 export function* handedOver(taken: ArrayBuffer): Generator<HandOver> {
   const words = new Uint32Array(taken);
   for (let at = 0; at < taken.byteLength;) {
-    const [fd = 0, sourceLength = 0, messageLength = 0] = words.subarray(at / WORD, at / WORD + HEAD_WORDS);
+    const head = at / WORD;
+    const fd = words[head] ?? 0;
+    const sourceLength = words[head + 1] ?? 0;
+    const messageLength = words[head + 2] ?? 0;
     const source = new Uint8Array(taken, at + HEAD_WORDS * WORD, sourceLength);
     const message = new Uint8Array(taken, source.byteOffset + sourceLength, messageLength);
     yield { fd, source, message };

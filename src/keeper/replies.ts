@@ -26,15 +26,14 @@ export class Replies implements Disposable {
     this.#ready.add(fd);
     this.#waiting.set(fd, events);
     let isOpen = true;
-    return {
-      close: () => {
-        if (!isOpen) return;
-        isOpen = false;
-        this.#waiting.delete(fd);
-        this.#ready.remove(fd);
-        libc.close(fd);
-      },
+    const close = (): void => {
+      if (!isOpen) return;
+      isOpen = false;
+      this.#waiting.delete(fd);
+      this.#ready.remove(fd);
+      libc.close(fd);
     };
+    return { close };
   }
 
   /** Reads one reply from each of some sockets that have any. */

@@ -54,8 +54,11 @@ class Serving {
     return netns.identity === this.netns.identity && [0, has.udp].includes(ports.udp) && [0, has.tcp].includes(ports.tcp);
   }
 
-  async answer({ source, message }: HandOver): Promise<void> {
-    const reply = await this.resolver.answer(message, 'udp');
+  answer({ source, message }: HandOver): void {
+    this.resolver.ask(message, 'udp', (reply) => this.#reply(source, reply));
+  }
+
+  #reply(source: Uint8Array, reply: Uint8Array | undefined): void {
     Atomics.sub(this.pending, 0, 1);
     if (reply === undefined || !this.#isOpen) return;
     try {
@@ -120,7 +123,7 @@ export class Sandboxes {
     const questions = (handed: Iterable<HandOver>): void => {
       for (const question of handed) {
         const serving = byDescriptor.get(question.fd);
-        if (serving !== undefined) turns.add(question.fd, () => void serving.answer(question));
+        if (serving !== undefined) turns.add(question.fd, () => serving.answer(question));
       }
     };
     const replies = new Replies();

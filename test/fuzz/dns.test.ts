@@ -52,7 +52,7 @@ function flaw(bytes: Buffer, count: (kind: string) => void): string | undefined 
       count('local');
       reply = localReply(decoded.query, records, decoded.query.question.udpLimit);
     }
-    if (judgeReply(reply, bytes, decoded.query.question) !== 'answer') return 'reply to another question';
+    if (judgeReply(reply, bytes.readUInt16BE(0), decoded.query) !== 'answer') return 'reply to another question';
   }
   const theirs = otherParser(reply);
   if (theirs?.flag_qr !== true || theirs.id !== bytes.readUInt16BE(0)) return 'unsound reply';

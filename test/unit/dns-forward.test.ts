@@ -64,6 +64,8 @@ const question = (name = 'example.com'): Query => {
 };
 
 let forwarder: Forwarder;
+const asPromise = (query: Query, upstreams: readonly Upstream[], fromHost: boolean): Promise<Uint8Array> =>
+  new Promise((resolve) => forwarder.forward(query, 'udp', upstreams, fromHost, resolve));
 let started: number;
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] });
@@ -85,7 +87,7 @@ async function forward(
 ): Promise<{ rcode: number; id: number; afterMs: number }> {
   const begun = Date.now();
   let after = Number.NaN;
-  const result = forwarder.forward(query, 'udp', upstreams, fromHost).then((bytes) => {
+  const result = asPromise(query, upstreams, fromHost).then((bytes) => {
     after = Date.now() - begun;
     return bytes;
   });
@@ -230,7 +232,7 @@ describe('limits', () => {
     servers = { '10.0.0.1': silent };
     const rcodes: number[] = [];
     const all = Array.from({ length: 6000 }, () =>
-      forwarder.forward(question(), 'udp', host('10.0.0.1'), true).then((bytes) => void rcodes.push(rcodeOf(bytes))),
+      asPromise(question(), host('10.0.0.1'), true).then((bytes) => void rcodes.push(rcodeOf(bytes))),
     );
     await vi.advanceTimersByTimeAsync(0);
     expect(forwarder.openSockets).toBe(1024);
@@ -246,7 +248,7 @@ describe('limits', () => {
 
   test('closing answers everything at once, closes every socket and opens none any more', async () => {
     servers = { '10.0.0.1': silent };
-    const both = [1, 2].map(() => forwarder.forward(question(), 'udp', host('10.0.0.1'), true));
+    const both = [1, 2].map(() => asPromise(question(), host('10.0.0.1'), true));
     await vi.advanceTimersByTimeAsync(10);
     forwarder.close();
     expect((await Promise.all(both)).map(rcodeOf)).toEqual([2, 2]);

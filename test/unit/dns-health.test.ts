@@ -44,19 +44,20 @@ test('the memory is bounded: the longest unused upstream is forgotten', () => {
 
 test('slots are handed on in order, waiting is bounded in number and time', async () => {
   const slots = new Slots(1, 2, 30);
-  expect(await slots.take()).toBe(true);
+  const take = (): Promise<boolean> => new Promise((resolve) => slots.take(resolve));
+  expect(await take()).toBe(true);
   const order: string[] = [];
-  const first = slots.take().then((granted) => order.push(`first ${granted}`));
-  const second = slots.take().then((granted) => order.push(`second ${granted}`));
-  expect(await slots.take()).toBe(false);
+  const first = take().then((granted) => order.push(`first ${granted}`));
+  const second = take().then((granted) => order.push(`second ${granted}`));
+  expect(await take()).toBe(false);
   slots.release();
   await first;
   await second;
   expect(order).toEqual(['first true', 'second false']);
   slots.release();
   expect(slots.taken).toBe(0);
-  await slots.take();
-  const waiting = slots.take();
+  await take();
+  const waiting = take();
   slots.clear();
   expect(await waiting).toBe(false);
 });

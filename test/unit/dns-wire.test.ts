@@ -254,7 +254,7 @@ describe("an upstream's message", () => {
     ['a bare refusal', changed(response({ questions: [] }), (b) => void (b[3] = RCODE.REFUSED)), 'answer'],
   ];
   test.each(cases)('%s', (_, bytes, verdict) => {
-    expect(judgeReply(bytes, asked, question)).toBe(verdict);
+    expect(judgeReply(bytes, asked.readUInt16BE(0), { bytes: asked, question })).toBe(verdict);
   });
 
   test('gets another id without a change to the original', () => {
