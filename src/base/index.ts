@@ -15,3 +15,4 @@ export * from './served.ts';
 export * from './shown.ts';
 export type * from './api.ts';
 export { Turns } from './turns.ts';
+export { within } from './within.ts';

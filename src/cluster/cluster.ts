@@ -1,7 +1,7 @@
 /** This host's part in a cluster: opened as soon as the cluster answers, which need not be at the start. */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Address, CnmError, type Logger, isCnmError, messageOf, shown } from '../base/index.ts';
+import { type Address, CnmError, type Logger, isCnmError, messageOf, shown, within } from '../base/index.ts';
 import type { ClusterStore } from '../store/index.ts';
 import { Presence } from './presence.ts';
 import { type NodeRecord, nodeKey, signKey } from './records.ts';
@@ -12,7 +12,6 @@ const LAST_PAUSE_MS = 2000;
 
 /** Longest wait for the cluster at the start and at the end, milliseconds. */
 const PATIENCE_MS = 2000;
-const soon = (work: Promise<unknown>): Promise<unknown> => Promise.race([work, sleep(PATIENCE_MS, undefined, { ref: false })]);
 
 export interface ClusterParts {
   /** Asked again and again until it succeeds. Throws store_unreachable while the cluster is away. */
@@ -120,7 +119,7 @@ export class Cluster {
 
   /** Waits for the first answer, but not for long: what follows finds the cluster there where it is well. */
   async settled(): Promise<void> {
-    await soon(this.#opening);
+    await within(PATIENCE_MS, this.#opening);
   }
 
   /** Leaves: other hosts see it at once, unless it lingers. A cluster that hangs does not hold it up. */
@@ -128,7 +127,7 @@ export class Cluster {
     this.#closing.abort();
     this.#arrive(undefined);
     const joined = this.#joined;
-    await soon(Promise.all([this.#opening, joined?.roster.close(), joined?.presence.close(this.lingers)]));
+    await within(PATIENCE_MS, Promise.all([this.#opening, joined?.roster.close(), joined?.presence.close(this.lingers)]));
     await joined?.store.close();
   }
 

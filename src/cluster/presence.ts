@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Logger, messageOf } from '../base/index.ts';
+import { type Logger, messageOf, within } from '../base/index.ts';
 import type { ClusterStore, Lease } from '../store/index.ts';
 import { type NodeRecord, encodeNode, nodeKey, signKey } from './records.ts';
 
@@ -41,7 +41,7 @@ export class Presence {
     await this.#running;
     if (lingers) return;
     const farewell = this.#lease?.revoke().catch(() => {});
-    await Promise.race([farewell, sleep(FAREWELL_MS, undefined, { ref: false })]);
+    if (farewell !== undefined) await within(FAREWELL_MS, farewell);
   }
 
   async #run(): Promise<void> {

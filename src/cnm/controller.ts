@@ -1,7 +1,7 @@
 /** NetworkController, the one door of the model; Network, Endpoint and Sandbox are thin handles `(controller, id)`. */
 
 import type { EndpointId, Json, NetworkId, SandboxId } from '../base/index.ts';
-import { CnmError, KeyedLock, Turns, shortId } from '../base/index.ts';
+import { CnmError, KeyedLock, Turns, shortId, within } from '../base/index.ts';
 import type { PoolUsage } from '../ipam/index.ts';
 import type { HoldConflict } from '../keeper/index.ts';
 import { Conflicts } from './conflicts.ts';
@@ -271,10 +271,7 @@ export class NetworkController implements AsyncDisposable {
     this.#conflicts.stop();
     this.leaseTroubles.stop();
     this.services.stop();
-    let timer: NodeJS.Timeout | undefined;
-    const limit = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_WAIT_MS)));
-    await Promise.race([Promise.allSettled([...this.#running, this.#mender.stop()]), limit]);
-    clearTimeout(timer);
+    await within(CLOSE_WAIT_MS, Promise.allSettled([...this.#running, this.#mender.stop()]));
     await this.#cnm.shared?.stop();
   }
 

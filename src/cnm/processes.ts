@@ -1,6 +1,6 @@
 /** The process that a sandbox stands for: watched while it lives; with `--rm` the sandbox ends with it. */
 
-import { type SandboxId, CnmError, codeOf } from '../base/index.ts';
+import { type SandboxId, CnmError, codeOf, within } from '../base/index.ts';
 import { openNetns, processStartTime, signalProcess, watchProcess } from '../kernel/index.ts';
 import { type Caller, checkProcessOwner } from './callers.ts';
 import { type Cnm, refuseWhenClosing } from './context.ts';
@@ -131,7 +131,13 @@ export class Processes {
       ['SIGKILL', KILL_WAIT_MS],
     ] as const) {
       signalProcess(sandbox.process.pid, signal);
-      if (await within(watch.ended, waitMs)) return;
+      if (
+        await within(
+          waitMs,
+          watch.ended.then(() => true),
+        )
+      )
+        return;
     }
     throw new CnmError('sandbox_busy', `process ${sandbox.process.pid} of sandbox ${sandbox.name} does not end`);
   }
@@ -143,15 +149,5 @@ export class Processes {
   close(): void {
     for (const watch of this.#watches.values()) watch.close();
     this.#watches.clear();
-  }
-}
-
-async function within(ended: Promise<void>, waitMs: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), waitMs)));
-  try {
-    return await Promise.race([ended.then(() => true), limit]);
-  } finally {
-    clearTimeout(timer);
   }
 }

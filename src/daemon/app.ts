@@ -2,7 +2,7 @@
 
 import type { Socket } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { CnmError, type Logger, shown } from '../base/index.ts';
+import { CnmError, type Logger, shown, within } from '../base/index.ts';
 import { parseBody } from './body.ts';
 import { callerOf } from './caller.ts';
 import { containerRoutes } from './containers.ts';
@@ -70,10 +70,7 @@ export function createApp(parts: DaemonParts): FastifyInstance {
 
 /** Waits for answers under way; then nobody is waited for, neither who has not sent his request nor who does not read. */
 async function drain(app: FastifyInstance, underWay: ReadonlySet<Promise<unknown>>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<void>((resolve) => (timer = setTimeout(resolve, DRAIN_MS)));
-  await Promise.race([Promise.allSettled(underWay), limit]);
-  clearTimeout(timer);
+  await within(DRAIN_MS, Promise.allSettled(underWay));
   app.server.closeAllConnections();
 }
 

@@ -1,9 +1,8 @@
 /** One plugin over HTTP: methods by their names, errors as engines read them, and bounds for whoever calls. */
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Socket } from 'node:net';
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { CnmError, type Json, type Logger, isCnmError, messageOf, plain } from '../base/index.ts';
+import { CnmError, type Json, type Logger, isCnmError, messageOf, plain, within } from '../base/index.ts';
 import type { Guests } from '../cnm/index.ts';
 import { wire } from '../driver/index.ts';
 import { readBody } from './body.ts';
@@ -59,7 +58,7 @@ export function createPlugin(guests: Guests, log: Logger, driver: string): Fasti
   );
   const underWay = new Set<Promise<unknown>>();
   app.addHook('preClose', async () => {
-    await Promise.race([Promise.allSettled(underWay), sleep(DRAIN_MS, undefined, { ref: false })]);
+    await within(DRAIN_MS, Promise.allSettled(underWay));
     app.server.closeAllConnections();
   });
   app.post('/:method', (request, reply) => {

@@ -1,6 +1,6 @@
 /** What is owed to a store that is away or takes nothing: done later, in order, as long as this process lives. */
 
-import { type Logger, codeOf, messageOf } from '../base/index.ts';
+import { type Logger, codeOf, messageOf, within } from '../base/index.ts';
 
 const RETRY_MS = 1000;
 /** Longest wait for a store that hangs; then the work under way is owed, milliseconds. */
@@ -44,7 +44,7 @@ export class Debts {
     // Not before what is owed already.
     if (this.#isAway || this.#owed.has(record)) return this.#owe(record, { turn, work, under: undefined });
     const first = this.#outcomeOf(work);
-    const outcome = await soon(first);
+    const outcome = await within(PATIENCE_MS, first);
     if (outcome === 'done') return;
     // Heard when it is paid.
     first.catch(() => {});
@@ -119,14 +119,3 @@ export class Debts {
 /** As the later one turns out. */
 const bothOf = (a: Promise<Outcome> | undefined, b: Promise<Outcome> | undefined): Promise<Outcome> | undefined =>
   a === undefined || b === undefined ? (a ?? b) : Promise.allSettled([a]).then(() => b);
-
-/** Undefined: it takes longer. */
-async function soon<T>(work: Promise<T>): Promise<T | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<undefined>((resolve) => (timer = setTimeout(() => resolve(undefined), PATIENCE_MS)));
-  try {
-    return await Promise.race([work, limit]);
-  } finally {
-    clearTimeout(timer);
-  }
-}

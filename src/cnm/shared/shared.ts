@@ -1,6 +1,6 @@
 /** This host's part in the networks that hosts share: what use cases ask of it, and what goes on by itself. */
 
-import { CnmError, type EndpointId, type NetworkId, codeOf } from '../../base/index.ts';
+import { CnmError, type EndpointId, type NetworkId, codeOf, within } from '../../base/index.ts';
 import type { Cluster } from '../../cluster/index.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf } from '../context.ts';
 import type { EndpointRecord, NetworkRecord } from '../records.ts';
@@ -64,7 +64,7 @@ export class Shared implements SharedNetworks {
     this.#mirror.start();
     this.#secrets.start();
     // One that did not answer by now has been waited for.
-    if (this.#cluster.isJoined) await soon(this.#mirror.ready);
+    if (this.#cluster.isJoined) await within(PATIENCE_MS, this.#mirror.ready);
   }
 
   async stop(): Promise<void> {
@@ -95,7 +95,13 @@ export class Shared implements SharedNetworks {
   async enter(net: NetworkRecord, { id }: Pick<EndpointRecord, 'id'>): Promise<void> {
     this.#users.set(net.id, (this.#users.get(net.id) ?? new Set()).add(id));
     if (isSecure(net)) await this.#secrets.ready();
-    if (await soon(this.#followed(net))) return;
+    if (
+      (await within(
+        PATIENCE_MS,
+        this.#followed(net).then(() => true),
+      )) === true
+    )
+      return;
     throw new CnmError('store_unreachable', `the cluster does not tell who is in network ${net.name}: try again when it answers`);
   }
 
@@ -135,7 +141,7 @@ export class Shared implements SharedNetworks {
     } catch (error) {
       if (codeOf(error) !== 'no_network') throw error;
       try {
-        await soon(this.#mirror.seen(await this.#revisionOf(term)));
+        await within(PATIENCE_MS, this.#mirror.seen(await this.#revisionOf(term)));
       } catch (failure) {
         // Then it is as unknown as it was.
         if (codeOf(failure) !== 'store_unreachable' && codeOf(failure) !== 'store_corrupt') throw failure;
@@ -191,16 +197,5 @@ export class Shared implements SharedNetworks {
       await ipam.forgetHost?.(node);
       for (const id of unfinished) await ipam.releaseAll?.(id);
     }
-  }
-}
-
-/** False: it takes longer than one waits. */
-async function soon(work: Promise<void>): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<false>((resolve) => (timer = setTimeout(() => resolve(false), PATIENCE_MS)));
-  try {
-    return await Promise.race([work.then(() => true), limit]);
-  } finally {
-    clearTimeout(timer);
   }
 }

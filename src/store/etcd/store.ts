@@ -1,8 +1,7 @@
 /** The Store on an etcd cluster: every commit is one transaction there, and its revision is the cluster's. */
 
 import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { CnmError, type EtcdAddress, type Json } from '../../base/index.ts';
+import { CnmError, type EtcdAddress, type Json, within } from '../../base/index.ts';
 import type { Change, ClusterStore, Entry, Key, Lease, Revision, Transaction } from '../contract.ts';
 
 import { EtcdChannel } from './channel.ts';
@@ -161,10 +160,14 @@ class EtcdStore implements ClusterStore {
 
   async close(): Promise<void> {
     this.#closing.abort();
-    await soon(Promise.all(this.#underWay.values()));
+    await within(CLOSE_MS, Promise.all(this.#underWay.values()));
     for (const lease of this.#leases) lease.abandon();
     const success = this.#settled.slice(0, MAX_OPERATIONS).map((key) => ({ request_delete_range: { key } }));
-    if (success.length > 0) await soon(this.#channel.call('KV', 'Txn', { compare: [], success }).catch(() => {}));
+    if (success.length > 0)
+      await within(
+        CLOSE_MS,
+        this.#channel.call('KV', 'Txn', { compare: [], success }).catch(() => {}),
+      );
     this.#channel.close();
   }
 
@@ -195,7 +198,6 @@ function jsonOf(value: Buffer): Json {
 }
 
 /** What a close waits for, but not for long: a cluster that hangs must not hold up the end of the process. */
-const soon = (work: Promise<unknown>): Promise<unknown> => Promise.race([work, sleep(CLOSE_MS, undefined, { ref: false })]);
 
 /** All keys that begin with these octets. */
 function rangeOf(prefix: Buffer): { readonly key: Buffer; readonly range_end: Buffer } {
