@@ -23,7 +23,7 @@ import { EXIT_USAGE, KEPT, SUPERVISED, Supervision } from './supervise.ts';
 const IDLE_MS = 5000;
 const IDLE_CHECK_MS = 500;
 /** A flood of forwarded names makes a collection at every step of growth, and a neighbour's question waits for it. */
-const GROWTH_PERCENT = 100;
+const GROWTH_PERCENT = 300;
 /** Silence of either thread after which the kernel ends the keeper, so that another is started, and pause between two signs of life. */
 const HANG_MS = 15_000;
 const BEAT_MS = 1000;
