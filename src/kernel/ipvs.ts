@@ -3,6 +3,7 @@
  * to, and how long a silent connection is kept. Which namespaces have which is src/balance.
  */
 
+import { existsSync } from 'node:fs';
 import { type Address, addressBytes, addressFromBytes, CnmError, familyOf, type IpFamily, KernelError } from '../base/index.ts';
 import { Attributes, attribute, nest, text, u16be, u32, u32be } from './attributes.ts';
 import type { Netns } from './contract.ts';
@@ -164,8 +165,12 @@ export async function requireIpvs(): Promise<void> {
   }
 }
 
-/** Services by mark, with their destinations, of whomever; none where the kernel has no IPVS. */
+/** There while the kernel has IPVS, as a module that is loaded, or built in. */
+const LOADED = '/proc/net/ip_vs';
+
+/** Services by mark, with their destinations, of whomever; none where the kernel has no IPVS, which is not loaded for this. */
 export function readIpvs(netns: Netns): IpvsService[] {
+  if (!existsSync(LOADED)) return [];
   const opened = openGeneric(netns, FAMILY);
   if (opened === undefined) return [];
   const { socket, family } = opened;
