@@ -14,7 +14,7 @@ import { VXLAN_PORT } from '../drivers/overlay/segments.ts';
 import { WIREGUARD_PORT } from '../drivers/overlay/wireguard.ts';
 import { openPlugins } from '../drivers/remote/plugins.ts';
 import { ParentUsers } from '../drivers/shared/parent.ts';
-import { createBalancer } from './balance/index.ts';
+import { type BalancerKind, createBalancer } from './balance/index.ts';
 import { type Address, type Env, type EtcdAddress, CnmError, errnoOf, parseAddress } from './base/index.ts';
 import { Cluster, createNumbers, givingBackLater } from './cluster/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
@@ -31,6 +31,7 @@ import {
   markOf,
   newInstanceId,
   readSysctl,
+  requireIpvs,
   requireKernel,
   sourceAddressTo,
   wireguardKeys,
@@ -47,6 +48,8 @@ export interface ComposeOptions {
   readonly keeperEntry: string;
   readonly env: Env;
   readonly firewall?: 'iptables' | 'nftables';
+  /** What shares out connections to services. Default: nft. */
+  readonly serviceBalancer?: BalancerKind;
   /** `base=…,size=…`. */
   readonly pools?: readonly string[];
   readonly bridge?: ControllerParts['defaultBridge'];
@@ -83,6 +86,7 @@ export async function openHouse(options: ComposeOptions): Promise<House> {
   };
   try {
     await requireKernel(['veth', 'bridge', 'nf_tables', 'conntrack']);
+    if (options.serviceBalancer === 'ipvs') await requireIpvs();
     const lock = await lockFolders(options);
     cleanup.push(() => lock.close());
     await options.check?.();
@@ -194,7 +198,7 @@ async function parts(
     ),
     keeper,
     firewall,
-    balancer: createBalancer(mark),
+    balancer: createBalancer(mark, options.serviceBalancer),
     hostPorts: {
       ephemeral: parseEphemeralRange(readSysctl(host, ['net', 'ipv4', 'ip_local_port_range'])),
       reserved: parseReservedPorts(readSysctl(host, ['net', 'ipv4', 'ip_local_reserved_ports'])),

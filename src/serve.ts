@@ -74,6 +74,7 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
     keeperEntry: join(dirname(realpathSync(process.argv[1] ?? '')), 'keeper.js'),
     env: { log, now: Date.now },
     firewall: config.firewall,
+    serviceBalancer: config.serviceBalancer,
     pools: config.pools,
     bridge: config.bridge,
     dns: config.dns,

@@ -1,6 +1,6 @@
 /**
  * Balances in the client's own namespace: a connection to a virtual address becomes one to a member before it leaves, so that
- * the member sees the client's address. Decision 24 says why there.
+ * the member sees the client's address. Decision 24 says why there. By IPVS instead: ipvs.ts.
  */
 
 import { type Address, addressBytes, familyOf, KeyedLock } from '../base/index.ts';
@@ -34,7 +34,8 @@ const byDestination = (family: 4 | 6, number: number, map: string): readonly Buf
   nft.goBy(map),
 ];
 
-const SCHEME: Scheme = {
+/** What finds a service by its address. */
+export const SCHEME: Scheme = {
   maps: {
     virtual4: { keyType: nft.TYPE.ipv4, keyLength: 4 },
     virtual6: { keyType: nft.TYPE.ipv6, keyLength: 16 },
@@ -54,7 +55,7 @@ const keysOf = (vips: readonly Address[], family: 4 | 6): Buffer[] =>
 export const addressesOf = (members: readonly BalancedMember[], state?: BalancedMember['state']): Address[] =>
   members.filter((member) => state === undefined || member.state === state).flatMap(({ addresses }) => addresses);
 
-const groupOf = ({ id, vips, members }: BalancedService): Group => ({
+export const groupOf = ({ id, vips, members }: BalancedService): Group => ({
   chain: `${CHAIN_PREFIX}${id.slice(0, ID_DIGITS)}`,
   keys: { virtual4: keysOf(vips, 4), virtual6: keysOf(vips, 6) },
   targets: addressesOf(members, 'serving'),
@@ -63,7 +64,7 @@ const groupOf = ({ id, vips, members }: BalancedService): Group => ({
 });
 
 /** Flows to the service that lead to nobody of it. */
-const strays = ({ vips, members }: BalancedService): ConntrackMatch[] =>
+export const strays = ({ vips, members }: BalancedService): ConntrackMatch[] =>
   vips.map((vip) => ({ family: familyOf(vip), originalDestination: vip, notAnsweredBy: addressesOf(members) }));
 
 /** Whether the kernel tracks any connection of the namespace: of one without any there is nothing to walk through. */
@@ -78,7 +79,7 @@ export async function flowsThrough(netns: Netns, { addresses }: BalancedMember):
 }
 
 /** By nf_tables and connection tracking. Its calls for one namespace are done one after the other. Throws kernel_lacks. */
-export function createBalancer(mark: Pick<Mark, 'tag'>): Balancer {
+export function createNftBalancer(mark: Pick<Mark, 'tag'>): Balancer {
   const locks = new KeyedLock();
   const table = tableOf(mark);
   return {

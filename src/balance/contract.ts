@@ -19,6 +19,9 @@ export interface BalancedService {
   readonly members: readonly BalancedMember[];
 }
 
+/** By rules of nf_tables alone, or by IPVS, which rules lead to. */
+export type BalancerKind = 'nft' | 'ipvs';
+
 /** What balances connections to virtual addresses in a client's own namespace. */
 export interface Balancer {
   /** Lets the namespace balance exactly these services. Repeatable; only what differs is changed; connections of members that stay go on. */

@@ -1,3 +1,3 @@
 export type * from './contract.ts';
-export { createBalancer } from './client.ts';
+export { createBalancer } from './choice.ts';
 export { createGate, isCarried } from './gate.ts';

@@ -24,12 +24,16 @@ export interface Group {
   readonly targets: readonly Address[];
   /** Port of the targets. Default: the one that was asked for. */
   readonly port?: number;
+  /** TCP and UDP are given this mark and go on as they are: who reads it has members for them. Above 0. */
+  readonly mark?: number;
   /** What else counts as a change of it. */
   readonly also?: readonly string[];
 }
 
 /** What a table has besides its groups. */
 export interface Scheme {
+  /** Kept in the table, to be read again; changes nothing. */
+  readonly note?: string;
   readonly maps: Readonly<Record<string, { readonly keyType: number; readonly keyLength: number }>>;
   /** Chains with a hook, each with its rules. */
   readonly chains: Readonly<
@@ -48,8 +52,19 @@ const octets = (address: Address): Buffer => Buffer.from(addressBytes(address));
 const digest = (...parts: readonly unknown[]): Buffer => createHash('sha256').update(JSON.stringify(parts)).digest();
 
 /** Comment of all rules of the group: tells whether they are those of this wish. */
-const signatureOf = ({ chain, targets, port, also }: Group): string =>
-  digest(LAYOUT, chain, targets.toSorted(), port ?? 0, also ?? []).toString('hex', 0, 8);
+const signatureOf = ({ chain, targets, port, mark, also }: Group): string => {
+  const signature = digest(LAYOUT, chain, targets.toSorted(), port ?? 0, also ?? []).toString('hex', 0, 8);
+  return mark === undefined ? signature : `${signature}-${mark}`;
+};
+
+/** Marks of groups by their chains, where rules bear such. */
+export function marksIn({ rules }: TableContents): Map<string, number> {
+  const marks = [...rules].map(([chain, [comment]]) => [chain, Number(comment?.split('-')[1])] as const);
+  return new Map(marks.filter(([, mark]) => mark > 0));
+}
+
+/** The note that the table was laid with. */
+export const noteIn = ({ rules }: TableContents): string | undefined => rules.get(REFUSE)?.[0];
 
 /** The groups that were not there, or not so. */
 export async function applyGroups(
@@ -107,10 +122,10 @@ const REFUSALS: readonly (readonly Buffer[])[] = [
   [nft.loadTracked(nft.CT.state), nft.masked(nft.CT_NEW), nft.differs(NONE), nft.refuse('icmp')],
 ];
 
-function baseOf(writer: TableWriter, { maps, chains }: Scheme): Message[] {
+function baseOf(writer: TableWriter, { maps, chains, note }: Scheme): Message[] {
   return [
     writer.addChain(REFUSE),
-    ...REFUSALS.map((rule) => writer.addRule(REFUSE, rule)),
+    ...REFUSALS.map((rule) => writer.addRule(REFUSE, rule, note)),
     ...Object.entries(maps).map(([name, { keyType, keyLength }]) => writer.addVerdictMap(name, keyType, keyLength)),
     ...Object.entries(chains).flatMap(([name, { hook, rules }]) => [
       writer.addChain(name, hook),
@@ -122,10 +137,13 @@ function baseOf(writer: TableWriter, { maps, chains }: Scheme): Message[] {
 const familiesOf = ({ targets }: Group): IpFamily[] =>
   ([4, 6] as const).filter((family) => targets.some((target) => familyOf(target) === family));
 
+/** How many rulesOf lays. */
+const rulesIn = (group: Group): number => familiesOf(group).length + (group.mark === undefined ? 1 : 4);
+
 function isThere({ rules }: TableContents, group: Group): boolean {
   const there = rules.get(group.chain);
   const signature = signatureOf(group);
-  return there?.length === familiesOf(group).length + 1 && there.every((comment) => comment === signature);
+  return there?.length === rulesIn(group) && there.every((comment) => comment === signature);
 }
 
 /** Sets of maps and chains that are not as wished, in an order in which nothing is removed that is still named. */
@@ -171,7 +189,7 @@ function rulesOf(writer: TableWriter, group: Group, at: number): Message[] {
   const choices = familiesOf(group).flatMap((family) => {
     const { family: number, type } = NUMBERS[family];
     const values = targets.filter((target) => familyOf(target) === family).map(octets);
-    const isFamily = [nft.loadMeta(nft.META.family), nft.equals(Buffer.from([number]))];
+    const isFamily = ofFamily(family);
     const toPort = port === undefined ? [] : [nft.put(nft.REGISTER.second, portOctets(port))];
     return writer.addChoice(
       chain,
@@ -181,7 +199,37 @@ function rulesOf(writer: TableWriter, group: Group, at: number): Message[] {
       signature,
     );
   });
-  return [...choices, writer.addRule(chain, [nft.goTo(REFUSE)], signature)];
+  const marks = marking(group).map((rule) => writer.addRule(chain, rule, signature));
+  return [...marks, ...choices, writer.addRule(chain, [nft.goTo(REFUSE)], signature)];
+}
+
+const ofFamily = (family: IpFamily): Buffer[] => [
+  nft.loadMeta(nft.META.family),
+  nft.equals(Buffer.from([NUMBERS[family].family])),
+];
+const ofProtocol = (protocol: number): Buffer[] => [nft.loadMeta(nft.META.protocol), nft.equals(Buffer.from([protocol]))];
+
+const UDP = 17;
+const TCP_FLAGS_AT = 13;
+const SYN = 0x02;
+const ACK = 0x10;
+/** Of TCP what begins a connection. */
+const BEGINS = [
+  ...ofProtocol(TCP),
+  nft.loadPayload(nft.PAYLOAD_BASE.transport, TCP_FLAGS_AT, 1),
+  nft.masked(SYN | ACK),
+  nft.equals(Buffer.from([SYN])),
+];
+
+/** Four rules. A family that has no targets is left to what comes after them. */
+function marking(group: Group): Buffer[][] {
+  const { mark } = group;
+  if (mark === undefined) return [];
+  const [only, ...others] = familiesOf(group);
+  const where = only === undefined || others.length > 0 ? [] : ofFamily(only);
+  const marks = [BEGINS, ofProtocol(UDP)].map((which) => [...where, ...which, ...nft.setMark(mark), nft.verdict(nft.NF_ACCEPT)]);
+  // What has lost its connection is reset, and not shared out anew.
+  return [...marks, [...ofProtocol(TCP), nft.goTo(REFUSE)]];
 }
 
 export function portOctets(port: number): Buffer {
@@ -194,7 +242,7 @@ export function portOctets(port: number): Buffer {
  * Every namespace counts for itself and begins with the first target: in another order in each, lest the first connections of
  * all clients go to one member.
  */
-function turned(netns: Netns, group: Group): Group {
+export function turned(netns: Pick<Netns, 'identity'>, group: Group): Group {
   const place = (target: Address): string => digest(netns.identity, group.chain, target).toString('hex', 0, 8);
   const keyed = group.targets.map((target) => ({ target, at: place(target) }));
   return { ...group, targets: keyed.toSorted((a, b) => (a.at < b.at ? -1 : 1)).map(({ target }) => target) };

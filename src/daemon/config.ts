@@ -28,6 +28,8 @@ export interface DaemonConfig {
   /** Absent: this host is alone. */
   readonly cluster?: ClusterConfig;
   readonly firewall: 'iptables' | 'nftables';
+  /** What shares out connections to services. */
+  readonly serviceBalancer: 'nft' | 'ipvs';
   /** `base=…,size=…` each; empty: the built-in pools. */
   readonly pools: readonly string[];
   readonly bridge: { readonly kind: 'auto' } | { readonly kind: 'adopt'; readonly name: string } | { readonly kind: 'none' };
@@ -55,6 +57,7 @@ const fileSchema = z.strictObject({
   'node-lease': z.string().optional(),
   'data-path-port': z.string().optional(),
   firewall: z.string().optional(),
+  'service-balancer': z.string().optional(),
   'default-address-pool': z.array(z.string()).optional(),
   bridge: z.string().optional(),
   group: z.string().optional(),
@@ -76,6 +79,7 @@ const DEFAULTS = {
   'plugin-timeout': '20',
   engine: 'unix:///run/docker.sock',
   firewall: 'iptables',
+  'service-balancer': 'nft',
   'log-level': 'info',
 } as const;
 
@@ -128,6 +132,12 @@ function command(): Command {
     .addOption(new Option('--node-lease <seconds>', 'silence after which others take a host for dead (default 10)'))
     .addOption(new Option('--data-path-port <port>', 'UDP port of the tunnels of networks that are made here (default 4789)'))
     .addOption(new Option('--firewall <backend>', `packet filter backend: iptables (default ${DEFAULTS.firewall})`))
+    .addOption(
+      new Option(
+        '--service-balancer <kind>',
+        `what shares out connections to services: nft, or ipvs (default ${DEFAULTS['service-balancer']})`,
+      ),
+    )
     .addOption(
       new Option('--default-address-pool <pool>', 'base=CIDR,size=N; may repeat; replaces the built-in pools').argParser(collect),
     )
@@ -208,6 +218,8 @@ function checked(values: Settled): DaemonConfig {
   const { socket, tcp } = readHosts(values, problems);
   const firewall = (['iptables', 'nftables'] as const).find((name) => name === values.firewall);
   if (firewall === undefined) problems.push(`--firewall ${values.firewall}: use iptables`);
+  const serviceBalancer = (['nft', 'ipvs'] as const).find((name) => name === values['service-balancer']);
+  if (serviceBalancer === undefined) problems.push(`--service-balancer ${values['service-balancer']}: use nft or ipvs`);
   const logLevel = LOG_LEVELS.find((level) => level === values['log-level']);
   if (logLevel === undefined) problems.push(`--log-level ${values['log-level']}: use ${LOG_LEVELS.join(', ')}`);
   if (values.bridge !== undefined && !/^[a-zA-Z0-9_.-]{1,15}$/.test(values.bridge))
@@ -234,7 +246,7 @@ function checked(values: Settled): DaemonConfig {
   }
   const cluster = readCluster(values, problems);
   const folders = { stateDir: folder('state-dir'), runDir: folder('run-dir'), pluginDir: folder('plugin-dir') };
-  if (problems.length > 0 || firewall === undefined || logLevel === undefined) {
+  if (problems.length > 0 || firewall === undefined || serviceBalancer === undefined || logLevel === undefined) {
     throw new CnmError('bad_config', problems.join('; '));
   }
   return {
@@ -246,6 +258,7 @@ function checked(values: Settled): DaemonConfig {
     engines,
     ...(cluster && { cluster }),
     firewall,
+    serviceBalancer,
     pools: values['default-address-pool'] ?? [],
     bridge:
       values.bridge === undefined

@@ -11,6 +11,16 @@ export { DescriptorStore, inheritedDescriptors } from './fdstore.ts';
 export { openFrameSocket, isLinkLoss, type FrameSocket } from './frames.ts';
 export { countInbound } from './inbound.ts';
 export { Inside } from './inside.ts';
+export {
+  changeIpvs,
+  readIpvs,
+  readIpvsTimeout,
+  requireIpvs,
+  writeIpvsTimeout,
+  type IpvsChange,
+  type IpvsService,
+  type IpvsServiceId,
+} from './ipvs.ts';
 export { lockFile, type FileLock } from './lockfile.ts';
 export { markOf, newInstanceId } from './mark.ts';
 export { createNetns, currentNetns, netnsOwner, openNetns, pinNetns, removeNetnsPin } from './netns.ts';

@@ -35,12 +35,15 @@ const NLM_F_DUMP = 0x300;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
 const NETLINK_GET_STRICT_CHK = 12;
+const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 const SO_RCVBUF = 8;
 
 /** Messages sent before their acknowledgements are read: more could overflow the receive buffer. */
 const MAX_IN_FLIGHT = 100;
 const RECEIVE_BUFFER = 1 << 20;
+/** A limit, and no memory: a transaction of nf_tables is one datagram, and takes some 5 KiB a service with 20 members. */
+const SEND_LIMIT = 16 << 20;
 /** The kernel never makes a larger part of a dump. */
 const MAX_MESSAGE = 1 << 16;
 /** Tries of one dump that changes keep interrupting. */
@@ -76,6 +79,7 @@ function openSocket(netns: Netns, protocol: number): number {
   try {
     try {
       libc.setSocketOption(fd, libc.SOL.socket, SO_RCVBUFFORCE, RECEIVE_BUFFER);
+      if (protocol === NETLINK_NETFILTER) libc.setSocketOption(fd, libc.SOL.socket, SO_SNDBUFFORCE, SEND_LIMIT);
     } catch {
       libc.setSocketOption(fd, libc.SOL.socket, SO_RCVBUF, RECEIVE_BUFFER);
     }

@@ -40,6 +40,12 @@ export const loadPayload = (base: number, offset: number, length: number, to: nu
 
 export const loadMeta = (key: number, to: number = REGISTER.first): Buffer => expression('meta', number(1, to), number(2, key));
 
+/** Gives the packet the mark. */
+export const setMark = (mark: number): Buffer[] => [
+  put(REGISTER.first, u32(mark)),
+  expression('meta', number(3, REGISTER.first), number(2, META.mark)),
+];
+
 export const loadTracked = (key: number): Buffer => expression('ct', number(1, REGISTER.first), number(2, key));
 
 export const value = (raw: Buffer): Buffer => attribute(DATA.value, raw);

@@ -1,25 +1,22 @@
-/** WireGuard links, over generic netlink (linux/wireguard.h, linux/genetlink.h): keys, port and peers. The link itself is made in link.ts. */
+/** WireGuard links, over generic netlink (linux/wireguard.h): keys, port and peers. The link itself is made in link.ts. */
 
 import { createPrivateKey, createPublicKey, randomBytes } from 'node:crypto';
 import { closeSync, constants, fsyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { type Address, CnmError, KernelError, addressBytes, errnoOf, familyOf } from '../base/index.ts';
 import { Attributes, attribute, nest, text, u32 } from './attributes.ts';
 import type { Netns } from './contract.ts';
-import { NetlinkSocket, isRefusal } from './netlink.ts';
+import { type GenericFamily, GENERIC_HEADER, generic, openGeneric } from './genl.ts';
 import { temporaryNetns } from './netns.ts';
 import { kernelLacks } from './probe.ts';
 import { familyNumber } from './route.ts';
 import { encodeSocketAddress } from './sockets.ts';
 
-const NETLINK_GENERIC = 16;
-const CONTROL = { id: 0x10, getFamily: 3, version: 1, familyId: 1, familyName: 2 } as const;
 const COMMAND = { get: 0, set: 1 } as const;
 const VERSION = 1;
 const DEVICE = { name: 2, privateKey: 3, port: 6, peers: 8 } as const;
 const PEER = { publicKey: 1, flags: 3, endpoint: 4, allowed: 9 } as const;
 const PEER_FLAG = { remove: 1, replaceAllowed: 2 } as const;
 const ALLOWED = { family: 1, address: 2, bits: 3 } as const;
-const GENERIC_HEADER = 4;
 const KEY_SIZE = 32;
 /** What stands before a raw key of X25519 in PKCS #8 (RFC 8410 §7). */
 const PKCS8_PREFIX = Buffer.from('302e020100300506032b656e04220420', 'hex');
@@ -72,22 +69,10 @@ export async function requireWireguard(): Promise<void> {
   }
 }
 
-const generic = (command: number, version: number, ...parts: readonly Buffer[]): Buffer =>
-  Buffer.concat([Buffer.from([command, version, 0, 0]), ...parts]);
-
-function open(netns: Netns): { readonly socket: NetlinkSocket; readonly family: number } {
-  const socket = NetlinkSocket.open(netns, NETLINK_GENERIC);
-  try {
-    const body = generic(CONTROL.getFamily, CONTROL.version, text(CONTROL.familyName, 'wireguard'));
-    const family = socket.request({ type: CONTROL.id, body }, (raw) =>
-      new Attributes(raw, GENERIC_HEADER).bytes(CONTROL.familyId)?.readUInt16LE(),
-    );
-    if (family === undefined || isRefusal(family)) throw kernelLacks('wireguard');
-    return { socket, family };
-  } catch (error) {
-    socket[Symbol.dispose]();
-    throw error;
-  }
+function open(netns: Netns): GenericFamily {
+  const opened = openGeneric(netns, 'wireguard');
+  if (opened === undefined) throw kernelLacks('wireguard');
+  return opened;
 }
 
 const u16 = (value: number): Buffer => Buffer.from([value & 0xff, value >> 8]);

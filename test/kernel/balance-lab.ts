@@ -36,23 +36,22 @@ export async function balanceLab(count: number): Promise<BalanceLab> {
   const [wire, client] = [hostAt(hosts, 0), hostAt(hosts, 1)];
   const member = (number: number): TestHost => hostAt(hosts, number + 1);
   const places = [client, ...Array.from({ length: count }, (_, i) => member(i + 1))];
-  await wire.exec('sh', ['-ec', 'ip link add br0 type bridge; ip link set br0 up']);
-  for (const [i, place] of places.entries()) {
+  const port = (place: TestHost, i: number): string =>
+    `ip link add v${i} type veth peer name eth0 netns ${place.path}; ip link set v${i} master br0 up`;
+  await wire.exec('sh', ['-ec', ['ip link add br0 type bridge; ip link set br0 up', ...places.map(port)].join('\n')]);
+  const plugIn = async (place: TestHost, i: number): Promise<void> => {
     const last = i === 0 ? 2 : 10 + i;
-    await place.exec('sysctl', ['-qw', 'net.ipv6.conf.default.accept_dad=0', 'net.ipv6.conf.all.accept_dad=0']);
-    await wire.exec('sh', [
-      '-ec',
-      `ip link add v${i} type veth peer name eth0 netns ${place.path}; ip link set v${i} master br0 up`,
-    ]);
     await place.exec('sh', [
       '-ec',
-      `ip addr add 10.5.0.${last}/24 dev eth0; ip addr add fd05::${last}/64 dev eth0 nodad; ip link set eth0 up`,
+      `sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.eth0.accept_dad=0
+       ip addr add 10.5.0.${last}/24 dev eth0; ip addr add fd05::${last}/64 dev eth0 nodad; ip link set eth0 up`,
     ]);
     const name = i === 0 ? 'client' : `m${i}`;
     serve(place, name, 80);
     serveUdp(place, name, 53);
     serveLines(place, name);
-  }
+  };
+  await Promise.all(places.map(plugIn));
   return { wire, client, member };
 }
 
@@ -122,3 +121,20 @@ export const serviceOf = (
   members: [...serving.map((n) => memberOf(n)), ...draining.map((n) => memberOf(n, 'draining'))],
   ...rest,
 });
+
+/** A program of Node's. Opens so many connections to the virtual address, 50 at once, and prints how many each member took, by name. */
+export const MANY = `
+const { connect } = require('node:net');
+const [address, port, total] = process.argv.slice(1);
+const counts = {};
+let left = Number(total);
+const one = () => new Promise((done) => {
+  const socket = connect({ host: address, port: Number(port) });
+  let text = '';
+  socket.on('data', (chunk) => (text += chunk));
+  socket.on('error', (error) => (text = error.code));
+  socket.on('close', () => { counts[text] = (counts[text] ?? 0) + 1; done(); });
+});
+const worker = async () => { while (left-- > 0) await one(); };
+Promise.all(Array.from({ length: 50 }, worker)).then(() => console.log(JSON.stringify(counts)));
+`;

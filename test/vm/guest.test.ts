@@ -26,7 +26,7 @@ interface Report {
 }
 
 const script = `cd '${ROOT}' && PATCHBAY_VM=1 exec '${process.execPath}' node_modules/vitest/vitest.mjs run \\
-  --config test/vitest.config.ts test/vm/inside --reporter=default --reporter=json --outputFile.json=/job/report.json`;
+  --config test/vitest.config.ts --testTimeout=120000 --hookTimeout=120000 test/vm/inside --reporter=default --reporter=json --outputFile.json=/job/report.json`;
 const { status, output, files } = await inMachine({ script, wanted: ['report.json'], limitMs: LIMIT_MS });
 const report = files['report.json'] === undefined ? undefined : (JSON.parse(files['report.json']) as Report);
 const results = report?.testResults ?? [];
