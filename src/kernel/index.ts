@@ -32,6 +32,7 @@ export {
   describeSocket,
   encodeSocketAddress,
   localPort,
+  markSocket,
   openTcpClient,
   openTcpHold,
   openTcpListener,
