@@ -54,14 +54,8 @@ interface Asked {
   readonly internal?: boolean;
 }
 
-const pool = (at: number | Lab, { subnet = '', name }: Asked): Promise<Answer> =>
-  call(at, 'RequestPool', {
-    AddressSpace: 'Shared',
-    Pool: subnet,
-    SubPool: '',
-    Options: name ? { [NAME]: name } : {},
-    V6: false,
-  });
+const pool = (at: number | Lab, { subnet = '', name }: Asked, V6 = false): Promise<Answer> =>
+  call(at, 'RequestPool', { AddressSpace: 'Shared', Pool: subnet, SubPool: '', Options: name ? { [NAME]: name } : {}, V6 });
 
 /** The calls of `docker network create`. Answers the first error, or the pool. */
 async function create(at: number, id: string, asked: Asked): Promise<{ readonly pool: string; readonly error?: string }> {
@@ -122,7 +116,7 @@ const inspect = async (at: number, name: string): Promise<NetworkJson | undefine
 
 const namesOn = async (at: number): Promise<string[]> => (await shared.at(at).ok('ls', '--format', '{{.Name}}')).split('\n');
 
-test('networks are the engines own, so that none wants a swarm, and reach over hosts', async () => {
+test('networks are of the engine alone, which wants no swarm then, and reach over hosts', async () => {
   expect(await ok(0, 'GetCapabilities')).toEqual({ Scope: 'local', ConnectivityScope: 'global', GwAllocChecker: false });
   expect(await ok(0, 'GetDefaultAddressSpaces')).toEqual({
     LocalDefaultAddressSpace: 'Shared',
@@ -171,6 +165,47 @@ test('two engines are on one network: it is made once, no address is given twice
   await stop(0, first, one.pool, idOf(3), maria.address);
   await remove(0, first, one.pool);
   for (const at of [0, 1]) await waitUntil(async () => !(await namesOn(at)).includes('blue'), LATE_MS);
+});
+
+test('a network of both families has both pools by its name, and a later engine may leave one out', async () => {
+  const Options = { RequestAddressType: 'com.docker.network.gateway' };
+  const data = async (asked: Asked, isV6: boolean): Promise<{ id: string; json: object }> => {
+    const { PoolID, Pool } = await pool(0, asked, isV6);
+    const { Address: Gateway } = await ok(0, 'RequestAddress', { PoolID, Address: '', Options });
+    return { id: String(PoolID), json: { AddressSpace: 'Shared', Pool, Gateway, AuxAddresses: {} } };
+  };
+  const [v4, v6] = [await data({ name: 'dual' }, false), await data({ name: 'dual', subnet: 'fd00:88::/64' }, true)];
+  const made = { 'com.docker.network.enable_ipv6': true, [GENERIC]: {} };
+  await ok(0, 'CreateNetwork', { NetworkID: idOf(1), Options: made, IPv4Data: [v4.json], IPv6Data: [v6.json] });
+  const other = await create(1, idOf(2), { name: 'dual' });
+  expect(other.error).toBeUndefined();
+  const net = await inspect(1, 'dual');
+  expect(net?.IPAM.Config?.map(({ Subnet }) => Subnet)).toEqual([expect.stringMatching(/^10\./), 'fd00:88::/64']);
+  const address = async (PoolID: string): Promise<string> =>
+    String((await ok(0, 'RequestAddress', { PoolID, Address: '', Options: {} }))['Address']);
+  const Interface = { Address: await address(v4.id), AddressIPv6: await address(v6.id), MacAddress: '' };
+  const ids = { NetworkID: idOf(1), EndpointID: idOf(3) };
+  await ok(0, 'CreateEndpoint', { ...ids, Interface, Options: {} });
+  await ok(0, 'Join', { ...ids, SandboxKey: '/var/run/docker/netns/dual', Options: {} });
+  const tasks = (await inspect(1, 'dual'))?.Services?.['']?.Tasks ?? [];
+  expect(tasks.find(({ EndpointID }) => EndpointID === ids.EndpointID)).toMatchObject({
+    EndpointIP: Interface.Address.split('/')[0],
+    Info: { IPv6: Interface.AddressIPv6.split('/')[0], State: 'joined' },
+  });
+  // A network that goes takes along what its engine has not ended.
+  await remove(1, idOf(2), other.pool);
+  for (const { id } of [v4, v6]) await ok(0, 'ReleasePool', { PoolID: id });
+  await ok(0, 'DeleteNetwork', { NetworkID: idOf(1) });
+  for (const at of [0, 1]) await waitUntil(async () => !(await namesOn(at)).includes('dual'), LATE_MS);
+});
+
+test('an engine that asks for the same subnet without end is refused', async () => {
+  await shared.at(0).ok('create', '-d', 'overlay', '--subnet', '10.89.0.0/24', 'late');
+  const answers: Answer[] = [];
+  for (let i = 0; i < 9; i++) answers.push(await pool(1, { name: 'late' }));
+  expect(failure(answers[8] ?? {})).toContain('overlaps a route');
+  for (const { PoolID } of answers.slice(0, 8)) await ok(1, 'ReleasePool', { PoolID });
+  await shared.at(0).ok('rm', 'late');
 });
 
 test('what contradicts the network that is there, or names none, is refused in words and leaves nothing', async () => {

@@ -28,6 +28,9 @@ import { ENGINE, type GuestPool, type HomePool } from './records.ts';
 /** IPAM driver of networks that hosts share. */
 const DRIVER = 'cluster';
 
+/** Pools of one subnet that no network has come for: an engine that finds a route of its host in the way asks again, without end. */
+const MAX_WAITING = 8;
+
 /** Age from which on a pool that no network came for is given back, milliseconds. */
 const FORGOTTEN_MS = 60_000;
 
@@ -64,6 +67,7 @@ export async function requestHomePool(hosting: Hosting, asked: HomePoolRequest):
       const lying = await lyingPool(hosting, asked);
       const { home, prefix } = lying ?? (await plannedPool(hosting, asked, space));
       undo.add('give pool back', () => giveBack(hosting, home, id));
+      refuseAgain(hosting, prefix);
       const record: GuestPool = {
         schema: RECORD_SCHEMA,
         owner: ENGINE,
@@ -81,6 +85,18 @@ export async function requestHomePool(hosting: Hosting, asked: HomePoolRequest):
       await state.commit({ pools: [record], durable: true });
       return record;
     }),
+  );
+}
+
+/** Throws pool_overlap. */
+function refuseAgain({ state }: Hosting, prefix: Prefix): void {
+  const waiting = [...state.pools.values()].filter(
+    ({ home, prefix: other }) => home !== undefined && home.guest === undefined && other === prefix,
+  );
+  if (waiting.length < MAX_WAITING) return;
+  throw new CnmError(
+    'pool_overlap',
+    `subnet ${prefix} overlaps a route of the engine's host: give --subnet ${prefix} all the same`,
   );
 }
 

@@ -147,7 +147,8 @@ async function mendLodgers(hosting: Hosting): Promise<void> {
       await attempt(id, () =>
         cnm.locks.run(`endpoint:${id}`, async () => {
           const ep = state.endpoints.get(id);
-          if (ep?.phase === 'joined' && isAbandoned(ep)) await leaveJoined(hosting, net, ep);
+          if (ep?.phase === 'leaving' || (ep?.phase === 'joined' && isAbandoned(ep))) await leaveJoined(hosting, net, ep);
+          else if (ep?.phase === 'deleting') await endGuestEndpoint(hosting, id);
         }),
       );
   }
