@@ -1,5 +1,6 @@
 /** Containers of real engines on two hosts are on one network, by address and by name, whatever restarts. */
 
+import type { GuestJson } from '../../../src/base/index.ts';
 import { type HostEngine, openEngines } from '../engines.ts';
 import type { Lab } from '../lab.ts';
 import type { Scenario } from '../scenario.ts';
@@ -85,6 +86,16 @@ async function meetsNative(lab: Lab, standing: readonly Standing[]): Promise<voi
     await until(`${name} reaches nora`, pings, SPREAD_MS, lab.commands.signal);
   }
   await nora.remove();
+}
+
+/** A host shows what its engine has in the network, and what it calls it. */
+async function showsGuests({ host }: HostEngine, name: string, network: string): Promise<void> {
+  const isSo = async (): Promise<boolean> => {
+    const [guest] = await host.must<readonly GuestJson[]>('GET', '/guests');
+    const [endpoint] = Object.values(guest?.Endpoints ?? {});
+    return guest?.Network?.Id === network && endpoint?.Names?.[0] === name;
+  };
+  await until(`${host.name} shows ${name}`, isSo, SPREAD_MS);
 }
 
 /** The engine's own bridge leads outside, and has the published ports. */
@@ -213,6 +224,7 @@ export const engines: Scenario = {
         { on: two, name: 'jonas' },
       ];
       const first = await allReach(lab, standing);
+      await showsGuests(two, 'jonas', blue?.Id ?? '');
       await leadsOut(lab, one);
       await meetsNative(lab, standing);
       await restarts(lab, one, two, standing);
