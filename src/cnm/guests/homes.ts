@@ -64,6 +64,9 @@ export async function enterHome(
   }
 }
 
+/** The network that an engine's create is for, whether it is there or not. Throws bad_option, bad_subnet. */
+export const plannedHome = (hosting: Hosting, asked: GuestNetworkSpec): NetworkId => poolsFor(hosting, asked).network;
+
 /** What the engine has leased for the network, before it said what network that is. */
 function poolsFor(
   { state }: Hosting,

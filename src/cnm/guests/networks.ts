@@ -7,7 +7,7 @@ import { contextOf, driverNetwork, refuseWhenClosing, stillWanted } from '../con
 import { RECORD_SCHEMA } from '../records.ts';
 import { type Hosting, guestDriver, guestNetworkValue } from './context.ts';
 import { endGuestEndpoint } from './endpoints.ts';
-import { enterHome, leaveHome, sharedOf } from './homes.ts';
+import { enterHome, leaveHome, plannedHome, sharedOf } from './homes.ts';
 import { releaseGuestPool } from './leases.ts';
 import { stakeOf } from './members.ts';
 import { ENGINE, type GuestNetwork, type GuestNetworkSpec } from './records.ts';
@@ -77,8 +77,10 @@ async function build(hosting: Hosting, draft: GuestNetwork, ctx: Ctx): Promise<v
 }
 
 /** A network of several hosts: it stands for one of the cluster, which has the driver's part. */
-async function settle(hosting: Hosting, draft: GuestNetwork, ctx: Ctx): Promise<void> {
+async function settle(hosting: Hosting, asked: GuestNetwork, ctx: Ctx): Promise<void> {
   const { state } = hosting;
+  sharedOf(hosting);
+  const draft: GuestNetwork = { ...asked, planned: plannedHome(hosting, asked.asked) };
   await undoable(async (undo) => {
     await state.commit({ networks: [draft] });
     undo.add('forget guest network', () => state.commit({ remove: { network: draft.id } }));
@@ -136,8 +138,9 @@ export async function unmakeGuestNetwork(hosting: Hosting, net: GuestNetwork): P
     await leaveHome(hosting, net.id, net.home.id);
   } else {
     const driver = cnm.drivers.find(net.driver);
-    // One that was to stand for a network of the cluster, and did not come to it, has nothing of the driver's.
-    if (driver?.cluster === undefined) await driver?.deleteNetwork(contextOf(), guestNetworkValue(net));
+    // One that was to stand for a network of the cluster, and was cut short, may have made it.
+    if (net.planned !== undefined) await leaveHome(hosting, net.id, net.planned);
+    else if (driver?.cluster === undefined) await driver?.deleteNetwork(contextOf(), guestNetworkValue(net));
   }
   await state.commit({ remove: { network: net.id }, durable: true });
 }

@@ -27,7 +27,9 @@ export interface GuestNetwork extends RecordBase {
   readonly driverState: Json;
   /** The network of the cluster that it stands for, as drivers see it. Absent: it is one by itself. */
   readonly home?: DriverNetwork;
-  /** That was removed from the cluster. Default false. */
+  /** The id of that network, noted before it is made; `home` comes after. */
+  readonly planned?: NetworkId;
+  /** It was removed from the cluster. Default false. */
   readonly isHomeless?: boolean;
   /** Identity of the engine that was seen to have it. Absent: nobody may say that it is forgotten. */
   readonly engine?: string;

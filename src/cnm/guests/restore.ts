@@ -141,7 +141,7 @@ async function mendLodgers(hosting: Hosting): Promise<void> {
   };
   await dropForgottenPools(hosting);
   for (const net of state.networks.values()) {
-    if (net.home === undefined) continue;
+    if (net.home === undefined && net.planned === undefined) continue;
     if (net.phase === 'deleting') await attempt(net.id, () => deleteGuestNetwork(hosting, net.id));
     for (const { id } of state.endpointsOf(net.id))
       await attempt(id, () =>
