@@ -120,7 +120,7 @@ export function createOverlayDriver(parts: OverlayParts): Driver {
         await plug(parts, netns, await netns.rtnl().link.get({ name: own.bridge }), ep, at);
       }),
     );
-    await announcer.start(ep, at, options.advertise);
+    if (at.isBare !== true) await announcer.start(ep, at, options.advertise);
     return {
       link: { name: at.ifname, at: 'sandbox' },
       routes: routesOf(segments, own, ep.iface),

@@ -23,7 +23,7 @@ export async function plug(parts: OverlayParts, netns: Netns, bridge: Link, ep: 
       cause: error,
     });
   }
-  await dress(ep, at, { acceptRa: '0' });
+  if (at.isBare !== true) await dress(ep, at, { acceptRa: '0' });
   // The port comes up last: only then does the bridge forward at once, without waiting for the carrier's event.
   await rtnl.batch([{ op: 'link.set', at: { name }, change: { up: true } }]);
 }

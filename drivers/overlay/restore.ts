@@ -3,7 +3,7 @@
 import { setImmediate as nextTick } from 'node:timers/promises';
 import { type NetworkId, ignoring, messageOf } from '../../src/base/index.ts';
 import { type RestoreNetwork, type RestoreReport, restoreInside } from '../../src/driver/index.ts';
-import type { Netns } from '../../src/kernel/index.ts';
+import type { Link, Netns, Rtnl } from '../../src/kernel/index.ts';
 import type { Book } from './book.ts';
 import { plug, portName } from './endpoint.ts';
 import { ensureInside, furnitureOf, isSegmentRight, lookInside, openInside } from './network.ts';
@@ -49,12 +49,12 @@ async function restoreEndpoint(
   segments: readonly Segment[],
   { ep, place }: Wished,
 ): Promise<string | undefined> {
-  if (place === undefined) return undefined;
   const rtnl = netns.rtnl();
   const name = portName(ep);
   try {
     const bridge = await rtnl.link.get({ name: segmentFor(segments, ep.iface).bridge });
     const outside = await rtnl.link.find({ name });
+    if (place === undefined) return await restorePort(rtnl, ep, outside, bridge.index);
     const inside = await place.netns.rtnl().link.find({ name: place.ifname });
     if (outside === undefined || inside?.parent !== outside.index) {
       if (outside !== undefined) await ignoring(['ENODEV'], () => rtnl.batchOffThread([{ op: 'link.remove', at: { name } }]));
@@ -62,12 +62,18 @@ async function restoreEndpoint(
       return undefined;
     }
     await restoreInside(place, ep, inside);
-    if (outside.master !== bridge.index || !outside.up)
-      await rtnl.batch([{ op: 'link.set', at: { name }, change: { master: bridge.index, up: true } }]);
-    return undefined;
+    return await restorePort(rtnl, ep, outside, bridge.index);
   } catch (error) {
     return `endpoint ${ep.name}: ${messageOf(error)}`;
   }
+}
+
+/** The network's side of the pair. Where the other side is an engine's, nobody here can make it anew. */
+async function restorePort(rtnl: Rtnl, ep: Wished['ep'], port: Link | undefined, bridge: number): Promise<string | undefined> {
+  if (port === undefined) return `endpoint ${ep.name}: its link is gone: start its container again`;
+  if (port.master !== bridge || !port.up)
+    await rtnl.batch([{ op: 'link.set', at: { index: port.index }, change: { master: bridge, up: true } }]);
+  return undefined;
 }
 
 /** Networks with somebody here whose namespace, or what is in it, is not as wished. */
@@ -93,11 +99,11 @@ async function isRight(parts: OverlayParts, security: Security, { net, endpoints
   const view = await lookInside(netns);
   const vtep = security.partsOf(net).vtep(net);
   if (!segments.every((one) => isSegmentRight(view, one, vtep, portOf(net)))) return false;
-  return endpoints.every(({ ep }) => {
+  return endpoints.every(({ ep, hasMoved }) => {
     const port = view.links.get(portName(ep));
     const bridge = view.links.get(segmentFor(segments, ep.iface).bridge);
-    // Without carrier the other side is down.
-    return port !== undefined && port.master === bridge?.index && port.up && port.carrier;
+    // Without carrier the other side is down, as that of a link which its engine has not brought up yet.
+    return port !== undefined && port.master === bridge?.index && port.up && (port.carrier || hasMoved === true);
   });
 }
 

@@ -238,6 +238,8 @@ export interface GuestJson {
   Options: Readonly<Record<string, string>>;
   /** By id. */
   Endpoints: Readonly<Record<string, GuestEndpointJson>>;
+  /** The network of the cluster that it stands for, where it is one of several hosts. */
+  Network?: { Id: string; Name: string };
   Created: string;
   /** What does not work as wished, absent when all does. */
   Degraded?: string;
@@ -316,6 +318,8 @@ interface GuestEndpointJson {
   /** Name inside, where the link was made there; empty: the engine moved and named it. */
   Interface: string;
   Ports: PortsAnswer;
+  /** What its engine calls it, in networks of several hosts. */
+  Names?: readonly string[];
 }
 
 /** One published port. */

@@ -10,6 +10,7 @@ import type { Mark, Netns, Reaper } from '../kernel/index.ts';
 import type { AllocatorOptions, PortAllocator } from '../portmap/index.ts';
 import type { Store } from '../store/index.ts';
 import { GATEWAY_NETWORK } from './gateway-names.ts';
+import type { Lodgers } from './lodgers.ts';
 import type { EndpointRecord, NetworkRecord } from './records.ts';
 import type { ServicePlaces } from './services/contract.ts';
 import type { SharedNetworks } from './shared/contract.ts';
@@ -60,6 +61,8 @@ export interface Cnm extends ControllerParts {
   readonly untold: Set<NetworkId>;
   /** Networks of all hosts of the cluster; absent: this host is alone. */
   shared?: SharedNetworks;
+  /** What engines have in networks of the cluster; set before anything is done. */
+  lodgers?: Lodgers;
   /** Services of networks; set before anything is done. */
   services?: ServicePlaces;
   /** True from the first step of stopping: new work is refused. */

@@ -187,16 +187,17 @@ export class Mender {
 
   /** Nobody may join or leave meanwhile: a port that is on its way out would be plugged in again. */
   async #network(id: NetworkId): Promise<void> {
-    const { state, locks } = this.#cnm;
+    const { state, locks, lodgers } = this.#cnm;
     const sandboxes = [...new Set(state.endpointsOfNetwork(id).flatMap((ep) => ep.sandbox ?? ep.boundTo ?? []))];
-    await locks.runAll(
-      sandboxes.map((sandbox) => `sandbox:${sandbox}`),
-      () =>
-        locks.run(`network:${id}`, async () => {
-          const net = state.networkById(id);
-          if (net?.phase === 'ready') await this.#restore(net, sandboxes);
-        }),
-    );
+    // In this order: an endpoint's lock comes before a network's, and a sandbox's before both.
+    const keys = [sandboxes.map((sandbox) => `sandbox:${sandbox}`), lodgers?.locksOf(id) ?? [], [`network:${id}`]];
+    const held = (at: number): Promise<void> => {
+      const some = keys[at];
+      if (some !== undefined) return locks.runAll(some, () => held(at + 1));
+      const net = state.networkById(id);
+      return net?.phase === 'ready' ? this.#restore(net, sandboxes) : Promise.resolve();
+    };
+    await held(0);
   }
 
   async #restore(net: NetworkRecord, sandboxes: readonly SandboxId[]): Promise<void> {

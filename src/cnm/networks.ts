@@ -16,6 +16,7 @@ import { type Caller, checkHostOptions } from './callers.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
 import { overlappedRoute } from './exclusions.ts';
 import { GATEWAY_NETWORK } from './gateway-names.ts';
+import { membersOf } from './lodgers.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA } from './records.ts';
 import { type NetworkSpec, checkIpam, checkNetworkName, familiesOf, isPredefined } from './spec.ts';
 import { addressingOf, releasePools, requestPools } from './steps/addresses.ts';
@@ -83,7 +84,7 @@ async function draftOf(cnm: Cnm, spec: NetworkSpec): Promise<NetworkRecord> {
   return {
     schema: RECORD_SCHEMA,
     owner: OWN,
-    id: newNetworkId(),
+    id: spec.id ?? newNetworkId(),
     name: spec.name,
     phase: 'creating',
     created: cnm.state.stamp(cnm.env.now()),
@@ -258,7 +259,7 @@ function refuseInUse(cnm: Cnm, net: NetworkRecord): void {
       `configuration network ${JSON.stringify(net.name)} is in use by ${users.map((n) => n.name).join(', ')}`,
     );
   }
-  const endpoints = cnm.state.endpointsOfNetwork(net.id);
+  const endpoints = membersOf(cnm, net.id);
   if (endpoints.length === 0) return;
   const named = endpoints.slice(0, 10).map((ep) => `name:${JSON.stringify(ep.name)} id:${JSON.stringify(shortId(ep.id))}`);
   const more = endpoints.length > named.length ? ` and ${endpoints.length - named.length} more` : '';

@@ -1,6 +1,7 @@
 /** Removes networks that nothing uses (spec 02 §3.7). */
 
 import { CnmError, codeOf } from '../base/index.ts';
+import { membersOf } from './lodgers.ts';
 import type { Cnm } from './context.ts';
 import { deleteNetwork } from './networks.ts';
 import type { NetworkRecord } from './records.ts';
@@ -25,7 +26,7 @@ export class Pruner {
           isPredefined(net.name) ||
           net.configOnly ||
           net.ingress ||
-          this.#cnm.state.endpointsOfNetwork(net.id).length > 0 ||
+          membersOf(this.#cnm, net.id).length > 0 ||
           this.#cnm.state.servicesOfNetwork(net.id).length > 0;
         if (spared || !wanted(net)) continue;
         try {

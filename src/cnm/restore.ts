@@ -51,7 +51,7 @@ export function wishOf(cnm: Cnm, net: NetworkRecord, alive?: Living): RestoreNet
       },
     ];
   });
-  return { net: driverNetwork(net), endpoints };
+  return { net: driverNetwork(net), endpoints: [...endpoints, ...(cnm.lodgers?.wished(net.id) ?? [])] };
 }
 
 export const joinedOf = (cnm: Cnm, sandbox: SandboxRecord): EndpointRecord[] =>

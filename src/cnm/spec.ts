@@ -5,6 +5,7 @@ import {
   CnmError,
   type ErrorCode,
   INVISIBLE,
+  type NetworkId,
   addressToBigInt,
   type Prefix,
   familyOf,
@@ -30,6 +31,8 @@ import type { IpamConfig } from './records.ts';
 
 /** A network as asked for; text as the user wrote it. */
 export interface NetworkSpec {
+  /** Default: a new one. */
+  readonly id?: NetworkId;
   readonly name: string;
   readonly driver?: string;
   readonly scope?: string;

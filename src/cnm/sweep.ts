@@ -8,6 +8,7 @@ import type { Cnm } from './context.ts';
 import type { Hosting } from './guests/context.ts';
 import { holderOf } from './guests/records.ts';
 import { guestLinks } from './guests/restore.ts';
+import { memberById } from './lodgers.ts';
 import { wishOf } from './restore.ts';
 
 export async function sweep(hosting: Hosting): Promise<void> {
@@ -23,6 +24,7 @@ export async function sweep(hosting: Hosting): Promise<void> {
   const owners = new Set(
     [...cnm.state.allEndpoints(), ...cnm.state.allNetworks(), ...cnm.state.allServices()].map(({ id }) => id as string),
   );
+  for (const owner of cnm.lodgers?.owners() ?? []) owners.add(owner);
   for (const ipam of cnm.ipams.all()) await ipam.sweep?.(owners);
 }
 
@@ -63,11 +65,13 @@ async function sweepLinks(cnm: Cnm, wanted: ReadonlySet<string>): Promise<void> 
 async function sweepKeeper({ cnm, state }: Hosting): Promise<void> {
   const guests = new Set([...state.endpoints.values()].filter((ep) => ep.held.length > 0).map((ep) => holderOf(ep.id)));
   const { sandboxes, endpoints, peers, holds, conflicts } = await cnm.keeper.inventory();
-  for (const id of endpoints) if (cnm.state.endpointById(id)?.phase !== 'joined') await cnm.keeper.names(id, null);
+  for (const id of endpoints) if (memberById(cnm, id)?.phase !== 'joined') await cnm.keeper.names(id, null);
   for (const id of peers) {
     if (cnm.shared?.keeps(id) !== true && cnm.services?.keeps(id) !== true) await cnm.keeper.peers(id, null);
   }
-  for (const id of sandboxes) if (cnm.state.sandboxById(id)?.resolver === undefined) await cnm.keeper.sandbox(id, null);
+  const resolvers = cnm.lodgers?.resolvers();
+  for (const id of sandboxes)
+    if (cnm.state.sandboxById(id)?.resolver === undefined && resolvers?.has(id) !== true) await cnm.keeper.sandbox(id, null);
   for (const owner of new Set([...holds, ...conflicts].map((hold) => hold.owner))) {
     if (!guests.has(owner) && (cnm.state.sandboxById(owner)?.held.length ?? 0) === 0) await cnm.keeper.holds(owner, []);
   }

@@ -47,6 +47,7 @@ function guestJson(net: GuestNetwork, endpoints: readonly GuestEndpoint[]): Gues
     Pools: [...asked.v4, ...asked.v6].map(({ prefix, gateway }) => ({ Subnet: prefix, Gateway: gateway ?? '' })),
     Options: asked.options,
     Endpoints: Object.fromEntries(endpoints.filter(({ network }) => network === net.id).map((ep) => [ep.id, endpointJson(ep)])),
+    ...(net.home !== undefined && { Network: { Id: net.home.id, Name: net.home.name } }),
     Created: new Date(net.created).toISOString(),
     ...(net.degraded !== undefined && { Degraded: net.degraded }),
   };
@@ -65,5 +66,6 @@ function endpointJson(ep: GuestEndpoint): GuestJson['Endpoints'][string] {
     // The engine does not tell what it calls a link that it moved.
     Interface: ep.join?.isBare === false ? ep.join.ifname : '',
     Ports: ports,
+    ...(ep.names !== undefined && { Names: ep.names }),
   };
 }

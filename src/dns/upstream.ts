@@ -10,6 +10,8 @@ export interface Upstream {
   readonly port?: number;
   /** Namespace it is asked from: servers of the host's file from the host, `--dns` servers from the sandbox. */
   readonly at: 'host' | 'sandbox';
+  /** Mark of the packets that ask it (SO_MARK), by which a packet filter knows them. Default none. */
+  readonly mark?: number;
 }
 
 export interface DialEvents {

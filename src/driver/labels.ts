@@ -25,6 +25,8 @@ export const labels = {
   advertiseIntervalMs: 'com.docker.network.advertise_addr_ms',
   endpointIfname: `${ENDPOINT}.ifname`,
   endpointSysctls: `${ENDPOINT}.sysctls`,
+  /** Network of the cluster that an engine's network stands for. */
+  clusterNetwork: 'patchbay.network',
   parent: 'parent',
   macvlanMode: 'macvlan_mode',
   ipvlanMode: 'ipvlan_mode',

@@ -12,7 +12,7 @@ import {
   type Pace,
   type Upstream,
 } from '../dns/index.ts';
-import { encodeSocketAddress, libc, openTcpClient, type Netns } from '../kernel/index.ts';
+import { encodeSocketAddress, libc, markSocket, openTcpClient, type Netns } from '../kernel/index.ts';
 import type { Replies } from './replies.ts';
 
 const DNS_PORT = 53;
@@ -27,7 +27,7 @@ const MAX_WAITING_REPLIES = 64;
 export function dialler(sandbox: Netns, replies: Replies, pace: Pace): Dialler {
   return {
     ask(upstream: Upstream, protocol: DnsProtocol, message: Uint8Array, events: DialEvents) {
-      const open = (): number => (protocol === 'udp' ? connectedUdp(upstream) : openTcpClient(familyOf(upstream.address)));
+      const open = (): number => (protocol === 'udp' ? connectedUdp(upstream) : tcpClient(upstream));
       const fd = upstream.at === 'host' ? open() : sandbox.run(open);
       return protocol === 'udp' ? askUdp(fd, message, events, replies, pace) : askTcp(fd, upstream, message, events);
     },
@@ -35,10 +35,22 @@ export function dialler(sandbox: Netns, replies: Replies, pace: Pace): Dialler {
 }
 
 /** Connected, so that the kernel drops what comes from elsewhere and tells when nobody listens there. */
-function connectedUdp({ address, port = DNS_PORT }: Upstream): number {
+function connectedUdp({ address, port = DNS_PORT, mark }: Upstream): number {
   const fd = libc.socket(familyOf(address) === 6 ? libc.AF.inet6 : libc.AF.inet, libc.SOCK.datagram | libc.SOCK.nonblock, 0);
   try {
+    if (mark !== undefined) markSocket(fd, mark);
     libc.connect(fd, encodeSocketAddress(address, port), `udp ${address}:${port}`);
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
+function tcpClient({ address, mark }: Upstream): number {
+  const fd = openTcpClient(familyOf(address));
+  try {
+    if (mark !== undefined) markSocket(fd, mark);
     return fd;
   } catch (error) {
     libc.close(fd);

@@ -7,7 +7,7 @@ import { CnmError, isCnmError, messageOf, tryAddress, type ErrorCode } from '../
 import type { HoldAnswer, HoldConflict, HoldRequest, NameRecord, PeerNames, PortHold, SandboxWish } from './contract.ts';
 
 /** A keeper with another version is asked to end, and one of ours takes over from the files. */
-export const PROTOCOL_VERSION = 4;
+export const PROTOCOL_VERSION = 5;
 
 /** Longest message either way, octets. */
 export const MAX_MESSAGE_OCTETS = 16 * 1024 * 1024;
@@ -187,10 +187,12 @@ const CHECKS: { readonly [T in Table]: (value: unknown) => void } = {
     }
     if (typeof fields(view, 'view').forwardsFromHost !== 'boolean') refuse('view.forwardsFromHost');
     for (const upstream of list(upstreams, MAX_UPSTREAMS_LISTED, 'upstreams')) {
-      const { address: at, port: number, at: place } = fields(upstream, 'upstream');
+      const { address: at, port: number, at: place, mark } = fields(upstream, 'upstream');
       address(at, 'upstream.address');
       if (number !== undefined) port(number, 1, 'upstream.port');
       if (place !== 'host' && place !== 'sandbox') refuse('upstream.at');
+      if (mark !== undefined && (!Number.isInteger(mark) || Number(mark) < 1 || Number(mark) > 0x7fff_ffff))
+        refuse('upstream.mark');
     }
     port(fields(ports, 'ports').udp, 0, 'ports.udp');
     port(fields(ports, 'ports').tcp, 0, 'ports.tcp');

@@ -42,6 +42,7 @@ export {
   describeSocket,
   encodeSocketAddress,
   localPort,
+  markSocket,
   openTcpClient,
   openTcpHold,
   openTcpListener,

@@ -1,6 +1,6 @@
 /** The nftables tables that we lay inside sandboxes, over nfnetlink (linux/netfilter/nf_tables.h), without a process. */
 
-import { attribute, u16be } from './attributes.ts';
+import { attribute, u16be, u32 } from './attributes.ts';
 import type { Netns } from './contract.ts';
 import type { Message } from './messages.ts';
 import { isRefusal } from './netlink.ts';
@@ -93,6 +93,11 @@ interface ResolverRedirect {
   readonly tcp: number;
   /** UDP questions a second above which the rest is dropped in the kernel. Default 300,000. */
   readonly ratePerSecond?: number;
+  /**
+   * Somebody else's resolver has 127.0.0.11:53 too: questions come to ours before any translation, but for those that carry this
+   * mark, which go on to it. Absent: ours is the only one.
+   */
+  readonly passMark?: number;
 }
 
 /**
@@ -129,11 +134,18 @@ export function restoreResolverRedirect(netns: Netns, redirect: ResolverRedirect
 /** Rules of each chain below. */
 const RULES = { answers: 3, questions: 3 } as const;
 
+/** Where others translate: their tracking and translation see the resolver's own ports, both ways. */
+const BEFORE = { questions: PRIORITY.raw, answers: PRIORITY.last } as const;
+/** Where nobody does: all that the sandbox has itself sees port 53, both ways. */
+const BEHIND = { questions: PRIORITY.last, answers: PRIORITY.raw } as const;
+
 /**
  * Ports are rewritten packet by packet: NAT would track each question as a connection, which costs a sixth of the answers a
  * second. Tracking, translation and output filters of the sandbox's own see port 53 both ways, and come first.
  */
-function contents(writer: TableWriter, { udp, tcp, ratePerSecond }: ResolverRedirect): Message[] {
+function contents(writer: TableWriter, { udp, tcp, ratePerSecond, passMark }: ResolverRedirect): Message[] {
+  const at = passMark === undefined ? BEHIND : BEFORE;
+  const pass = passMark === undefined ? [] : [loadMeta(META.mark), equals(u32(passMark)), verdict(NF_ACCEPT)];
   const dns = u16be(DNS_PORT);
   const refused = (port: number): Buffer[] => [
     ...fromResolver(ICMP, REFUSED_PORT_AT, port),
@@ -141,11 +153,12 @@ function contents(writer: TableWriter, { udp, tcp, ratePerSecond }: ResolverRedi
   ];
   const output = (priority: number) => ({ type: 'filter', at: HOOK.output, priority }) as const;
   return [
-    writer.addChain('answers', output(PRIORITY.raw)),
+    writer.addChain('answers', output(at.answers)),
     writer.addRule('answers', [...fromResolver(UDP, SOURCE_PORT_AT, udp), ...putTransport(UDP, SOURCE_PORT_AT, dns)]),
     writer.addRule('answers', [...fromResolver(TCP, SOURCE_PORT_AT, tcp), ...putTransport(TCP, SOURCE_PORT_AT, dns)]),
     writer.addRule('answers', refused(udp)),
-    writer.addChain('questions', output(PRIORITY.last)),
+    writer.addChain('questions', output(at.questions)),
+    ...(pass.length > 0 ? [writer.addRule('questions', pass)] : []),
     writer.addRule('questions', [
       ...toResolver(UDP, TARGET_PORT_AT, DNS_PORT),
       within(ratePerSecond ?? DEFAULT_RATE),

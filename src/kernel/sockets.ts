@@ -11,6 +11,7 @@ import { netnsOfSocket } from './netns.ts';
 
 const SO_REUSEADDR = 2;
 const SO_TYPE = 3;
+const SO_MARK = 36;
 const IPV6_V6ONLY = 26;
 
 interface SocketSpec {
@@ -60,7 +61,6 @@ export function describeSocket(
   }
 }
 
-/** The port a socket is bound to. */
 /** The address that packets to `address` leave from; undefined where no route leads there. Sends nothing. */
 export function sourceAddressTo(netns: Netns, address: Address): Address | undefined {
   const fd = netns.run(() => libc.socket(familyOf(address) === 4 ? libc.AF.inet : libc.AF.inet6, libc.SOCK.datagram, 0));
@@ -75,6 +75,10 @@ export function sourceAddressTo(netns: Netns, address: Address): Address | undef
   }
 }
 
+/** What the socket sends carries the mark. Its inverse is mark 0. */
+export const markSocket = (fd: number, mark: number): void => libc.setSocketOption(fd, libc.SOL.socket, SO_MARK, mark);
+
+/** The port a socket is bound to. */
 export const localPort = (fd: number): number => libc.socketName(fd).readUInt16BE(2);
 
 function bound(type: number, spec: SocketSpec, prepare: (fd: number) => void): number {

@@ -6,7 +6,8 @@ import { CnmError, type Json, type Logger, isCnmError, messageOf, plain, within 
 import type { Guests } from '../cnm/index.ts';
 import { wire } from '../driver/index.ts';
 import { readBody } from './body.ts';
-import { ipamFace } from './ipam-face.ts';
+import { homeIpamFace, ipamFace } from './ipam-face.ts';
+import type { Namer } from './namer.ts';
 import { type Method, networkFace } from './network-face.ts';
 
 /** Octets of the largest body; an endpoint with thousands of published ports stays below. */
@@ -27,11 +28,12 @@ const HTTP = {
 } as const;
 
 /** The network driver and the IPAM. */
-export function createPlugin(guests: Guests, log: Logger, driver: string): FastifyInstance {
+export function createPlugin(guests: Guests, log: Logger, name: string, namer: Namer): FastifyInstance {
+  const driver = guests.driver(name);
   const methods: Readonly<Record<string, Method>> = {
     'Plugin.Activate': async () => ({ Implements: ['NetworkDriver', 'IpamDriver'] }),
-    ...networkFace(guests, guests.driver(driver)),
-    ...ipamFace(guests),
+    ...networkFace(guests, driver, namer),
+    ...(driver.cluster === undefined ? ipamFace(guests) : homeIpamFace(guests)),
   };
   const app = fastify({
     logger: false,

@@ -16,7 +16,18 @@ const networksSchema = z.array(
   }),
 );
 const networkSchema = z.object({
-  Containers: z.record(z.string(), z.object({ EndpointID: z.string() })).nullish(),
+  Containers: z.record(z.string(), z.object({ EndpointID: z.string(), Name: z.string().nullish() })).nullish(),
+});
+
+const texts = z.array(z.string()).nullish();
+const containerSchema = z.object({
+  Name: z.string(),
+  Config: z.object({ Hostname: z.string().nullish() }).nullish(),
+  NetworkSettings: z
+    .object({
+      Networks: z.record(z.string(), z.object({ EndpointID: z.string().nullish(), Aliases: texts, DNSNames: texts })).nullish(),
+    })
+    .nullish(),
 });
 
 /** One engine, by the path of its API socket. Every method throws plugin_unreachable when it does not answer. */
@@ -45,8 +56,30 @@ export class Engine {
 
   /** Ids of a network's endpoints in containers that run. */
   async endpoints(network: string): Promise<ReadonlySet<string>> {
+    return new Set((await this.members(network)).keys());
+  }
+
+  /** The same with their containers. */
+  async members(network: string): Promise<ReadonlyMap<string, { readonly container: string; readonly name: string }>> {
     const { Containers } = parseWith(networkSchema, await this.#get(`/networks/${network}`), 'network');
-    return new Set(Object.values(Containers ?? {}).map(({ EndpointID }) => EndpointID));
+    const all = Object.entries(Containers ?? {});
+    return new Map(all.map(([container, { EndpointID, Name }]) => [EndpointID, { container, name: Name ?? '' }]));
+  }
+
+  /** What a container is called in each of its networks, by the endpoint there: its own name first, then aliases. */
+  async namesOf(container: string): Promise<ReadonlyMap<string, readonly string[]>> {
+    const { Name, Config, NetworkSettings } = parseWith(
+      containerSchema,
+      await this.#get(`/containers/${container}/json`),
+      'container',
+    );
+    const own = [Name.replace(/^\//, ''), container.slice(0, 12), ...(Config?.Hostname ? [Config.Hostname] : [])];
+    const all = Object.values(NetworkSettings?.Networks ?? {});
+    return new Map(
+      all.flatMap(({ EndpointID, Aliases, DNSNames }) =>
+        EndpointID ? [[EndpointID, [...own, ...(Aliases ?? []), ...(DNSNames ?? [])]] as const] : [],
+      ),
+    );
   }
 
   #get(path: string): Promise<unknown> {

@@ -1,5 +1,6 @@
 /** IpamDriver.*: our IPAM, as an engine sees it (spec 03 §7). */
 
+import type { z } from 'zod';
 import { type Prefix, familyOf, parseAddress, parsePrefix } from '../base/index.ts';
 import type { Guests } from '../cnm/index.ts';
 import { wire } from '../driver/index.ts';
@@ -10,11 +11,36 @@ import type { Method } from './network-face.ts';
 /** What the engine says of whom an address is for. */
 const OWNER_KEYS = [wire.keys.endpointName, REQUEST_ADDRESS_TYPE];
 
+/** Of networks of several hosts: pools and spaces are the cluster's, all else is as for others. */
+export function homeIpamFace(guests: Guests): Readonly<Record<string, Method>> {
+  return {
+    ...ipamFace(guests),
+    async 'IpamDriver.GetDefaultAddressSpaces'() {
+      // An engine asks before anybody makes a network; who is in no cluster is told so then.
+      return { LocalDefaultAddressSpace: HOME_SPACE, GlobalDefaultAddressSpace: HOME_SPACE };
+    },
+    async 'IpamDriver.RequestPool'(body) {
+      const given = asked(wire.requests.requestPool, body, 'RequestPool');
+      const { pool, prefix } = await guests.requestHomePool({ ...poolWish(given), options: given.Options ?? {} });
+      return { PoolID: pool, Pool: prefix, Data: {} };
+    },
+  };
+}
+
+/** What an engine calls the address space of the cluster. */
+const HOME_SPACE = 'Shared';
+
+const prefixOf = (text: string | null | undefined): Prefix | undefined => (text ? parsePrefix(text) : undefined);
+
+function poolWish(given: z.output<typeof wire.requests.requestPool>) {
+  const [subnet, range] = [prefixOf(given.Pool), prefixOf(given.SubPool)];
+  const family = given.V6 === true || (subnet !== undefined && familyOf(subnet) === 6) ? 6 : 4;
+  return { family, ...(subnet && { subnet }), ...(range && { range }) } as const;
+}
+
 /** By the method's whole name. */
 export function ipamFace(guests: Guests): Readonly<Record<string, Method>> {
   const { requests } = wire;
-  const prefixOf = (text: string | null | undefined): Prefix | undefined => (text ? parsePrefix(text) : undefined);
-
   const methods: Record<string, Method> = {
     // Leases are kept here over restarts of both sides: nothing has to be asked for again.
     GetCapabilities: async () => ({ RequiresMACAddress: false, RequiresRequestReplay: false }),
@@ -26,15 +52,8 @@ export function ipamFace(guests: Guests): Readonly<Record<string, Method>> {
 
     async RequestPool(body) {
       const given = asked(requests.requestPool, body, 'RequestPool');
-      const [subnet, range] = [prefixOf(given.Pool), prefixOf(given.SubPool)];
-      const family = given.V6 === true || (subnet !== undefined && familyOf(subnet) === 6) ? 6 : 4;
-      const { pool, prefix } = await guests.requestPool({
-        space: given.AddressSpace,
-        family,
-        ...(subnet && { subnet }),
-        ...(range && { range }),
-        options: given.Options ?? {},
-      });
+      const wish = { space: given.AddressSpace, ...poolWish(given), options: given.Options ?? {} };
+      const { pool, prefix } = await guests.requestPool(wish);
       return { PoolID: pool, Pool: prefix, Data: {} };
     },
 

@@ -4,6 +4,7 @@ import type { EndpointId, Json, NetworkId } from '../base/index.ts';
 import type { GuestJoined, Guests } from '../cnm/index.ts';
 import { type Driver, wire } from '../driver/index.ts';
 import { asked } from './body.ts';
+import type { Namer } from './namer.ts';
 
 /** Serves one method: the body as it came, undefined without one. */
 export type Method = (body: unknown, signal: AbortSignal) => Promise<Json>;
@@ -11,7 +12,7 @@ export type Method = (body: unknown, signal: AbortSignal) => Promise<Json>;
 const DONE: Json = {};
 
 /** By the method's whole name. */
-export function networkFace(guests: Guests, driver: Driver): Readonly<Record<string, Method>> {
+export function networkFace(guests: Guests, driver: Driver, namer: Namer): Readonly<Record<string, Method>> {
   const { requests } = wire;
   const idsOf = (given: { NetworkID: string; EndpointID: string }): [NetworkId, EndpointId] => [
     given.NetworkID as NetworkId,
@@ -26,8 +27,9 @@ export function networkFace(guests: Guests, driver: Driver): Readonly<Record<str
 
   const methods: Record<string, Method> = {
     async GetCapabilities() {
-      const { scope, connectivity } = driver.capabilities;
-      return { Scope: scope, ConnectivityScope: connectivity, GwAllocChecker: driver.skipGwAlloc !== undefined };
+      const { connectivity } = driver.capabilities;
+      // Networks are the engine's own, also those of several hosts: with another scope it wants a swarm.
+      return { Scope: 'local', ConnectivityScope: connectivity, GwAllocChecker: driver.skipGwAlloc !== undefined };
     },
 
     async GwAllocCheck(body, signal) {
@@ -72,7 +74,10 @@ export function networkFace(guests: Guests, driver: Driver): Readonly<Record<str
 
     async Join(body, signal) {
       const given = asked(requests.join, body, 'Join');
-      return joinReply(await guests.join(...idsOf(given), given.SandboxKey, signal));
+      const [network, endpoint] = idsOf(given);
+      const joined = await guests.join(network, endpoint, given.SandboxKey, signal);
+      if (driver.cluster !== undefined) namer.soon();
+      return joinReply(joined, driver.capabilities.gatewayBridge === true && !guests.isInternal(network));
     },
 
     Leave: ofEndpoint('Leave', (network, endpoint) => guests.leave(network, endpoint)),
@@ -103,13 +108,16 @@ export function networkFace(guests: Guests, driver: Driver): Readonly<Record<str
   return Object.fromEntries(Object.entries(methods).map(([name, serve]) => [`NetworkDriver.${name}`, serve]));
 }
 
-/** Without a link the engine adds nothing: it is inside already. Without a gateway it must not look for one of its own. */
-function joinReply({ link, gateway, gateway6, routes }: GuestJoined): Json {
+/**
+ * Without a link the engine adds nothing: it is inside already. Without a gateway it must not look for one of its own, unless the
+ * way outside is by a network of its own (`docker_gwbridge`), which has the published ports then too.
+ */
+function joinReply({ link, gateway, gateway6, routes }: GuestJoined, isLedOut: boolean): Json {
   return {
     ...(link && { InterfaceName: { SrcName: link.name, DstPrefix: link.prefix } }),
     Gateway: gateway ?? '',
     GatewayIPv6: gateway6 ?? '',
     StaticRoutes: wire.routesJson(routes),
-    DisableGatewayService: gateway === undefined && gateway6 === undefined,
+    DisableGatewayService: gateway === undefined && gateway6 === undefined && !isLedOut,
   };
 }

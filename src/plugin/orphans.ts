@@ -5,7 +5,7 @@
 
 import { type Logger, messageOf, shortId } from '../base/index.ts';
 import type { GuestNetwork, Guests } from '../cnm/index.ts';
-import { Engine } from './engine.ts';
+import type { Engine } from './engine.ts';
 
 /** Time between two looks, milliseconds. */
 const LOOK_MS = 5000;
@@ -16,13 +16,11 @@ export interface OrphanParts {
   readonly guests: Guests;
   readonly log: Logger;
   readonly now: () => number;
-  /** Paths of the engines' API sockets. */
-  readonly sockets: readonly string[];
+  readonly engines: readonly Engine[];
 }
 
 export class Orphans {
   readonly #parts: OrphanParts;
-  readonly #engines: readonly Engine[];
   /** Missed at the last look. */
   #missed: ReadonlySet<string> = new Set();
   #timer: NodeJS.Timeout | undefined;
@@ -31,11 +29,10 @@ export class Orphans {
 
   constructor(parts: OrphanParts) {
     this.#parts = parts;
-    this.#engines = parts.sockets.map((path) => new Engine(path));
   }
 
   start(): void {
-    if (this.#engines.length === 0 || this.#isStopped) return;
+    if (this.#parts.engines.length === 0 || this.#isStopped) return;
     this.#timer = setTimeout(() => {
       this.#running = this.look();
       void this.#running.finally(() => this.start());
@@ -53,7 +50,7 @@ export class Orphans {
   async look(): Promise<void> {
     if (this.#parts.guests.networks().length === 0 && this.#parts.guests.pools().length === 0) return;
     const missed = new Set<string>();
-    for (const engine of this.#engines) {
+    for (const engine of this.#parts.engines) {
       try {
         await this.#ask(engine, missed);
       } catch (error) {

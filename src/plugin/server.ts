@@ -6,6 +6,8 @@ import type { FastifyInstance } from 'fastify';
 import { CnmError, type Logger, isServed, listenOnDescriptor } from '../base/index.ts';
 import type { Guests } from '../cnm/index.ts';
 import { createPlugin } from './app.ts';
+import { Engine } from './engine.ts';
+import { Namer } from './namer.ts';
 import { Orphans } from './orphans.ts';
 
 /** Drivers that engines may use, by the name of their plugin. */
@@ -13,6 +15,7 @@ const PLUGINS: Readonly<Record<string, string>> = {
   'patchbay-bridge': 'bridge',
   'patchbay-macvlan': 'macvlan',
   'patchbay-ipvlan': 'ipvlan',
+  'patchbay-overlay': 'overlay',
 };
 
 export interface PluginParts {
@@ -45,9 +48,11 @@ const socketOf = (folder: string, plugin: string): string => join(folder, `${plu
 export async function servePlugins(parts: PluginParts, folder: string, inherited: Inherited): Promise<PluginServer> {
   mkdirSync(folder, { recursive: true, mode: 0o755 });
   const served: { readonly app: FastifyInstance; readonly path: string }[] = [];
-  const orphans = new Orphans({ ...parts, sockets: parts.engines });
+  const engines = parts.engines.map((path) => new Engine(path));
+  const orphans = new Orphans({ ...parts, engines });
+  const namer = new Namer({ ...parts, engines });
   const close = async (): Promise<void> => {
-    await orphans.stop();
+    await Promise.all([orphans.stop(), namer.stop()]);
     for (const { app, path } of served.splice(0)) {
       await app.close();
       if (!inherited.has(path)) rmSync(path, { force: true });
@@ -56,7 +61,7 @@ export async function servePlugins(parts: PluginParts, folder: string, inherited
   try {
     for (const [plugin, driver] of Object.entries(PLUGINS)) {
       const path = socketOf(folder, plugin);
-      const app = createPlugin(parts.guests, parts.log, driver);
+      const app = createPlugin(parts.guests, parts.log, driver, namer);
       const fd = inherited.get(path);
       if (fd === undefined) await listen(app, path);
       else await app.ready().then(() => listenOnDescriptor(app.server, fd));
@@ -67,6 +72,7 @@ export async function servePlugins(parts: PluginParts, folder: string, inherited
     throw error;
   }
   orphans.start();
+  namer.start();
   return { close };
 }
 

@@ -11,6 +11,6 @@ export type Generation = 'stable' | 'newest';
 export function enginePrograms(generation: Generation): readonly string[] {
   const folder = join(CACHE, `engine-${generation}`);
   if (!existsSync(join(folder, 'usr/sbin/dockerd')))
-    throw new Error(`there is no engine in ${folder}: node test/tools/prepare.mjs --for test unpacks it`);
+    throw new Error(`there is no engine in ${folder}: node test/tools/prepare.mjs --for engines unpacks it`);
   return [join(folder, 'usr/sbin'), join(folder, 'usr/bin')];
 }

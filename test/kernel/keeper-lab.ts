@@ -196,10 +196,10 @@ export const bulky: Answerer = (request) => {
 export const blackHole: Answerer = () => undefined;
 
 /** A server on the dns2 package at `address`, port 53, by UDP and TCP, in `netns`. Closed after the test. */
-export function serveUpstream(netns: Netns, at: Upstream['at'], address: string, answer: Answerer): TestUpstream {
+export function serveUpstream(netns: Netns, at: Upstream['at'], address: string, answer: Answerer, port = 53): TestUpstream {
   const asked: string[] = [];
   const [udp, tcp] = netns.run((): [number, number] => {
-    const spec = { address: address as Address, port: 53 };
+    const spec = { address: address as Address, port };
     return [openUdpSocket(spec), openTcpListener(spec)];
   });
   const take =

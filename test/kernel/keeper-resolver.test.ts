@@ -6,7 +6,14 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { codeOf, newEndpointId, newSandboxId, type Address, type NetworkId } from '../../src/base/index.ts';
 import { framed, MessageReader } from '../../src/dns/index.ts';
 import type { KeeperLink } from '../../src/keeper/index.ts';
-import { installResolverRedirect, libc, openTcpListener, openUdpSocket, removeNetnsPin } from '../../src/kernel/index.ts';
+import {
+  installResolverRedirect,
+  libc,
+  openTcpListener,
+  openUdpSocket,
+  removeNetnsPin,
+  removeResolverRedirect,
+} from '../../src/kernel/index.ts';
 import {
   afterTest,
   always,
@@ -71,6 +78,31 @@ describe('names in a sandbox', () => {
     const own = box.inside.host.run((): number[] => [openUdpSocket(any), openTcpListener(any)]);
     own.forEach(libc.close);
     expect(await dig(through, 'c1')).toEqual(['10.0.0.2']);
+  });
+
+  test('come before another resolver of the sandbox, which has all other questions, once each', async () => {
+    const box = await lab.sandbox(link);
+    await link.names(endpoint, names('c1').to('10.0.0.2'));
+    // As an engine does it in its containers.
+    const theirs = serveUpstream(box.inside.host, 'sandbox', '127.0.0.11', always('192.0.2.7'), 5300);
+    for (const protocol of ['udp', 'tcp']) {
+      const rule = ['-d', '127.0.0.11', '-p', protocol, '--dport', '53', '-j', 'DNAT', '--to-destination', '127.0.0.11:5300'];
+      await box.inside.exec('iptables', ['-t', 'nat', '-A', 'OUTPUT', ...rule]);
+    }
+    const through: TestSandbox = { ...box, ports: { udp: 53, tcp: 53 } };
+    expect(await dig(through, 'c1')).toEqual(['192.0.2.7']);
+    const mark = 0x7062;
+    const upstreams = [{ address: '127.0.0.11' as Address, at: 'sandbox', mark } as const];
+    await link.sandbox(box.id, { ...box.wish, upstreams, ports: box.ports });
+    installResolverRedirect(box.inside.host, { table: 'patchbay-test', ...box.ports, passMark: mark });
+    const before = theirs.asked.length;
+    for (const protocol of ['+notcp', '+tcp']) {
+      expect(await dig(through, protocol, 'c1')).toEqual(['10.0.0.2']);
+      expect(await dig(through, protocol, 'example.com')).toEqual(['192.0.2.7']);
+    }
+    expect(theirs.asked).toHaveLength(before + 2);
+    await removeResolverRedirect(box.inside.host, 'patchbay-test');
+    expect(await dig(through, 'c1')).toEqual(['192.0.2.7']);
   });
 
   test('are gone when their withdrawal is acknowledged, and new ones are there', async () => {

@@ -22,6 +22,15 @@ export interface HostSpec {
   readonly leaseSeconds: number;
 }
 
+/** Where else than on the host itself its daemon lives. */
+export interface Lodge {
+  /** Words before a command line, which lead there. */
+  readonly enter: readonly string[];
+  /** For what lives there until a reboot. */
+  readonly folder: string;
+  readonly flags: readonly string[];
+}
+
 export interface ApiAnswer<T> {
   readonly status: number;
   readonly json: T;
@@ -38,6 +47,7 @@ export class Host {
   readonly #commands: Commands;
   #daemon: Program | undefined;
   #leaseSeconds: number | undefined;
+  #lodge: Lodge | undefined;
 
   constructor(spec: HostSpec, commands: Commands) {
     this.#spec = spec;
@@ -61,14 +71,15 @@ export class Host {
     const at = (name: string): string => join(this.folder, name);
     rmSync(at('daemon.out'), { force: true });
     const flags = [
-      `--host unix://${this.socket} --state-dir ${at('state')} --run-dir ${at('run')}`,
-      `--plugin-dir ${at('plugins')} --plugin-path none --engine none`,
+      `--host unix://${this.socket} --state-dir ${at('state')} --run-dir ${join(this.#lodge?.folder ?? this.folder, 'run')}`,
+      ...(this.#lodge?.flags ?? [`--plugin-dir ${at('plugins')} --engine none`]),
+      '--plugin-path none',
       `--cluster ${this.#spec.cluster} --node-name ${this.name} --advertise ${this.address}`,
       `--node-lease ${leaseSeconds}`,
     ].flatMap((line) => line.split(' '));
     const daemon = new Program({
       namespace: this.namespace,
-      command: [process.execPath, join(DIST, 'patchbayd.js'), ...flags],
+      command: [...(this.#lodge?.enter ?? []), process.execPath, join(DIST, 'patchbayd.js'), ...flags],
       out: at('daemon.out'),
       log: at('daemon.log'),
       folder: this.folder,
@@ -86,6 +97,11 @@ export class Host {
       READY_MS,
       this.#commands.signal,
     );
+  }
+
+  /** From its next start on the daemon lives there. Inverse: undefined, as before. */
+  live(lodge: Lodge | undefined): void {
+    this.#lodge = lodge;
   }
 
   /** Stops a daemon that was started with another lease than the lab's. */
@@ -127,8 +143,12 @@ export class Host {
 
   /** Names of pinned namespaces. */
   pins(): string[] {
-    const folder = join(this.folder, 'run/netns');
-    return existsSync(folder) ? readdirSync(folder) : [];
+    return namesIn(join(this.folder, 'run/netns'));
+  }
+
+  /** The same of a daemon that lives elsewhere. */
+  lodged(): string[] {
+    return this.#lodge === undefined ? [] : namesIn(join(this.#lodge.folder, 'run/netns'));
   }
 
   /** One request to the daemon. */
@@ -158,3 +178,5 @@ export class Host {
     return json;
   }
 }
+
+const namesIn = (folder: string): string[] => (existsSync(folder) ? readdirSync(folder) : []);

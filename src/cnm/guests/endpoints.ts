@@ -21,6 +21,7 @@ import type { Ctx } from '../../driver/index.ts';
 import { contextOf, refuseWhenClosing, stillWanted } from '../context.ts';
 import { RECORD_SCHEMA } from '../records.ts';
 import { type Hosting, guestDriver, guestEndpointValue, guestNetworkValue, readyNetwork } from './context.ts';
+import { homeOf } from './homes.ts';
 import { leaveJoined } from './join.ts';
 import { releaseForgotten } from './leases.ts';
 import { type GuestExternal, NO_ROLE, publish, withdrawn } from './ports.ts';
@@ -65,6 +66,7 @@ export async function createGuestEndpoint(
       // A delete of the network sees the record, or the record sees that the network is going.
       const net = await cnm.locks.run(`network:${network}`, async () => {
         const found = readyNetwork(hosting, network);
+        homeOf(hosting, found);
         checkAddresses(found, asked);
         await state.commit({ endpoints: [draft] });
         return found;

@@ -5,6 +5,7 @@ import type { Driver } from '../../driver/index.ts';
 import { type Cnm, contextOf } from '../context.ts';
 import type { Hosting } from './context.ts';
 import { createGuestEndpoint, deleteGuestEndpoint, forgetGuestEndpoint, programGuest } from './endpoints.ts';
+import { type HomePoolRequest, requestHomePool } from './home-leases.ts';
 import { type GuestJoined, joinGuest, leaveGuest } from './join.ts';
 import {
   type GuestPoolRequest,
@@ -15,6 +16,8 @@ import {
   requestGuestAddress,
   requestGuestPool,
 } from './leases.ts';
+import { Lodging } from './lodging.ts';
+import { nameGuest } from './names.ts';
 import { type GuestExternal, revokeGuest } from './ports.ts';
 import { createGuestNetwork, deleteGuestNetwork, noteEngine } from './networks.ts';
 import type { GuestEndpoint, GuestEndpointSpec, GuestNetwork, GuestNetworkSpec, GuestPool } from './records.ts';
@@ -35,6 +38,7 @@ export class Guests {
   constructor(cnm: Cnm, state: GuestState, run: Run) {
     this.#hosting = { cnm, state };
     this.#run = run;
+    cnm.lodgers = new Lodging(this.#hosting);
   }
 
   /** Throws no_driver. */
@@ -61,6 +65,11 @@ export class Guests {
 
   deleteEndpoint(network: NetworkId, id: EndpointId): Promise<void> {
     return this.#run(() => deleteGuestEndpoint(this.#hosting, network, id));
+  }
+
+  /** Whether nothing leads out of a network. False for one that is not here. */
+  isInternal(id: NetworkId): boolean {
+    return this.#hosting.state.networks.get(id)?.asked.internal === true;
   }
 
   /** One that its engine has forgotten. */
@@ -121,6 +130,16 @@ export class Guests {
     asked: { readonly address?: Address; readonly owner: string; readonly options: Readonly<Record<string, string>> },
   ): Promise<Prefix> {
     return this.#run(() => requestGuestAddress(this.#hosting, pool, asked));
+  }
+
+  /** As requestPool, of a network that hosts share. */
+  requestHomePool(asked: HomePoolRequest): Promise<{ readonly pool: string; readonly prefix: Prefix }> {
+    return this.#run(() => requestHomePool(this.#hosting, asked));
+  }
+
+  /** The engine calls an endpoint so: all hosts of its network are told. */
+  nameEndpoint(network: NetworkId, id: EndpointId, names: readonly string[]): Promise<void> {
+    return this.#run(() => nameGuest(this.#hosting, network, id, names));
   }
 
   releaseAddress(pool: string, address: Address): Promise<void> {

@@ -5,6 +5,9 @@ import { type Ctx, type JoinPlace, type JoinResult, type StaticRoute, bareLinkNa
 import type { Netns } from '../../kernel/index.ts';
 import { contextOf, refuseWhenClosing, stillWanted } from '../context.ts';
 import { type Hosting, guestDriver, guestEndpointValue, guestNetworkValue, knownEndpoint, readyNetwork } from './context.ts';
+import { homeOf, sharedOf } from './homes.ts';
+import { memberOf } from './members.ts';
+import { endNames, serveSoon } from './names.ts';
 import { withdrawn } from './ports.ts';
 import { type GuestEndpoint, type GuestJoin, type GuestNetwork, type GuestWays, holderOf } from './records.ts';
 import { openSandbox, placeOf, seenAt } from './sandbox.ts';
@@ -48,12 +51,17 @@ export async function joinGuest(
         throw new CnmError('already_joined', `endpoint ${shortId(id)} is ${ep.phase} in ${ep.join?.key ?? 'no sandbox'}`);
       ep = await leaveJoined(hosting, net, ep);
     }
+    const home = homeOf(hosting, net);
     using inside = await openSandbox(hosting, key);
     const join = await intendedJoin(net, ep, key, inside);
     const joining: GuestEndpoint = { ...ep, phase: 'joining', join };
     return await undoable(async (undo) => {
       await state.commit({ endpoints: [joining] });
       undo.add('forget guest join', () => state.commit({ endpoints: [ep] }));
+      if (home !== undefined) {
+        undo.add('forget peers', () => cnm.shared?.exit(home, ep));
+        await sharedOf(hosting).enter(home, ep);
+      }
       const driver = guestDriver(hosting, net);
       const place: JoinPlace =
         inside === undefined
@@ -69,6 +77,11 @@ export async function joinGuest(
       };
       const joined: GuestEndpoint = { ...joining, phase: 'joined', join: { ...join, told }, driverState: result.state };
       await state.commit({ endpoints: [joined] });
+      if (home !== undefined) {
+        undo.add('withdraw guest', () => cnm.shared?.endpoints.withdraw({ id, network: home.id }));
+        await sharedOf(hosting).endpoints.write(home, memberOf(home.id, joined), true);
+        void serveSoon(hosting, id);
+      }
       return { ...(inside === undefined && { link: { name: join.ifname, prefix: prefixOf(net) } }), ...told };
     });
   });
@@ -101,7 +114,14 @@ export async function leaveJoined(hosting: Hosting, net: GuestNetwork, ep: Guest
   const leaving: GuestEndpoint = { ...ep, phase: 'leaving' };
   await state.commit({ endpoints: [leaving] });
   let left = leaving;
+  const homeId = net.home?.id ?? net.id;
   await attemptAll([
+    ...(net.home === undefined
+      ? []
+      : ([
+          ['withdraw guest', () => cnm.shared?.endpoints.withdraw({ id: ep.id, network: homeId })],
+          ['end names of guest', () => endNames(hosting, ep)],
+        ] as const)),
     ['withdraw guest ports', async () => void (left = await withdrawn(hosting, net, leaving))],
     [
       'leave guest',
@@ -115,8 +135,9 @@ export async function leaveJoined(hosting: Hosting, net: GuestNetwork, ep: Guest
         await cnm.drivers.find(net.driver)?.leave(contextOf(), guestNetworkValue(net), guestEndpointValue(leaving), place);
       },
     ],
+    ['forget peers', async () => (net.home === undefined ? undefined : await cnm.shared?.exit(net.home, ep))],
   ]);
-  const { join: _left, ...rest } = left;
+  const { join: _left, names: _called, ...rest } = left;
   const ready: GuestEndpoint = { ...rest, phase: 'ready' };
   await state.commit({ endpoints: [ready] });
   return ready;

@@ -6,6 +6,7 @@ import { hostExclusions } from '../exclusions.ts';
 import { refuseWhenClosing } from '../context.ts';
 import { RECORD_SCHEMA } from '../records.ts';
 import type { Hosting } from './context.ts';
+import { releaseHomeAddress, releaseHomePool, replayHomeLeases, requestHomeAddress } from './home-leases.ts';
 import { ENGINE, type GuestPool } from './records.ts';
 
 /** IPAM driver behind the face. */
@@ -62,6 +63,7 @@ export async function releaseGuestPool(hosting: Hosting, pool: string): Promise<
   await cnm.locks.run(`pool:${pool}`, async () => {
     const record = state.pools.get(pool);
     if (record === undefined) return;
+    if (record.home !== undefined) return releaseHomePool(hosting, record, record.home);
     for (const one of record.addresses) await ipamOf(hosting).releaseAddress(pool, one.address, leaseOf(record, one));
     await ipamOf(hosting).releasePool(pool, record.id);
     await state.commit({ remove: { pool }, durable: true });
@@ -83,6 +85,7 @@ export async function requestGuestAddress(
     const record = state.pools.get(pool);
     if (record === undefined) throw new CnmError('no_pool', `address pool ${pool} is not leased here`);
     const ipam = ipamOf(hosting);
+    if (record.home !== undefined) return requestHomeAddress(hosting, record, record.home, asked);
     return undoable(async (undo) => {
       const held = record.addresses.some(({ address }) => address === asked.address);
       if (held) throw new CnmError('address_in_use', `address ${asked.address} is in use in pool ${pool}`);
@@ -119,8 +122,9 @@ export async function releaseForgotten(hosting: Hosting, given: readonly (Prefix
   for (const prefix of given) {
     if (prefix === undefined) continue;
     const address = prefixAddress(prefix);
-    for (const { pool, space, addresses } of hosting.state.pools.values())
-      if (space === local && addresses.some((one) => one.address === address)) await releaseGuestAddress(hosting, pool, address);
+    for (const { pool, space, home, addresses } of hosting.state.pools.values())
+      if ((space === local || home !== undefined) && addresses.some((one) => one.address === address))
+        await releaseGuestAddress(hosting, pool, address);
   }
 }
 
@@ -130,6 +134,7 @@ export async function releaseGuestAddress(hosting: Hosting, pool: string, addres
   refuseWhenClosing(cnm);
   await cnm.locks.run(`pool:${pool}`, async () => {
     const record = state.pools.get(pool);
+    if (record?.home !== undefined) return releaseHomeAddress(hosting, record, record.home, address);
     const found = record?.addresses.find((one) => one.address === address);
     if (record === undefined || found === undefined) return;
     await ipamOf(hosting).releaseAddress(pool, address, leaseOf(record, found));
@@ -142,6 +147,7 @@ export async function replayGuestPools(hosting: Hosting): Promise<void> {
   const { cnm, state } = hosting;
   const ipam = ipamOf(hosting);
   for (const record of state.pools.values()) {
+    if (record.home !== undefined) continue;
     const { id, pool, family, space, prefix, range, options, addresses } = record;
     try {
       await ipam.requestPool({ owner: id, space, family, subnet: prefix, ...(range && { range }), options });
@@ -150,5 +156,11 @@ export async function replayGuestPools(hosting: Hosting): Promise<void> {
     } catch (error) {
       cnm.env.log.error({ pool, problem: messageOf(error) }, 'a pool of an engine cannot be had again');
     }
+  }
+  if (cnm.shared === undefined) return;
+  try {
+    await replayHomeLeases(hosting);
+  } catch (error) {
+    cnm.env.log.error({ problem: messageOf(error) }, 'addresses of engines in the cluster cannot be had again');
   }
 }

@@ -3,10 +3,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type NetworkId, CnmError, attemptAll, familyOf, prefixContains, shortId, undoable } from '../../base/index.ts';
 import type { Ctx } from '../../driver/index.ts';
-import { contextOf, refuseWhenClosing, stillWanted } from '../context.ts';
+import { contextOf, driverNetwork, refuseWhenClosing, stillWanted } from '../context.ts';
 import { RECORD_SCHEMA } from '../records.ts';
 import { type Hosting, guestDriver, guestNetworkValue } from './context.ts';
 import { endGuestEndpoint } from './endpoints.ts';
+import { enterHome, leaveHome, plannedHome, sharedOf } from './homes.ts';
+import { releaseGuestPool } from './leases.ts';
+import { stakeOf } from './members.ts';
 import { ENGINE, type GuestNetwork, type GuestNetworkSpec } from './records.ts';
 
 /**
@@ -58,6 +61,7 @@ async function build(hosting: Hosting, draft: GuestNetwork, ctx: Ctx): Promise<v
   const { state } = hosting;
   checkPools(draft.asked);
   const driver = guestDriver(hosting, draft);
+  if (driver.cluster !== undefined) return settle(hosting, draft, ctx);
   driver.validateNetwork?.(guestNetworkValue(draft));
   await undoable(async (undo) => {
     await state.commit({ networks: [draft] });
@@ -69,6 +73,27 @@ async function build(hosting: Hosting, draft: GuestNetwork, ctx: Ctx): Promise<v
     undo.add('delete guest network', () => driver.deleteNetwork(contextOf(), guestNetworkValue(ready)));
     stillWanted(ctx);
     await state.commit({ networks: [ready], durable: true });
+  });
+}
+
+/** A network of several hosts: it stands for one of the cluster, which has the driver's part. */
+async function settle(hosting: Hosting, asked: GuestNetwork, ctx: Ctx): Promise<void> {
+  const { state } = hosting;
+  sharedOf(hosting);
+  const draft: GuestNetwork = { ...asked, planned: plannedHome(hosting, asked.asked) };
+  await undoable(async (undo) => {
+    await state.commit({ networks: [draft] });
+    undo.add('forget guest network', () => state.commit({ remove: { network: draft.id } }));
+    const { net, pools } = await enterHome(hosting, draft.asked, ctx);
+    undo.add('leave home', () => leaveHome(hosting, draft.id, net.id));
+    stillWanted(ctx);
+    const ready: GuestNetwork = { ...draft, home: driverNetwork(net), driverState: net.driverState, phase: 'ready' };
+    await sharedOf(hosting).endpoints.write(net, stakeOf(net.id, ready), false);
+    const taken = pools.flatMap(({ pool, home }) => {
+      const record = state.pools.get(pool);
+      return record === undefined || home === undefined ? [] : [{ ...record, home: { ...home, guest: draft.id } }];
+    });
+    await state.commit({ networks: [ready], pools: taken, durable: true });
   });
 }
 
@@ -104,8 +129,18 @@ export async function deleteGuestNetwork(hosting: Hosting, id: NetworkId): Promi
 }
 
 /** The caller holds the network's lock, or nobody else runs yet. */
-export async function unmakeGuestNetwork({ cnm, state }: Hosting, net: GuestNetwork): Promise<void> {
+export async function unmakeGuestNetwork(hosting: Hosting, net: GuestNetwork): Promise<void> {
+  const { cnm, state } = hosting;
   await state.commit({ networks: [{ ...net, phase: 'deleting' }] });
-  await cnm.drivers.find(net.driver)?.deleteNetwork(contextOf(), guestNetworkValue(net));
+  if (net.home !== undefined) {
+    const own = [...state.pools.values()].filter(({ home }) => home?.guest === net.id);
+    for (const { pool } of own) await releaseGuestPool(hosting, pool);
+    await leaveHome(hosting, net.id, net.home.id);
+  } else {
+    const driver = cnm.drivers.find(net.driver);
+    // One that was to stand for a network of the cluster, and was cut short, may have made it.
+    if (net.planned !== undefined) await leaveHome(hosting, net.id, net.planned);
+    else if (driver?.cluster === undefined) await driver?.deleteNetwork(contextOf(), guestNetworkValue(net));
+  }
   await state.commit({ remove: { network: net.id }, durable: true });
 }

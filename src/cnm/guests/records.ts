@@ -1,7 +1,7 @@
 /** What is remembered for foreign engines: networks and endpoints that they own, whose addresses and sandboxes are theirs. */
 
 import type { Address, EndpointId, IpFamily, Json, Mac, NetworkId, Prefix, SandboxId } from '../../base/index.ts';
-import type { DriverOptions, DriverPool, GatewayRoles, PortBinding, StaticRoute } from '../../driver/index.ts';
+import type { DriverNetwork, DriverOptions, DriverPool, GatewayRoles, PortBinding, StaticRoute } from '../../driver/index.ts';
 import type { PoolId } from '../../ipam/index.ts';
 import type { AllocatedPort, WantedPort } from '../../portmap/index.ts';
 import type { RecordBase } from '../records.ts';
@@ -25,6 +25,12 @@ export interface GuestNetwork extends RecordBase {
   readonly driver: string;
   readonly asked: GuestNetworkSpec;
   readonly driverState: Json;
+  /** The network of the cluster that it stands for, as drivers see it. Absent: it is one by itself. */
+  readonly home?: DriverNetwork;
+  /** The id of that network, noted before it is made; `home` comes after. */
+  readonly planned?: NetworkId;
+  /** It was removed from the cluster. Default false. */
+  readonly isHomeless?: boolean;
   /** Identity of the engine that was seen to have it. Absent: nobody may say that it is forgotten. */
   readonly engine?: string;
   /** Why the network does not work as wished. */
@@ -54,6 +60,8 @@ export interface GuestJoin {
   readonly seenAs?: string;
   /** What the engine was told to lay. Absent in records of before. */
   readonly told?: GuestWays;
+  /** Ports of the keeper's resolver in the sandbox, which it has for the names of the cluster. */
+  readonly resolver?: { readonly udp: number; readonly tcp: number };
 }
 
 /** Gateways and routes of an endpoint. */
@@ -80,13 +88,30 @@ export interface GuestEndpoint extends RecordBase {
   /** What is held is being published, and the engine has not been told that it is. */
   readonly isPublishing?: boolean;
   readonly bindings: readonly PortBinding[];
+  /** Names that its engine gives it, lower case; absent until the engine was asked. */
+  readonly names?: readonly string[];
+}
+
+/** Where a pool of an engine lies in the cluster. */
+export interface HomePool {
+  /** The network whose pool it is, or whose it becomes when it is made. */
+  readonly network: NetworkId;
+  /** Its name, where the engine's user gave it with the pool. */
+  readonly name?: string;
+  /** The pool that addresses are leased from. */
+  readonly lease: PoolId;
+  /** The engine's network that has it; absent until that is created. */
+  readonly guest?: NetworkId;
 }
 
 /** A pool leased through the IPAM face, with what is leased from it. */
 export interface GuestPool extends RecordBase {
   /** Also the owner of the lease. */
   readonly id: string;
+  /** What the engine calls it. */
   readonly pool: PoolId;
+  /** Absent: it is a pool of this host. */
+  readonly home?: HomePool;
   readonly family: IpFamily;
   readonly space: string;
   readonly prefix: Prefix;

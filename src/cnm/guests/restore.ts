@@ -9,7 +9,9 @@ import { type Hosting, guestEndpointValue, guestNetworkValue, remakesMoved } fro
 import { endGuestEndpoint } from './endpoints.ts';
 import { leaveJoined } from './join.ts';
 import { replayGuestPools } from './leases.ts';
-import { unmakeGuestNetwork } from './networks.ts';
+import { dropForgottenPools } from './home-leases.ts';
+import { deleteGuestNetwork, unmakeGuestNetwork } from './networks.ts';
+import { serveAll } from './names.ts';
 import { noteNames, openLosing, restoreWays } from './moved.ts';
 import { withdrawn } from './ports.ts';
 import { type GuestEndpoint, type GuestNetwork, holderOf } from './records.ts';
@@ -48,8 +50,9 @@ function observed(hosting: Hosting, net: GuestNetwork, losing: GuestPlaces): Res
   return { ...wish, endpoints: wish.endpoints.filter(({ hasMoved }) => hasMoved !== true) };
 }
 
+/** Without those that stand for a network of the cluster, which is restored with all that is in it. */
 export const guestNetworksOf = ({ state }: Hosting, driver: string): GuestNetwork[] =>
-  [...state.networks.values()].filter((net) => net.phase === 'ready' && net.driver === driver);
+  [...state.networks.values()].filter((net) => net.phase === 'ready' && net.driver === driver && net.home === undefined);
 
 /** Namespaces of joined endpoints that are still what the records say, where their driver has work there. The caller closes them. */
 export function openPlaces(hosting: Hosting): Map<EndpointId, Netns> {
@@ -111,6 +114,8 @@ export async function finishGuests(hosting: Hosting): Promise<void> {
         state.commit({ endpoints: [await withdrawn(hosting, net, ep)] }),
       );
   }
+  // Whoever asked for it was killed with us: it is asked for again.
+  if (cnm.shared !== undefined) await dropForgottenPools(hosting, 0);
   for (const net of state.networks.values())
     if (net.phase !== 'ready') await attempt('removal of a network of an engine', net.id, () => unmakeGuestNetwork(hosting, net));
 }
@@ -124,11 +129,38 @@ export function guestLinks(hosting: Hosting): string[] {
   });
 }
 
+/** Guests of networks of the cluster: what has lost its sandbox is told no more, and what was cut short is done. */
+async function mendLodgers(hosting: Hosting): Promise<void> {
+  const { cnm, state } = hosting;
+  const attempt = async (id: string, work: () => Promise<unknown>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      cnm.env.log.warn({ id, problem: messageOf(error) }, 'what an engine has in the cluster is not as it should be');
+    }
+  };
+  await dropForgottenPools(hosting);
+  for (const net of state.networks.values()) {
+    if (net.home === undefined && net.planned === undefined) continue;
+    if (net.phase === 'deleting') await attempt(net.id, () => deleteGuestNetwork(hosting, net.id));
+    for (const { id } of state.endpointsOf(net.id))
+      await attempt(id, () =>
+        cnm.locks.run(`endpoint:${id}`, async () => {
+          const ep = state.endpoints.get(id);
+          if (ep?.phase === 'leaving' || (ep?.phase === 'joined' && isAbandoned(ep))) await leaveJoined(hosting, net, ep);
+          else if (ep?.phase === 'deleting') await endGuestEndpoint(hosting, id);
+        }),
+      );
+  }
+  await serveAll(hosting);
+}
+
 /** One look at all guests. Never throws for a single network. */
 export async function mendGuests(hosting: Hosting): Promise<void> {
   const { cnm, state } = hosting;
   await noteSandboxes(hosting);
   await noteNames(hosting);
+  if (cnm.shared !== undefined) await mendLodgers(hosting);
   const suspects: NetworkId[] = [];
   const losing = openLosing(hosting);
   try {

@@ -43,7 +43,7 @@ export interface SharedNetworks {
   /** The network has somebody here, or is about to: its peers are known to driver and keeper when this resolves. Throws store_unreachable. */
   enter(net: NetworkRecord, joining: Pick<EndpointRecord, 'id'>): Promise<void>;
   /** Undo of enter(), of whom may not have entered: peers are forgotten with the last endpoint here. */
-  exit(net: NetworkRecord, leaving: Pick<EndpointRecord, 'id'>): Promise<void>;
+  exit(net: Pick<NetworkRecord, 'id'>, leaving: Pick<EndpointRecord, 'id'>): Promise<void>;
   /** Whether an id of the keeper's peers stands for a network that somebody here is in. */
   keeps(id: string): boolean;
   /** A network that another host has just made may not be known here yet: waits until it is, where there is one. */

@@ -5,6 +5,7 @@ import { type Json, type NetworkId, codeOf } from '../../base/index.ts';
 import type { Cluster } from '../../cluster/index.ts';
 import { Debts } from '../../store/index.ts';
 import type { Cnm } from '../context.ts';
+import { memberById, membersOf } from '../lodgers.ts';
 import type { EndpointRecord, NetworkRecord } from '../records.ts';
 import { replayAddresses } from '../steps/addresses.ts';
 import type { ClusterEndpoints } from './contract.ts';
@@ -83,7 +84,7 @@ export class SharedEndpoints implements ClusterEndpoints {
   async sync(network: NetworkId): Promise<void> {
     const { entries } = await this.#cluster.store.list(endpointsOf(network, this.#cluster.self));
     const written = new Map(entries.map(({ key, value }) => [partsOfEndpointKey(network, key).id, value]));
-    const own = this.#cnm.state.endpointsOfNetwork(network).map(({ id }) => id);
+    const own = membersOf(this.#cnm, network).map(({ id }) => id);
     let first: unknown;
     for (const id of new Set([...written.keys(), ...own])) {
       try {
@@ -99,17 +100,18 @@ export class SharedEndpoints implements ClusterEndpoints {
 
   /** Whoever has forgotten an endpoint has given its addresses back too: they are to be no other's. Throws address_in_use. */
   async #claim({ id, network }: Listed): Promise<void> {
-    const { state } = this.#cnm;
+    const { state, lodgers } = this.#cnm;
     const ep = state.endpointById(id);
     const net = state.networkById(network);
-    if (ep !== undefined && isTold(ep) && net?.phase === 'ready') await replayAddresses(this.#cnm, net, ep);
+    if (net?.phase !== 'ready') return;
+    if (ep === undefined) await lodgers?.claim(network);
+    else if (isTold(ep)) await replayAddresses(this.#cnm, net, ep);
   }
 
   /** Says what is so now; what is on its way in or out says so itself. `known`: what the cluster has. */
   async #settle({ id, network }: Listed, known?: Json): Promise<void> {
-    const { state } = this.#cnm;
-    const ep = state.endpointById(id);
-    const net = state.networkById(network);
+    const ep = memberById(this.#cnm, id);
+    const net = this.#cnm.state.networkById(network);
     if (ep === undefined || net?.phase !== 'ready') return this.#remove({ id, network });
     if (!isTold(ep)) return;
     const isJoined = ep.phase === 'joined';

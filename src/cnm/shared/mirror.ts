@@ -189,6 +189,7 @@ export class Mirror {
     // While the cluster is away, each try would owe it the same once more.
     await this.#registry.isThere(net.id);
     for (const ep of this.#cnm.state.endpointsOfNetwork(net.id)) await replayAddresses(this.#cnm, net, ep);
+    await this.#cnm.lodgers?.claim(net.id);
     await this.#own.sync(net.id);
   }
 
@@ -243,6 +244,7 @@ export class Mirror {
         if (state.endpointById(ep.id) !== undefined) await deleteEndpoint(this.#cnm, ep.id);
       }
     }
+    await this.#cnm.lodgers?.evict(id);
     await this.#cnm.services?.forgetNetwork(id);
     const name = state.networkById(id)?.name;
     if (name === undefined) return;

@@ -8,6 +8,7 @@ import { type Cluster, follow, type Followed } from '../../cluster/index.ts';
 import type { Peer } from '../../driver/index.ts';
 import type { PeerNames } from '../../keeper/index.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf, servesNames } from '../context.ts';
+import { memberById } from '../lodgers.ts';
 import type { NetworkRecord } from '../records.ts';
 import { type SharedEndpoints, isTold } from './endpoints.ts';
 import { unreachableHosts } from './reach.ts';
@@ -141,7 +142,7 @@ export class NetworkPeers {
     let isForgotten = false;
     for (const key of news.change.removed) {
       const { node, id } = partsOfEndpointKey(this.#net.id, key);
-      if (isOwn(key)) isForgotten ||= isTold(this.#cnm.state.endpointById(id));
+      if (isOwn(key)) isForgotten ||= isTold(memberById(this.#cnm, id));
       else if (this.#known.get(node)?.delete(id) === true) this.#touch(node, id);
     }
     if (isForgotten) this.#syncOwn();

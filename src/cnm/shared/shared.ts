@@ -3,6 +3,7 @@
 import { CnmError, type EndpointId, type NetworkId, codeOf, within } from '../../base/index.ts';
 import type { Cluster } from '../../cluster/index.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf } from '../context.ts';
+import { memberById, membersOf } from '../lodgers.ts';
 import type { EndpointRecord, NetworkRecord } from '../records.ts';
 import type { SharedNetworks } from './contract.ts';
 import { SharedEndpoints } from './endpoints.ts';
@@ -82,8 +83,7 @@ export class Shared implements SharedNetworks {
 
   #usersIn(id: NetworkId): EndpointId[] {
     const isUser = ({ phase }: EndpointRecord): boolean => phase === 'joined' || phase === 'joining';
-    return this.#cnm.state
-      .endpointsOfNetwork(id)
+    return membersOf(this.#cnm, id)
       .filter(isUser)
       .map((ep) => ep.id);
   }
@@ -111,10 +111,10 @@ export class Shared implements SharedNetworks {
     if (this.#users.has(net.id)) await (this.#peers.get(net.id) ?? this.#open(net)).ready;
   }
 
-  async exit(net: NetworkRecord, leaving: Pick<EndpointRecord, 'id'>): Promise<void> {
+  async exit(net: Pick<NetworkRecord, 'id'>, leaving: Pick<EndpointRecord, 'id'>): Promise<void> {
     const users = this.#users.get(net.id) ?? new Set();
     // One whose sandbox is gone may have been removed without a leave.
-    for (const id of users) if (id === leaving.id || this.#cnm.state.endpointById(id) === undefined) users.delete(id);
+    for (const id of users) if (id === leaving.id || memberById(this.#cnm, id) === undefined) users.delete(id);
     if (users.size > 0) return;
     this.#users.delete(net.id);
     const peers = this.#peers.get(net.id);
@@ -163,7 +163,7 @@ export class Shared implements SharedNetworks {
     } catch (error) {
       const followed = this.#peers.get(id)?.endpoints;
       if (codeOf(error) !== 'store_unreachable' || followed === undefined) throw error;
-      const own = this.#cnm.state.endpointsOfNetwork(id).filter(({ phase }) => phase === 'joined' || phase === 'ready');
+      const own = membersOf(this.#cnm, id).filter(({ phase }) => phase === 'joined' || phase === 'ready');
       return [...own.map((ep) => this.endpoints.shown(ep)), ...followed];
     }
   }

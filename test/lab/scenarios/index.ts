@@ -8,6 +8,7 @@ import { compaction } from './compaction.ts';
 import { cutAndHealed } from './cut-and-healed.ts';
 import { daemonKilled } from './daemon-killed.ts';
 import { earlyRestart } from './early-restart.ts';
+import { engines } from './engines.ts';
 import { etcdAway } from './etcd-away.ts';
 import { etcdLeaderKilled } from './etcd-leader-killed.ts';
 import { hostKilled } from './host-killed.ts';
@@ -43,6 +44,7 @@ const OVERLAY: readonly Scenario[] = [
   compaction,
   removedWhileAway,
   services,
+  engines,
   race,
   churn,
   storm,

@@ -1,0 +1,265 @@
+/**
+ * The IPAM face for networks of the cluster: pools are those of the network that the engine's network will stand for, and no two
+ * hosts give one address. The engine asks for a pool before it says anything of the network, but for the IPAM's own options.
+ */
+
+import { randomBytes } from 'node:crypto';
+import {
+  type Address,
+  type NetworkId,
+  type Prefix,
+  CnmError,
+  makePrefix,
+  messageOf,
+  newNetworkId,
+  prefixAddress,
+  prefixLength,
+  undoable,
+} from '../../base/index.ts';
+import { labels } from '../../driver/index.ts';
+import { type IpamDriver, GATEWAY_REQUEST, REQUEST_ADDRESS_TYPE } from '../../ipam/index.ts';
+import { refuseWhenClosing } from '../context.ts';
+import { hostExclusions } from '../exclusions.ts';
+import { type NetworkPool, type NetworkRecord, RECORD_SCHEMA } from '../records.ts';
+import type { Hosting } from './context.ts';
+import { homeNamed, sharedOf } from './homes.ts';
+import { ENGINE, type GuestPool, type HomePool } from './records.ts';
+
+/** IPAM driver of networks that hosts share. */
+const DRIVER = 'cluster';
+
+/** Pools of one subnet that no network has come for: an engine that finds a route of its host in the way asks again, without end. */
+const MAX_WAITING = 8;
+
+/** Age from which on a pool that no network came for is given back, milliseconds. */
+const FORGOTTEN_MS = 60_000;
+
+export interface HomePoolRequest {
+  readonly family: 4 | 6;
+  readonly subnet?: Prefix;
+  readonly range?: Prefix;
+  readonly options: Readonly<Record<string, string>>;
+}
+
+export interface AddressAsked {
+  readonly address?: Address;
+  readonly owner: string;
+  readonly options: Readonly<Record<string, string>>;
+}
+
+const ipamOf = ({ cnm }: Hosting): IpamDriver => cnm.ipams.get(DRIVER);
+
+/** Address spaces of networks that hosts share. Throws no_cluster. */
+async function homeSpace(hosting: Hosting): Promise<string> {
+  sharedOf(hosting);
+  return (await ipamOf(hosting).addressSpaces()).global;
+}
+
+/** Errors: no_cluster, bad_option, bad_subnet, pools_exhausted, pool_overlap, bad_ip_range, store_unreachable. */
+export async function requestHomePool(hosting: Hosting, asked: HomePoolRequest): Promise<GuestPool> {
+  const { cnm, state } = hosting;
+  refuseWhenClosing(cnm);
+  const space = await homeSpace(hosting);
+  // One at a time: the first one who names a network chooses its id for those who come meanwhile.
+  return cnm.locks.run('pool:homes', () =>
+    undoable(async (undo) => {
+      const id = randomBytes(16).toString('hex');
+      const lying = await lyingPool(hosting, asked);
+      const { home, prefix } = lying ?? (await plannedPool(hosting, asked, space));
+      undo.add('give pool back', () => giveBack(hosting, home, id));
+      refuseAgain(hosting, prefix);
+      const record: GuestPool = {
+        schema: RECORD_SCHEMA,
+        owner: ENGINE,
+        created: cnm.env.now(),
+        id,
+        pool: `${home.lease}#${id.slice(0, 12)}`,
+        home,
+        family: asked.family,
+        space,
+        prefix,
+        ...(asked.range && { range: asked.range }),
+        options: asked.options,
+        addresses: [],
+      };
+      await state.commit({ pools: [record], durable: true });
+      return record;
+    }),
+  );
+}
+
+/** Throws pool_overlap. */
+function refuseAgain({ state }: Hosting, prefix: Prefix): void {
+  const waiting = [...state.pools.values()].filter(
+    ({ home, prefix: other }) => home !== undefined && home.guest === undefined && other === prefix,
+  );
+  if (waiting.length < MAX_WAITING) return;
+  throw new CnmError(
+    'pool_overlap',
+    `subnet ${prefix} overlaps a route of the engine's host: give --subnet ${prefix} all the same`,
+  );
+}
+
+type Found = { readonly home: HomePool; readonly prefix: Prefix };
+
+/** A pool of a network that is there: by the network's name, or by its subnet. */
+async function lyingPool(hosting: Hosting, asked: HomePoolRequest): Promise<Found | undefined> {
+  const { subnet, family, range } = asked;
+  const name = asked.options[labels.clusterNetwork];
+  const named = name ? await homeNamed(hosting, name) : undefined;
+  const net = named ?? (name ? undefined : ofSubnet(hosting, subnet));
+  if (net === undefined) return undefined;
+  const own = net.pools.filter((pool) => pool.family === family);
+  const pool = subnet === undefined ? own[0] : own.find(({ prefix }) => prefix === subnet);
+  if (pool === undefined) {
+    const has = net.pools.map(({ prefix }) => prefix).join(', ');
+    const words = subnet === undefined ? `and none of IPv${family}` : `not ${subnet}: leave --subnet out`;
+    throw new CnmError('bad_subnet', `network ${net.name} of the cluster has ${has}, ${words}`);
+  }
+  const lease = range === undefined ? pool.pool : `${pool.space}/${pool.prefix}/${range}`;
+  return { home: { network: net.id, ...(name && { name }), lease }, prefix: pool.prefix };
+}
+
+const ofSubnet = ({ cnm }: Hosting, subnet: Prefix | undefined): NetworkRecord | undefined =>
+  subnet === undefined
+    ? undefined
+    : cnm.state.networks().find((net) => net.shared === true && net.pools.some(({ prefix }) => prefix === subnet));
+
+/** A pool for a network that is made in a moment, in the name that it will have then. */
+async function plannedPool(hosting: Hosting, asked: HomePoolRequest, space: string): Promise<Found> {
+  const { cnm, state } = hosting;
+  const { family, subnet, range, options } = asked;
+  const { [labels.clusterNetwork]: name, ...rest } = options;
+  if (!name && subnet === undefined)
+    throw new CnmError(
+      'bad_option',
+      `say which network of the cluster this is: --ipam-opt ${labels.clusterNetwork}=NAME. The engine tells no -o before it asks for addresses`,
+    );
+  const other = [...state.pools.values()].find(
+    (pool) =>
+      pool.home?.guest === undefined &&
+      pool.home !== undefined &&
+      cnm.state.networkById(pool.home.network) === undefined &&
+      (name ? pool.home.name === name : pool.home.name === undefined && pool.prefix === subnet),
+  );
+  const network = other?.home?.network ?? newNetworkId();
+  const pool = await ipamOf(hosting).requestPool({
+    owner: network,
+    space,
+    family,
+    ...(subnet && { subnet }),
+    ...(range && { range }),
+    ...(subnet === undefined && { exclude: await hostExclusions(cnm, family) }),
+    options: rest,
+  });
+  return { home: { network, ...(name && { name }), lease: pool.id }, prefix: pool.prefix };
+}
+
+/** Gives back what was leased for a network that was not made, with the last who asked for it. */
+async function giveBack(hosting: Hosting, { network }: HomePool, id: string): Promise<void> {
+  const { cnm, state } = hosting;
+  const isWanted = [...state.pools.values()].some((pool) => pool.id !== id && pool.home?.network === network);
+  if (isWanted || cnm.state.networkById(network) !== undefined) return;
+  await ipamOf(hosting).releaseAll?.(network);
+}
+
+/** With all that is leased from it. The caller holds the pool's lock. */
+export async function releaseHomePool(hosting: Hosting, record: GuestPool, home: HomePool): Promise<void> {
+  for (const one of record.addresses) await ipamOf(hosting).releaseAddress(home.lease, one.address, one.lease ?? record.id);
+  await giveBack(hosting, home, record.id);
+  await hosting.state.commit({ remove: { pool: record.pool }, durable: true });
+}
+
+/**
+ * Before the engine's network is created only its gateway and auxiliary addresses are asked for: they are the network's of the
+ * cluster. After that, addresses of endpoints. The caller holds the pool's lock. Errors: bad_gateway, bad_aux_address,
+ * no_network, address_in_use, address_out_of_range, no_free_address, store_unreachable.
+ */
+export async function requestHomeAddress(
+  hosting: Hosting,
+  record: GuestPool,
+  home: HomePool,
+  asked: AddressAsked,
+): Promise<Prefix> {
+  const net = hosting.cnm.state.networkById(home.network);
+  const isGateway = asked.options[REQUEST_ADDRESS_TYPE] === GATEWAY_REQUEST;
+  if (home.guest === undefined) {
+    if (net === undefined) return planned(hosting, home, asked);
+    const pool = net.pools.find(({ prefix }) => prefix === record.prefix);
+    return isGateway ? gatewayOf(net, pool, asked.address) : auxiliaryOf(net, pool, asked.address);
+  }
+  if (net === undefined) throw new CnmError('no_network', "the network was removed from the cluster: remove the engine's too");
+  const lease = randomBytes(16).toString('hex');
+  const { [labels.clusterNetwork]: _name, ...options } = { ...record.options, ...asked.options };
+  return undoable(async (undo) => {
+    const { address: wanted } = asked;
+    const leased = await ipamOf(hosting).requestAddress(home.lease, {
+      owner: lease,
+      ...(wanted && { address: wanted }),
+      options,
+    });
+    const address = prefixAddress(leased);
+    undo.add('release guest address', () => ipamOf(hosting).releaseAddress(home.lease, address, lease));
+    const addresses = [...record.addresses, { address, owner: asked.owner, lease }];
+    await hosting.state.commit({ pools: [{ ...record, addresses }] });
+    return leased;
+  });
+}
+
+/** Of a network that is made in a moment, in its own name: its making asks for the same again. */
+const planned = (hosting: Hosting, home: HomePool, { address, options }: AddressAsked): Promise<Prefix> =>
+  ipamOf(hosting).requestAddress(home.lease, {
+    owner: home.network,
+    isForPool: true,
+    ...(address && { address }),
+    options,
+  });
+
+function gatewayOf(net: NetworkRecord, pool: NetworkPool | undefined, asked: Address | undefined): Prefix {
+  if (pool?.gateway === undefined || (asked !== undefined && asked !== pool.gateway))
+    throw new CnmError('bad_gateway', `network ${net.name} of the cluster has gateway ${pool?.gateway}: leave --gateway out`);
+  return makePrefix(pool.gateway, prefixLength(pool.prefix));
+}
+
+function auxiliaryOf(net: NetworkRecord, pool: NetworkPool | undefined, asked: Address | undefined): Prefix {
+  if (pool === undefined || asked === undefined || !Object.values(pool.aux).includes(asked))
+    throw new CnmError(
+      'bad_aux_address',
+      `network ${net.name} of the cluster has no auxiliary address ${asked ?? ''}: leave --aux-address out`,
+    );
+  return makePrefix(asked, prefixLength(pool.prefix));
+}
+
+/** What is free already, or the network's own, is fine. The caller holds the pool's lock. */
+export async function releaseHomeAddress(hosting: Hosting, record: GuestPool, home: HomePool, address: Address): Promise<void> {
+  const found = record.addresses.find((one) => one.address === address);
+  if (found === undefined) return;
+  await ipamOf(hosting).releaseAddress(home.lease, address, found.lease ?? record.id);
+  await hosting.state.commit({ pools: [{ ...record, addresses: record.addresses.filter((one) => one !== found) }] });
+}
+
+/** Leases again what the records say that engines have in a network; absent: in all. Throws address_in_use. */
+export async function replayHomeLeases(hosting: Hosting, network?: NetworkId): Promise<void> {
+  for (const { id, home, addresses, options } of hosting.state.pools.values()) {
+    if (home === undefined || (network ?? home.network) !== home.network) continue;
+    const { [labels.clusterNetwork]: _name, ...rest } = options;
+    for (const { address, lease } of addresses)
+      await ipamOf(hosting).requestAddress(home.lease, { owner: lease ?? id, address, options: rest, isReplay: true });
+  }
+}
+
+/** Pools that no network came for: whoever asked for them was killed. */
+export async function dropForgottenPools(hosting: Hosting, olderThanMs = FORGOTTEN_MS): Promise<void> {
+  const { cnm, state } = hosting;
+  for (const { pool, home, created } of state.pools.values()) {
+    if (home === undefined || home.guest !== undefined || cnm.env.now() - created < olderThanMs) continue;
+    try {
+      await cnm.locks.run(`pool:${pool}`, async () => {
+        const record = state.pools.get(pool);
+        if (record?.home !== undefined && record.home.guest === undefined) await releaseHomePool(hosting, record, record.home);
+      });
+    } catch (error) {
+      cnm.env.log.warn({ pool, problem: messageOf(error) }, 'a pool that no network came for cannot be given back');
+    }
+  }
+}
