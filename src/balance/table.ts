@@ -1,13 +1,13 @@
 /**
- * A table of nf_tables that sends new connections to members in turn: what it should hold, and the change towards it. The
- * kernel's connection tracking keeps what was chosen. Who is balanced, and by what, is client.ts and gate.ts.
+ * A table of nf_tables that sends new connections to members in turn: what it should hold, and the messages towards it. The
+ * kernel's connection tracking keeps what was chosen. Who is balanced, and by what, is client.ts and gate.ts; writing is apply.ts.
  */
 
 import { createHash } from 'node:crypto';
-import { type Address, addressBytes, errnoOf, familyOf, type IpFamily } from '../base/index.ts';
-import { changeTable, type Netns, nft, readTable, removeTable, type TableContents, TableWriter } from '../kernel/index.ts';
+import { type Address, addressBytes, familyOf, type IpFamily } from '../base/index.ts';
+import { type Netns, nft, type TableContents, type TableWriter } from '../kernel/index.ts';
 
-type Message = ReturnType<TableWriter['addTable']>;
+export type Message = ReturnType<TableWriter['addTable']>;
 
 /** Changes with what is laid for the same wish, so that an upgrade lays it anew. */
 const LAYOUT = 1;
@@ -22,6 +22,8 @@ export interface Group {
   readonly keys: Readonly<Record<string, readonly Buffer[]>>;
   /** Who takes new connections. */
   readonly targets: readonly Address[];
+  /** Whose connections go on: the targets, and those that keep what they have. */
+  readonly keeping: readonly Address[];
   /** Port of the targets. Default: the one that was asked for. */
   readonly port?: number;
   /** What else counts as a change of it. */
@@ -47,53 +49,21 @@ const octets = (address: Address): Buffer => Buffer.from(addressBytes(address));
 
 const digest = (...parts: readonly unknown[]): Buffer => createHash('sha256').update(JSON.stringify(parts)).digest();
 
+/** Of groups that many namespaces have: each is asked for as often. */
+const signatures = new WeakMap<Group, string>();
+
 /** Comment of all rules of the group: tells whether they are those of this wish. */
-const signatureOf = ({ chain, targets, port, also }: Group): string =>
-  digest(LAYOUT, chain, targets.toSorted(), port ?? 0, also ?? []).toString('hex', 0, 8);
-
-/** The groups that were not there, or not so. */
-export async function applyGroups(
-  netns: Netns,
-  table: string,
-  scheme: Scheme,
-  groups: readonly Group[],
-): Promise<readonly Group[]> {
-  if (groups.length === 0) {
-    await removeTable(netns, nft.FAMILY.inet, table);
-    return [];
-  }
-  const writer = new TableWriter(nft.FAMILY.inet, table);
-  const found = readTable(netns, nft.FAMILY.inet, table, Object.keys(scheme.maps));
-  const isWhole = found !== undefined && hasBase(found, scheme);
-  const now = isWhole ? found : EMPTY;
-  const changed = groups.filter((group) => !isThere(now, group));
-  const messages = changes(writer, now, Object.keys(scheme.maps), groups, changed, (group) => turned(netns, group));
-  if (isWhole) {
-    if (messages.length > 0) await changeTable(netns, table, messages);
-    return changed;
-  }
-  const contents = [...baseOf(writer, scheme), ...messages];
-  // Laid anew as a whole where something of it is gone: connections do not notice. A removal takes the kernel some 12 ms more.
-  const anew = [writer.addTable(), writer.deleteTable(), writer.addTable()];
-  const isNew = found === undefined && (await addedTable(netns, table, [writer.addNewTable(), ...contents]));
-  if (!isNew) await changeTable(netns, table, [...anew, ...contents]);
-  return changed;
+function signatureOf(group: Group): string {
+  const known = signatures.get(group);
+  if (known !== undefined) return known;
+  const { chain, targets, port, also } = group;
+  const signature = digest(LAYOUT, chain, targets.toSorted(), port ?? 0, also ?? []).toString('hex', 0, 8);
+  signatures.set(group, signature);
+  return signature;
 }
 
-/** False where there is a table of the name, of which something is missing. */
-async function addedTable(netns: Netns, table: string, messages: readonly Message[]): Promise<boolean> {
-  try {
-    await changeTable(netns, table, messages);
-    return true;
-  } catch (error) {
-    if (errnoOf(error) === 'EEXIST') return false;
-    throw error;
-  }
-}
-
-const EMPTY: TableContents = { rules: new Map(), elements: new Map() };
-
-function hasBase({ rules }: TableContents, { chains }: Scheme): boolean {
+/** Whether all is there that is not a group's. */
+export function hasBase({ rules }: TableContents, { chains }: Scheme): boolean {
   if (rules.get(REFUSE)?.length !== REFUSALS.length) return false;
   return Object.entries(chains).every(([name, chain]) => rules.get(name)?.length === chain.rules.length);
 }
@@ -107,7 +77,7 @@ const REFUSALS: readonly (readonly Buffer[])[] = [
   [nft.loadTracked(nft.CT.state), nft.masked(nft.CT_NEW), nft.differs(NONE), nft.refuse('icmp')],
 ];
 
-function baseOf(writer: TableWriter, { maps, chains }: Scheme): Message[] {
+export function baseOf(writer: TableWriter, { maps, chains }: Scheme): Message[] {
   return [
     writer.addChain(REFUSE),
     ...REFUSALS.map((rule) => writer.addRule(REFUSE, rule)),
@@ -122,14 +92,34 @@ function baseOf(writer: TableWriter, { maps, chains }: Scheme): Message[] {
 const familiesOf = ({ targets }: Group): IpFamily[] =>
   ([4, 6] as const).filter((family) => targets.some((target) => familyOf(target) === family));
 
-function isThere({ rules }: TableContents, group: Group): boolean {
+export function isThere({ rules }: TableContents, group: Group): boolean {
   const there = rules.get(group.chain);
   const signature = signatureOf(group);
   return there?.length === familiesOf(group).length + 1 && there.every((comment) => comment === signature);
 }
 
+/** What the table has when these groups are in it. */
+export function contentsOf(scheme: Scheme, groups: readonly Group[]): TableContents {
+  const blank = (count: number): undefined[] => Array.from({ length: count }, () => undefined);
+  const base = Object.entries(scheme.chains).map(([name, { rules }]) => [name, blank(rules.length)] as const);
+  return {
+    rules: new Map<string, readonly (string | undefined)[]>([
+      [REFUSE, blank(REFUSALS.length)],
+      ...base,
+      ...groups.map(
+        (group) => [group.chain, Array.from({ length: familiesOf(group).length + 1 }, () => signatureOf(group))] as const,
+      ),
+    ]),
+    elements: new Map(Object.keys(scheme.maps).map((map) => [map, wantedIn(map, groups)])),
+  };
+}
+
+/** What the map should have: the chain of each key, in hex. */
+export const wantedIn = (map: string, groups: readonly Group[]): Map<string, string> =>
+  new Map(groups.flatMap(({ chain, keys }) => (keys[map] ?? []).map((key) => [key.toString('hex'), chain])));
+
 /** Sets of maps and chains that are not as wished, in an order in which nothing is removed that is still named. */
-function changes(
+export function changes(
   writer: TableWriter,
   now: TableContents,
   maps: readonly string[],
@@ -141,7 +131,7 @@ function changes(
   const added: Message[] = [];
   for (const map of maps) {
     const there = now.elements.get(map) ?? new Map<string, string>();
-    const wanted = new Map(groups.flatMap(({ chain, keys }) => (keys[map] ?? []).map((key) => [key.toString('hex'), chain])));
+    const wanted = wantedIn(map, groups);
     for (const [key, chain] of there)
       if (wanted.get(key) !== chain) removed.push(writer.deleteElement(map, Buffer.from(key, 'hex')));
     for (const [key, chain] of wanted)
@@ -194,7 +184,7 @@ export function portOctets(port: number): Buffer {
  * Every namespace counts for itself and begins with the first target: in another order in each, lest the first connections of
  * all clients go to one member.
  */
-function turned(netns: Netns, group: Group): Group {
+export function turned(netns: Netns, group: Group): Group {
   const place = (target: Address): string => digest(netns.identity, group.chain, target).toString('hex', 0, 8);
   const keyed = group.targets.map((target) => ({ target, at: place(target) }));
   return { ...group, targets: keyed.toSorted((a, b) => (a.at < b.at ? -1 : 1)).map(({ target }) => target) };

@@ -11,6 +11,7 @@ import { earlyRestart } from './early-restart.ts';
 import { etcdAway } from './etcd-away.ts';
 import { etcdLeaderKilled } from './etcd-leader-killed.ts';
 import { hostKilled } from './host-killed.ts';
+import { manyServices } from './many-services.ts';
 import { move } from './move.ts';
 import { mtu } from './mtu.ts';
 import { names } from './names.ts';
@@ -43,6 +44,7 @@ const OVERLAY: readonly Scenario[] = [
   compaction,
   removedWhileAway,
   services,
+  manyServices,
   race,
   churn,
   storm,
