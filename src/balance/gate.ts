@@ -30,6 +30,14 @@ const SCHEME: Scheme = {
         ],
       ],
     },
+    // What it has not led on itself nobody passes through it.
+    passage: {
+      hook: { type: 'filter', at: nft.HOOK.forward, priority: 0 },
+      rules: [
+        [nft.loadTracked(nft.CT.status), nft.masked(nft.CT_TRANSLATED_TARGET), nft.differs(NONE), nft.verdict(nft.NF_ACCEPT)],
+        [nft.verdict(nft.NF_DROP)],
+      ],
+    },
     exit: {
       hook: { type: 'nat', at: nft.HOOK.postrouting, priority: PRIORITY.source },
       rules: [[nft.loadTracked(nft.CT.status), nft.masked(nft.CT_TRANSLATED_TARGET), nft.differs(NONE), nft.masquerade()]],
