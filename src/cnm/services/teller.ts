@@ -54,6 +54,8 @@ export class Teller {
   /** Endpoints that are on their way out, whatever their records say yet. */
   readonly #leaving = new Set<EndpointId>();
   readonly #retries = new Map<string, NodeJS.Timeout>();
+  /** Why a service is not told to anybody, though there is one. */
+  readonly troubles = new Map<ServiceId, string>();
   #nextAudit = 0;
 
   constructor(cnm: Cnm, ingress: Ingress) {
@@ -179,8 +181,12 @@ export class Teller {
   }
 
   #balancedIn(network: NetworkId, members = membersIn(this.#cnm, network)): readonly BalancedService[] {
-    const services = this.#cnm.state.servicesOfNetwork(network).filter(({ phase, vips }) => phase === 'ready' && vips.length > 0);
+    const services = this.#cnm.state.servicesOfNetwork(network).filter((one) => this.#isTold(one) && one.vips.length > 0);
     return services.map((service) => balancedOf(service, members.get(service.id)));
+  }
+
+  #isTold({ id, phase }: ServiceRecord): boolean {
+    return phase === 'ready' && !this.troubles.has(id);
   }
 
   /** The endpoint's sandbox is in its network from now on, or about to be. */
@@ -210,9 +216,9 @@ export class Teller {
     const net = state.networkById(network);
     const isWanted = net !== undefined && servesNames(net) && this.#sandboxesIn(network).length > 0;
     const works = services.map(async (service) => {
-      const { id, phase } = service;
+      const { id } = service;
       const names: PeerNames | null =
-        net === undefined || !isWanted || phase !== 'ready'
+        net === undefined || !isWanted || !this.#isTold(service)
           ? null
           : { network, networkName: net.name, endpoints: [...ownNames(service), ...taskNames(service, members.get(id) ?? [])] };
       const text = JSON.stringify(names);
@@ -228,9 +234,7 @@ export class Teller {
     const { state } = this.#cnm;
     const wanted = state
       .allServices()
-      .filter(
-        ({ phase, ports, network }) => phase === 'ready' && ports.length > 0 && state.networkById(network)?.phase === 'ready',
-      )
+      .filter((one) => this.#isTold(one) && one.ports.length > 0 && state.networkById(one.network)?.phase === 'ready')
       .map((service) => ({
         service: balancedOf(service, membersIn(this.#cnm, service.network).get(service.id)),
         network: service.network,
