@@ -321,12 +321,17 @@ test(
           return names.has('web-0') && names.has('web-1');
         }, LATE_MS);
       }
+    for (const i of [0, 1, 2]) {
+      expect(await lab(i).ok('sandbox', 'ls', '-a', '--filter', 'network=blue')).toContain(`ingress_${id.slice(0, 12)}`);
+      expect(await lab(i).ok('sandbox', 'ls', '--filter', 'network=blue')).not.toContain('ingress_');
+    }
     // Ours and the engine's words for who has the port.
     const twice = await lab(2).cli('service', 'create', '--network', 'blue', '-p', '8080:81', 'other');
     expect(twice).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('8080') });
     await lab(1).ok('service', 'rm', id);
     for (const i of [0, 1, 2]) await waitUntil(async () => (await asked(i, 'host')) === '', LATE_MS);
-    for (const i of [0, 1, 2]) await waitUntil(async () => !(await lab(i).ok('sandbox', 'ls')).includes('ingress_'), LATE_MS);
+    for (const i of [0, 1, 2])
+      await waitUntil(async () => !(await lab(i).ok('sandbox', 'ls', '-a')).includes('ingress_'), LATE_MS);
   },
 );
 

@@ -79,7 +79,7 @@ export class Sandboxes {
   async removeAll(hosts: readonly Host[]): Promise<void> {
     this.close();
     const remove = async (host: Host): Promise<number> => {
-      const all = await host.must<readonly SandboxAnswer[]>('GET', '/sandboxes');
+      const all = await host.must<readonly SandboxAnswer[]>('GET', '/sandboxes?all=1');
       for (const { Id } of all) await host.api('DELETE', `/sandboxes/${Id}?force=1`);
       return all.length;
     };
