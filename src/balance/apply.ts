@@ -26,7 +26,7 @@ import {
   wantedIn,
 } from './table.ts';
 
-/** Tries while others change rules of the namespace. */
+/** Tries while others change rules of the namespace; the last one asks nothing of them. */
 const MAX_TRIES = 5;
 
 export interface Changes {
@@ -59,24 +59,38 @@ export async function applyGroups(
   }
   for (let tries = 1; ; tries++) {
     const remembered = memory.recall(netns);
-    const known = remembered ?? look(netns, table, scheme);
+    const isLast = tries >= MAX_TRIES;
+    const known = isLast ? { ...look(netns, table, scheme), generation: undefined } : (remembered ?? look(netns, table, scheme));
     try {
       const { isWritten, ...changes } = await bring(netns, table, scheme, groups, known);
-      if (isWritten || remembered === undefined || nftGeneration(netns) === known.generation) {
-        const generation = known.generation === undefined || !isWritten ? known.generation : nextNftGeneration(known.generation);
-        memory.keep(netns, {
-          generation,
-          contents: contentsOf(scheme, groups),
-          groups: new Map(groups.map((group) => [group.chain, group])),
-        });
+      const isSure = isLast || isWritten || remembered === undefined || nftGeneration(netns) === known.generation;
+      if (isSure) {
+        remember(memory, netns, known, contentsOf(scheme, groups), groups, isWritten);
         return changes;
       }
       memory.forget();
     } catch (error) {
       memory.forget();
-      if (tries >= MAX_TRIES || (remembered === undefined && errnoOf(error) !== 'ERESTART')) throw error;
+      if (isLast || (remembered === undefined && errnoOf(error) !== 'ERESTART')) throw error;
     }
   }
+}
+
+/** What somebody may have changed meanwhile is not remembered. */
+function remember(
+  memory: TableMemory,
+  netns: Netns,
+  { generation }: Known,
+  contents: TableContents,
+  groups: readonly Group[],
+  isWritten: boolean,
+): void {
+  if (generation === undefined) return memory.forget();
+  memory.keep(netns, {
+    generation: isWritten ? nextNftGeneration(generation) : generation,
+    contents,
+    groups: new Map(groups.map((group) => [group.chain, group])),
+  });
 }
 
 function look(netns: Netns, table: string, scheme: Scheme): Known {

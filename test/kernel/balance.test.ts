@@ -236,6 +236,23 @@ test('a change meets what others took meanwhile, and a memory of another namespa
   expect(await ask(lab.client, VIP, 80)).toBe('m2 10.5.0.2');
 });
 
+test('one whose own rules never rest is told all the same', async () => {
+  const lab = await balanceLab(2);
+  const memory = new TableMemory();
+  const restless = 'while :; do nft add table ip own; nft delete table ip own; done';
+  let isOver = false;
+  const over = lab.client.exec('sh', ['-c', `timeout 5 sh -c '${restless}' || true`]).finally(() => (isOver = true));
+  let count = 0;
+  while (!isOver && count < 400) {
+    const serving = (count++ % 2) + 1;
+    await balancer.apply(lab.client.host, [serviceOf([serving])], memory);
+  }
+  expect(count).toBeGreaterThan(20);
+  await over;
+  await balancer.apply(lab.client.host, [serviceOf([2])], memory);
+  expect(await ask(lab.client, VIP, 80)).toBe('m2 10.5.0.2');
+});
+
 test('what is known is not read: each change is one transaction, and nobody can tell the result from one that was read', async () => {
   const lab = await balanceLab(3);
   const { host } = lab.client;
