@@ -21,10 +21,10 @@ const ROUNDS = [
 /** Every so many calls: each kill is two starts. */
 const STEP = { fail: 2, kill: 5 };
 
-test.each(ROUNDS)('$title: whichever call fails, before its work or after it', { timeout: 240_000 }, (round) =>
+test.each(ROUNDS)('$title: whichever call fails, before its work or after it', { timeout: 480_000 }, (round) =>
   eachCallFails(round, {}, STEP.fail),
 );
 
-test.each(ROUNDS)('$title: killed before or after any call, the next start puts it right', { timeout: 240_000 }, (round) =>
+test.each(ROUNDS)('$title: killed before or after any call, the next start puts it right', { timeout: 480_000 }, (round) =>
   eachCallIsTheLast(round, {}, STEP.kill),
 );

@@ -30,12 +30,12 @@ const ROUNDS = [false, true].flatMap((isShared) => [
   ...roundsOf(serviceRemovals(isShared), { isShared, makes: false }),
 ]);
 
-test.each(ROUNDS)('$title of $where: whichever call fails, before its work or after it', { timeout: 240_000 }, (round) =>
+test.each(ROUNDS)('$title of $where: whichever call fails, before its work or after it', { timeout: 480_000 }, (round) =>
   eachCallFails(round, placeOf(round.isShared)),
 );
 
 test.each(ROUNDS)(
   '$title of $where: killed before or after any call, the next start puts it right',
-  { timeout: 240_000 },
+  { timeout: 480_000 },
   (round) => eachCallIsTheLast(round, placeOf(round.isShared)),
 );
