@@ -9,6 +9,7 @@ const LONGEST = [
   'kernel/cnm-crash',
   'kernel/shared-undo',
   'kernel/services-undo',
+  'kernel/services-published-undo',
   'lab/lab',
   'kernel/cnm-undo',
   'kernel/overlay-crash',

@@ -12,14 +12,14 @@ export function createBalancer(mark: Pick<Mark, 'tag'>, kind: BalancerKind = 'nf
   /** Namespaces in which there is nothing of the other, by identity. */
   const looked = new Set<string>();
   return {
-    async apply(client, services) {
+    async apply(client, services, memory) {
       if (!looked.has(client.identity)) await other.clear(client);
       looked.add(client.identity);
-      await balancer.apply(client, services);
+      await balancer.apply(client, services, memory);
     },
-    async clear(client) {
+    async clear(client, memory) {
       if (!looked.delete(client.identity)) await other.clear(client);
-      await balancer.clear(client);
+      await balancer.clear(client, memory);
     },
     countFlows: (client, member) => balancer.countFlows(client, member),
   };

@@ -3,19 +3,12 @@
  * the member sees the client's address. Decision 24 says why there. By IPVS instead: ipvs.ts.
  */
 
-import { type Address, addressBytes, familyOf, KeyedLock } from '../base/index.ts';
-import {
-  type ConntrackMatch,
-  countTranslatedFlows,
-  deleteFlows,
-  type Mark,
-  type Netns,
-  nft,
-  readSysctl,
-  removeTable,
-} from '../kernel/index.ts';
+import { type Address, addressBytes, addressFromBytes, familyOf, KeyedLock } from '../base/index.ts';
+import { type ConntrackMatch, countTranslatedFlows, type Mark, type Netns, nft, removeTable } from '../kernel/index.ts';
+import { applyGroups, type Changes } from './apply.ts';
 import type { BalancedMember, BalancedService, Balancer } from './contract.ts';
-import { applyGroups, CHAIN_PREFIX, type Group, type Scheme } from './table.ts';
+import { isTracking, TableMemory } from './memory.ts';
+import { CHAIN_PREFIX, type Group, type Scheme } from './table.ts';
 
 /** Name of our nft table inside a client's namespace, or a gate's. */
 export const tableOf = (mark: Pick<Mark, 'tag'>): string => `patchbay-${mark.tag}-services`;
@@ -55,10 +48,20 @@ const keysOf = (vips: readonly Address[], family: 4 | 6): Buffer[] =>
 export const addressesOf = (members: readonly BalancedMember[], state?: BalancedMember['state']): Address[] =>
   members.filter((member) => state === undefined || member.state === state).flatMap(({ addresses }) => addresses);
 
-export const groupOf = ({ id, vips, members }: BalancedService): Group => ({
+/** One telling is for many namespaces. */
+const groups = new WeakMap<BalancedService, Group>();
+
+export function groupOf(service: BalancedService): Group {
+  const group = groups.get(service) ?? toGroup(service);
+  groups.set(service, group);
+  return group;
+}
+
+const toGroup = ({ id, vips, members }: BalancedService): Group => ({
   chain: `${CHAIN_PREFIX}${id.slice(0, ID_DIGITS)}`,
   keys: { virtual4: keysOf(vips, 4), virtual6: keysOf(vips, 6) },
   targets: addressesOf(members, 'serving'),
+  keeping: addressesOf(members),
   // Who is drained no more is a change: what still leads to it must go.
   also: [...addressesOf(members, 'draining').toSorted(), '', ...vips.toSorted()],
 });
@@ -67,8 +70,12 @@ export const groupOf = ({ id, vips, members }: BalancedService): Group => ({
 export const strays = ({ vips, members }: BalancedService): ConntrackMatch[] =>
   vips.map((vip) => ({ family: familyOf(vip), originalDestination: vip, notAnsweredBy: addressesOf(members) }));
 
-/** Whether the kernel tracks any connection of the namespace: of one without any there is nothing to walk through. */
-export const isTracking = (netns: Netns): boolean => readSysctl(netns, 'net.netfilter.nf_conntrack_count') !== '0';
+/** Flows to addresses that no service has any more: they may be others' by now. */
+export const orphans = ({ gone }: Changes): ConntrackMatch[] =>
+  [...gone.values()].flat().map((key) => {
+    const originalDestination = addressFromBytes(key);
+    return { family: familyOf(originalDestination), originalDestination };
+  });
 
 /** Flows of the namespace that were translated to the member. */
 export async function flowsThrough(netns: Netns, { addresses }: BalancedMember): Promise<number> {
@@ -83,14 +90,21 @@ export function createNftBalancer(mark: Pick<Mark, 'tag'>): Balancer {
   const locks = new KeyedLock();
   const table = tableOf(mark);
   return {
-    apply: (client, services) =>
+    apply: (client, services, memory: TableMemory = new TableMemory()) =>
       locks.run(client.identity, async () => {
-        const changed = new Set((await applyGroups(client, table, SCHEME, services.map(groupOf))).map(({ chain }) => chain));
-        const matches = services.filter((service) => changed.has(groupOf(service).chain)).flatMap(strays);
+        const changes = await applyGroups(client, table, SCHEME, services.map(groupOf), memory);
+        const less = new Set(changes.less);
         // Rules first: a flow that is deleted before them would be made again by the old ones.
-        if (matches.length > 0 && isTracking(client)) await deleteFlows(client, matches);
+        await memory.settle(client, [
+          ...services.filter((service) => less.has(groupOf(service))).flatMap(strays),
+          ...orphans(changes),
+        ]);
       }),
-    clear: (client) => locks.run(client.identity, () => removeTable(client, nft.FAMILY.inet, table)),
+    clear: (client, memory) =>
+      locks.run(client.identity, async () => {
+        memory?.forget();
+        await removeTable(client, nft.FAMILY.inet, table);
+      }),
     countFlows: flowsThrough,
   };
 }

@@ -2,6 +2,7 @@
 
 import type { Address } from '../base/index.ts';
 import type { Netns } from '../kernel/index.ts';
+import type { TableMemory } from './memory.ts';
 
 /** A member as far as packets are concerned. */
 export interface BalancedMember {
@@ -24,10 +25,13 @@ export type BalancerKind = 'nft' | 'ipvs';
 
 /** What balances connections to virtual addresses in a client's own namespace. */
 export interface Balancer {
-  /** Lets the namespace balance exactly these services. Repeatable; only what differs is changed; connections of members that stay go on. */
-  apply(client: Netns, services: readonly BalancedService[]): Promise<void>;
+  /**
+   * Lets the namespace balance exactly these services. Repeatable; only what differs is changed; connections of members that stay go
+   * on. With a `memory` that calls for the namespace share nothing is read that nobody else has changed.
+   */
+  apply(client: Netns, services: readonly BalancedService[], memory?: TableMemory): Promise<void>;
   /** Everything of ours goes. Repeatable; a namespace that has nothing is fine. */
-  clear(client: Netns): Promise<void>;
+  clear(client: Netns, memory?: TableMemory): Promise<void>;
   /** Connections that still go through a service to a member, in one namespace (for drain: gone when 0 everywhere here). */
   countFlows(client: Netns, member: BalancedMember): Promise<number>;
 }
@@ -52,7 +56,7 @@ export interface PublishedService {
 /** What leads published ports on, in a namespace that is there for nothing else. */
 export interface Gate {
   /** Lets the namespace lead exactly these ports on. Repeatable; only what differs is changed; connections of members that stay go on. */
-  apply(netns: Netns, published: readonly PublishedService[]): Promise<void>;
+  apply(netns: Netns, published: readonly PublishedService[], memory?: TableMemory): Promise<void>;
   /** As Balancer.countFlows. */
   countFlows(netns: Netns, member: BalancedMember): Promise<number>;
 }

@@ -4,10 +4,12 @@
  */
 
 import { type Address, familyOf, KeyedLock } from '../base/index.ts';
-import { type ConntrackMatch, type Mark, type Netns, deleteFlows, nft, writeSysctl } from '../kernel/index.ts';
-import { addressesOf, flowsThrough, isTracking, tableOf } from './client.ts';
+import { type ConntrackMatch, type Mark, type Netns, nft, writeSysctl } from '../kernel/index.ts';
+import { applyGroups } from './apply.ts';
+import { addressesOf, flowsThrough, tableOf } from './client.ts';
 import type { Gate, PublishedPort, PublishedService } from './contract.ts';
-import { applyGroups, CHAIN_PREFIX, type Group, portOctets, type Scheme } from './table.ts';
+import { TableMemory } from './memory.ts';
+import { CHAIN_PREFIX, type Group, portOctets, type Scheme } from './table.ts';
 
 const PRIORITY = { target: -90, source: 100 } as const;
 const PROTOCOLS = { tcp: 6, udp: 17 } as const;
@@ -26,6 +28,14 @@ const SCHEME: Scheme = {
           nft.loadPayload(nft.PAYLOAD_BASE.transport, TARGET_PORT_AT, 2, nft.REGISTER.word1),
           nft.goBy('ports', nft.REGISTER.word0),
         ],
+      ],
+    },
+    // What it has not led on itself nobody passes through it.
+    passage: {
+      hook: { type: 'filter', at: nft.HOOK.forward, priority: 0 },
+      rules: [
+        [nft.loadTracked(nft.CT.status), nft.masked(nft.CT_TRANSLATED_TARGET), nft.differs(NONE), nft.verdict(nft.NF_ACCEPT)],
+        [nft.verdict(nft.NF_DROP)],
       ],
     },
     exit: {
@@ -56,6 +66,7 @@ function groupsOf(published: PublishedService): Group[] {
             chain: `${CHAIN_PREFIX}${id.slice(0, ID_DIGITS)}-${protocol}-${port}`,
             keys: { ports: [keyOf(protocol, port)] },
             targets: targets(published),
+            keeping: addressesOf(members),
             port: target,
             also: addressesOf(members, 'draining').toSorted(),
           },
@@ -82,13 +93,15 @@ export function createGate(mark: Pick<Mark, 'tag'>): Gate {
   const locks = new KeyedLock();
   const table = tableOf(mark);
   return {
-    apply: (netns, published) =>
+    apply: (netns, published, memory: TableMemory = new TableMemory()) =>
       locks.run(netns.identity, async () => {
         openWay(netns);
-        const changed = new Set((await applyGroups(netns, table, SCHEME, published.flatMap(groupsOf))).map(({ chain }) => chain));
-        const isChanged = (one: PublishedService): boolean => groupsOf(one).some(({ chain }) => changed.has(chain));
-        const matches = published.filter(isChanged).flatMap(strays);
-        if (matches.length > 0 && isTracking(netns)) await deleteFlows(netns, matches);
+        const { less } = await applyGroups(netns, table, SCHEME, published.flatMap(groupsOf), memory);
+        const chains = new Set(less.map(({ chain }) => chain));
+        await memory.settle(
+          netns,
+          published.filter((one) => groupsOf(one).some(({ chain }) => chains.has(chain))).flatMap(strays),
+        );
       }),
     countFlows: flowsThrough,
   };

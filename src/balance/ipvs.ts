@@ -1,7 +1,7 @@
 /**
  * Balances in the client's own namespace as client.ts does, but the kernel's own balancer, IPVS, has the members: rules mark what
  * begins a connection to a virtual address, and IPVS knows the mark. Pings, and what IPVS cannot do, stay with the rules. Decision
- * 26 says when one wants that.
+ * 27 says when one wants that.
  */
 
 import { KeyedLock } from '../base/index.ts';
@@ -20,10 +20,12 @@ import {
   writeIpvsTimeout,
   writeSysctl,
 } from '../kernel/index.ts';
-import { flowsThrough, groupOf, isTracking, SCHEME, strays } from './client.ts';
+import { applyGroups } from './apply.ts';
+import { flowsThrough, groupOf, orphans, SCHEME, strays } from './client.ts';
 import type { BalancedService, Balancer } from './contract.ts';
 import { ipvsChanges, ipvsOf, isOwn, marksFor } from './ipvs-plan.ts';
-import { applyGroups, marksIn, noteIn, turned } from './table.ts';
+import { isTracking, TableMemory } from './memory.ts';
+import { marksIn, noteIn, turned } from './table.ts';
 
 /** Name of our nft table inside a client's namespace: another one than without IPVS, since one may follow the other. */
 const tableOf = ({ tag }: Pick<Mark, 'tag'>): string => `patchbay-${tag}-ipvs`;
@@ -113,9 +115,13 @@ export function createIpvsBalancer(mark: Pick<Mark, 'tag'>): Balancer {
       const isOurs = group.targets.length === 0 || group.targets.some((target) => here.has(target));
       return number === undefined || isOurs ? group : { ...group, mark: number };
     });
-    const changed = new Set((await applyGroups(netns, table, { ...SCHEME, note }, marked)).map(({ chain }) => chain));
+    const laid = await applyGroups(netns, table, { ...SCHEME, note }, marked, new TableMemory());
+    const changed = new Set(laid.changed.map(({ chain }) => chain));
     await changeIpvs(netns, changes.last);
-    const matches = services.filter((service) => changed.has(groups.get(service)?.chain ?? '')).flatMap(strays);
+    const matches = [
+      ...services.filter((service) => changed.has(groups.get(service)?.chain ?? '')).flatMap(strays),
+      ...orphans(laid),
+    ];
     if (matches.length > 0 && isTracking(netns)) await deleteFlows(netns, matches);
   }
 

@@ -1,13 +1,13 @@
 /**
- * A table of nf_tables that sends new connections to members in turn: what it should hold, and the change towards it. The
- * kernel's connection tracking keeps what was chosen. Who is balanced, and by what, is client.ts and gate.ts.
+ * A table of nf_tables that sends new connections to members in turn: what it should hold, and the messages towards it. The
+ * kernel's connection tracking keeps what was chosen. Who is balanced, and by what, is client.ts and gate.ts; writing is apply.ts.
  */
 
 import { createHash } from 'node:crypto';
-import { type Address, addressBytes, errnoOf, familyOf, type IpFamily } from '../base/index.ts';
-import { changeTable, type Netns, nft, readTable, removeTable, type TableContents, TableWriter } from '../kernel/index.ts';
+import { type Address, addressBytes, familyOf, type IpFamily } from '../base/index.ts';
+import { type Netns, nft, type TableContents, type TableWriter } from '../kernel/index.ts';
 
-type Message = ReturnType<TableWriter['addTable']>;
+export type Message = ReturnType<TableWriter['addTable']>;
 
 /** Changes with what is laid for the same wish, so that an upgrade lays it anew. */
 const LAYOUT = 1;
@@ -22,6 +22,8 @@ export interface Group {
   readonly keys: Readonly<Record<string, readonly Buffer[]>>;
   /** Who takes new connections. */
   readonly targets: readonly Address[];
+  /** Whose connections go on: the targets, and those that keep what they have. */
+  readonly keeping: readonly Address[];
   /** Port of the targets. Default: the one that was asked for. */
   readonly port?: number;
   /** TCP and UDP are given this mark and go on as they are: who reads it has members for them. Above 0. */
@@ -51,11 +53,19 @@ const octets = (address: Address): Buffer => Buffer.from(addressBytes(address));
 
 const digest = (...parts: readonly unknown[]): Buffer => createHash('sha256').update(JSON.stringify(parts)).digest();
 
+/** Of groups that many namespaces have: each is asked for as often. */
+const signatures = new WeakMap<Group, string>();
+
 /** Comment of all rules of the group: tells whether they are those of this wish. */
-const signatureOf = ({ chain, targets, port, mark, also }: Group): string => {
-  const signature = digest(LAYOUT, chain, targets.toSorted(), port ?? 0, also ?? []).toString('hex', 0, 8);
-  return mark === undefined ? signature : `${signature}-${mark}`;
-};
+function signatureOf(group: Group): string {
+  const known = signatures.get(group);
+  if (known !== undefined) return known;
+  const { chain, targets, port, mark, also } = group;
+  const plain = digest(LAYOUT, chain, targets.toSorted(), port ?? 0, also ?? []).toString('hex', 0, 8);
+  const signature = mark === undefined ? plain : `${plain}-${mark}`;
+  signatures.set(group, signature);
+  return signature;
+}
 
 /** Marks of groups by their chains, where rules bear such. */
 export function marksIn({ rules }: TableContents): Map<string, number> {
@@ -66,49 +76,8 @@ export function marksIn({ rules }: TableContents): Map<string, number> {
 /** The note that the table was laid with. */
 export const noteIn = ({ rules }: TableContents): string | undefined => rules.get(REFUSE)?.[0];
 
-/** The groups that were not there, or not so. */
-export async function applyGroups(
-  netns: Netns,
-  table: string,
-  scheme: Scheme,
-  groups: readonly Group[],
-): Promise<readonly Group[]> {
-  if (groups.length === 0) {
-    await removeTable(netns, nft.FAMILY.inet, table);
-    return [];
-  }
-  const writer = new TableWriter(nft.FAMILY.inet, table);
-  const found = readTable(netns, nft.FAMILY.inet, table, Object.keys(scheme.maps));
-  const isWhole = found !== undefined && hasBase(found, scheme);
-  const now = isWhole ? found : EMPTY;
-  const changed = groups.filter((group) => !isThere(now, group));
-  const messages = changes(writer, now, Object.keys(scheme.maps), groups, changed, (group) => turned(netns, group));
-  if (isWhole) {
-    if (messages.length > 0) await changeTable(netns, table, messages);
-    return changed;
-  }
-  const contents = [...baseOf(writer, scheme), ...messages];
-  // Laid anew as a whole where something of it is gone: connections do not notice. A removal takes the kernel some 12 ms more.
-  const anew = [writer.addTable(), writer.deleteTable(), writer.addTable()];
-  const isNew = found === undefined && (await addedTable(netns, table, [writer.addNewTable(), ...contents]));
-  if (!isNew) await changeTable(netns, table, [...anew, ...contents]);
-  return changed;
-}
-
-/** False where there is a table of the name, of which something is missing. */
-async function addedTable(netns: Netns, table: string, messages: readonly Message[]): Promise<boolean> {
-  try {
-    await changeTable(netns, table, messages);
-    return true;
-  } catch (error) {
-    if (errnoOf(error) === 'EEXIST') return false;
-    throw error;
-  }
-}
-
-const EMPTY: TableContents = { rules: new Map(), elements: new Map() };
-
-function hasBase({ rules }: TableContents, { chains }: Scheme): boolean {
+/** Whether all is there that is not a group's. */
+export function hasBase({ rules }: TableContents, { chains }: Scheme): boolean {
   if (rules.get(REFUSE)?.length !== REFUSALS.length) return false;
   return Object.entries(chains).every(([name, chain]) => rules.get(name)?.length === chain.rules.length);
 }
@@ -122,7 +91,7 @@ const REFUSALS: readonly (readonly Buffer[])[] = [
   [nft.loadTracked(nft.CT.state), nft.masked(nft.CT_NEW), nft.differs(NONE), nft.refuse('icmp')],
 ];
 
-function baseOf(writer: TableWriter, { maps, chains, note }: Scheme): Message[] {
+export function baseOf(writer: TableWriter, { maps, chains, note }: Scheme): Message[] {
   return [
     writer.addChain(REFUSE),
     ...REFUSALS.map((rule) => writer.addRule(REFUSE, rule, note)),
@@ -140,14 +109,32 @@ const familiesOf = ({ targets }: Group): IpFamily[] =>
 /** How many rulesOf lays. */
 const rulesIn = (group: Group): number => familiesOf(group).length + (group.mark === undefined ? 1 : 4);
 
-function isThere({ rules }: TableContents, group: Group): boolean {
+export function isThere({ rules }: TableContents, group: Group): boolean {
   const there = rules.get(group.chain);
   const signature = signatureOf(group);
   return there?.length === rulesIn(group) && there.every((comment) => comment === signature);
 }
 
+/** What the table has when these groups are in it. */
+export function contentsOf(scheme: Scheme, groups: readonly Group[]): TableContents {
+  const blank = (count: number): undefined[] => Array.from({ length: count }, () => undefined);
+  const base = Object.entries(scheme.chains).map(([name, { rules }]) => [name, blank(rules.length)] as const);
+  return {
+    rules: new Map<string, readonly (string | undefined)[]>([
+      [REFUSE, blank(REFUSALS.length)],
+      ...base,
+      ...groups.map((group) => [group.chain, Array.from({ length: rulesIn(group) }, () => signatureOf(group))] as const),
+    ]),
+    elements: new Map(Object.keys(scheme.maps).map((map) => [map, wantedIn(map, groups)])),
+  };
+}
+
+/** What the map should have: the chain of each key, in hex. */
+export const wantedIn = (map: string, groups: readonly Group[]): Map<string, string> =>
+  new Map(groups.flatMap(({ chain, keys }) => (keys[map] ?? []).map((key) => [key.toString('hex'), chain])));
+
 /** Sets of maps and chains that are not as wished, in an order in which nothing is removed that is still named. */
-function changes(
+export function changes(
   writer: TableWriter,
   now: TableContents,
   maps: readonly string[],
@@ -159,7 +146,7 @@ function changes(
   const added: Message[] = [];
   for (const map of maps) {
     const there = now.elements.get(map) ?? new Map<string, string>();
-    const wanted = new Map(groups.flatMap(({ chain, keys }) => (keys[map] ?? []).map((key) => [key.toString('hex'), chain])));
+    const wanted = wantedIn(map, groups);
     for (const [key, chain] of there)
       if (wanted.get(key) !== chain) removed.push(writer.deleteElement(map, Buffer.from(key, 'hex')));
     for (const [key, chain] of wanted)

@@ -18,4 +18,5 @@ export type { SandboxFiles } from './files.ts';
 export type { EndpointRecord, JoinRecord, NetworkPool, NetworkRecord, SandboxRecord, ServiceRecord } from './records.ts';
 export { conflictText } from './conflicts.ts';
 export { isGatewayEndpoint } from './gateway-names.ts';
+export { ingressServiceOf } from './services/ingress-names.ts';
 export { isPredefined } from './spec.ts';

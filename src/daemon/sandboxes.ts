@@ -2,7 +2,7 @@
 
 import { processSchema, sandboxCreateSchema } from '../base/api.ts';
 import { parseWith, type SandboxCreateJson } from '../base/index.ts';
-import type { SandboxSpec } from '../cnm/index.ts';
+import { type SandboxSpec, ingressServiceOf } from '../cnm/index.ts';
 import type { Answer, DaemonParts, Request, Route } from './route.ts';
 import { SANDBOX_FILTERS, parseFilters, sandboxMatches } from './filters.ts';
 import { foldCase } from './fold.ts';
@@ -49,9 +49,12 @@ export function sandboxRoutes(parts: DaemonParts): Route[] {
 
 function list({ controller }: DaemonParts, { query }: Request): Answer {
   const filters = parseFilters(query['filters'], SANDBOX_FILTERS);
+  const isAll = parseQueryBool('all', query['all']);
   const found = controller
     .sandboxes()
     .map((s) => s.record)
+    // Nobody has made these: they are a part of a service, and not to be removed.
+    .filter((s) => isAll || ingressServiceOf(s) === undefined)
     .filter((s) =>
       sandboxMatches(
         filters,

@@ -7,6 +7,7 @@ const EXTRA: Readonly<Record<string, number>> = {
   EXFULL: 54,
   ENONET: 64,
   ENOTUNIQ: 76,
+  ERESTART: 85,
   EUSERS: 87,
   ESOCKTNOSUPPORT: 94,
   EPFNOSUPPORT: 96,

@@ -27,7 +27,15 @@ export { createNetns, currentNetns, netnsOwner, openNetns, pinNetns, removeNetns
 export { retireNetnsPin } from './retired.ts';
 export { growSlowly, smallStart } from './memory.ts';
 export { hasResolverRedirect, installResolverRedirect, removeResolverRedirect, restoreResolverRedirect } from './nft.ts';
-export { changeTable, nftGeneration, readTable, removeTable, TableWriter, type TableContents } from './nft-table.ts';
+export {
+  changeTable,
+  nextNftGeneration,
+  nftGeneration,
+  readTable,
+  removeTable,
+  TableWriter,
+  type TableContents,
+} from './nft-table.ts';
 export * as nft from './nft-wire.ts';
 export { watchLinks, type LinkNews } from './monitor.ts';
 export { notifyServiceManager } from './notify.ts';

@@ -25,6 +25,8 @@ const NLM_F_APPEND = 0x800;
 const NFNL_SUBSYS_NFTABLES = 10;
 const NFNL_MSG_BATCH_BEGIN = 0x10;
 const NFNL_MSG_BATCH_END = 0x11;
+/** Attribute of the begin (NFNL_BATCH_GENID). */
+const NFNL_BATCH_GENERATION = 1;
 const MSG = {
   newTable: 0,
   deleteTable: 2,
@@ -74,15 +76,22 @@ const message = (type: number, family: number, flags: number, ...attributes: rea
   body: Buffer.concat([Buffer.from([family, 0, 0, 0]), ...attributes]),
 });
 
-function border(type: number): Message {
+function border(type: number, ...attributes: readonly Buffer[]): Message {
   const body = Buffer.alloc(4);
   body.writeUInt16BE(NFNL_SUBSYS_NFTABLES, 2);
-  return { type, body };
+  return { type, body: Buffer.concat([body, ...attributes]) };
 }
 
 /** All of it or nothing. */
 export const transaction = (...messages: readonly Message[]): Message[] => [
   border(NFNL_MSG_BATCH_BEGIN),
+  ...messages,
+  border(NFNL_MSG_BATCH_END),
+];
+
+/** The same, refused by ERESTART where rules of the namespace have changed since the generation. */
+const transactionAt = (generation: number, messages: readonly Message[]): Message[] => [
+  border(NFNL_MSG_BATCH_BEGIN, number(NFNL_BATCH_GENERATION, generation)),
   ...messages,
   border(NFNL_MSG_BATCH_END),
 ];
@@ -286,11 +295,15 @@ function parseElements(body: Buffer): [key: string, chain: string][] {
   });
 }
 
-/** Does all of it or nothing, off this thread: a removal makes the kernel wait some 12 ms. Throws kernel_lacks, KernelError. */
-export async function changeTable(netns: Netns, name: string, messages: readonly Message[]): Promise<void> {
+/**
+ * Does all of it or nothing, off this thread: a removal makes the kernel wait some 12 ms. With a `generation` only where nobody
+ * has changed rules of the namespace since (nftGeneration): ERESTART otherwise. Throws kernel_lacks, KernelError.
+ */
+export async function changeTable(netns: Netns, name: string, messages: readonly Message[], generation?: number): Promise<void> {
+  const batch = generation === undefined ? transaction(...messages) : transactionAt(generation, messages);
   const refused = await offThread.pass(async () => {
     using socket = openNetfilter(netns);
-    return await socket.executeTransactionOffThread(transaction(...messages));
+    return await socket.executeTransactionOffThread(batch);
   });
   if (refused !== undefined) throw refusedTable(name, refused);
 }
@@ -348,3 +361,6 @@ export function nftGeneration(netns: Netns): number | undefined {
   );
   return isRefusal(answer) ? undefined : answer;
 }
+
+/** What the generation is after one more change: 0 is none. */
+export const nextNftGeneration = (generation: number): number => (generation + 1) >>> 0 || 1;

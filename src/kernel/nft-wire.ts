@@ -16,7 +16,7 @@ export const NF_ACCEPT = 1;
 export const NFT_GOTO = -4;
 /** Numbers of the families that a table can be of. */
 export const FAMILY = { inet: 1, ipv4: 2, ipv6: 10 } as const;
-export const HOOK = { prerouting: 0, output: 3, postrouting: 4 } as const;
+export const HOOK = { prerouting: 0, forward: 2, output: 3, postrouting: 4 } as const;
 /** Registers: 0 takes a verdict; 1 has four words, of which `word0` is the first, and `word1` the second. */
 export const REGISTER = { verdict: 0, first: 1, second: 2, word0: 8, word1: 9 } as const;
 export const PAYLOAD_BASE = { network: 1, transport: 2 } as const;

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type BalancedService, type Balancer, createBalancer } from '../../src/balance/index.ts';
+import { type BalancedService, type Balancer, createBalancer, TableMemory } from '../../src/balance/index.ts';
 import type { Address } from '../../src/base/index.ts';
 import {
   createNetns,
@@ -141,10 +141,11 @@ async function changing(balancer: Balancer, netns: Netns, folder: string, rounds
     }));
   const all: number[] = [];
   for (let i = 0; i < Math.min(rounds, MOST_NAMESPACES); i++) all.push(await first(balancer, folder, many(MEMBERS)));
-  await balancer.apply(netns, many(MEMBERS));
-  const one = await series(rounds, (round) => balancer.apply(netns, many(MEMBERS - 1 - (round % 2))));
-  const none = await series(rounds, () => balancer.apply(netns, many(MEMBERS - 1 - ((rounds - 1) % 2))));
-  await balancer.clear(netns);
+  const memory = new TableMemory();
+  await balancer.apply(netns, many(MEMBERS), memory);
+  const one = await series(rounds, (round) => balancer.apply(netns, many(MEMBERS - 1 - (round % 2)), memory));
+  const none = await series(rounds, () => balancer.apply(netns, many(MEMBERS - 1 - ((rounds - 1) % 2)), memory));
+  await balancer.clear(netns, memory);
   const subject = `${SERVICES} services of ${MEMBERS} members in a sandbox`;
   return [
     { name: `${subject}: all`, unit: 'ms', value: median(all) },

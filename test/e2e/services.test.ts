@@ -3,6 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
+import { rmSync, writeFileSync } from 'node:fs';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { ServiceJson } from '../../src/base/index.ts';
@@ -146,6 +147,43 @@ test('a member that fails its check is out of all hosts, and back when it passes
   await everywhere('tasks.web', [a ?? '', c ?? '']);
   await serve(1, 'web-1');
   await everywhere('tasks.web', [a ?? '', b ?? '', c ?? '']);
+});
+
+/** Answers at /well as long as the file is there. */
+const HTTP_SERVER = `
+const { existsSync } = require('node:fs');
+const [file] = process.argv.slice(1);
+const answer = (q, r) => { r.statusCode = q.url === '/well' && existsSync(file) ? 204 : 503; r.end(); };
+require('node:http').createServer(answer).listen(8000, '0.0.0.0', () => console.log('up'));
+`;
+
+test('a check by HTTP and one by a command say who serves, on all hosts', async () => {
+  const file = `${lab(0).folder}/well`;
+  const often = ['--health-interval', '200ms', '--health-retries', '1'];
+  const checks = { 'by-http': ['--health-http', ':8000/well'], 'by-command': ['--health-cmd', `cat ${file} | grep -q yes`] };
+  await lab(0).ok('sandbox', 'create', '--network', 'blue', 'checked');
+  const key = await lab(0).ok('sandbox', 'inspect', '--format', '{{.Netns}}', 'checked');
+  const server = spawn('nsenter', [`--net=${key}`, process.execPath, '-e', HTTP_SERVER, file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  servers.set('checked', server);
+  await once(server.stdout, 'data');
+  const state = async (wanted: string): Promise<void> => {
+    for (const name of Object.keys(checks))
+      await waitUntil(async () => (await statesOf(1, name)) === `checked ${wanted} one`, LATE_MS);
+  };
+  for (const [name, check] of Object.entries(checks)) {
+    await lab(0).ok('service', 'create', '--network', 'blue', ...check, ...often, name);
+    await lab(0).ok('service', 'add', name, 'checked');
+  }
+  await state('unhealthy');
+  writeFileSync(file, 'yes');
+  await state('healthy');
+  rmSync(file);
+  await state('unhealthy');
+  for (const name of Object.keys(checks)) await lab(0).ok('service', 'rm', name);
+  kill('checked');
+  await lab(0).ok('sandbox', 'rm', 'checked');
 });
 
 test('one that drains gets nobody new, serves again when it is added, and goes when it is removed', async () => {
@@ -321,12 +359,17 @@ test(
           return names.has('web-0') && names.has('web-1');
         }, LATE_MS);
       }
+    for (const i of [0, 1, 2]) {
+      expect(await lab(i).ok('sandbox', 'ls', '-a', '--filter', 'network=blue')).toContain(`ingress_${id.slice(0, 12)}`);
+      expect(await lab(i).ok('sandbox', 'ls', '--filter', 'network=blue')).not.toContain('ingress_');
+    }
     // Ours and the engine's words for who has the port.
     const twice = await lab(2).cli('service', 'create', '--network', 'blue', '-p', '8080:81', 'other');
     expect(twice).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('8080') });
     await lab(1).ok('service', 'rm', id);
     for (const i of [0, 1, 2]) await waitUntil(async () => (await asked(i, 'host')) === '', LATE_MS);
-    for (const i of [0, 1, 2]) await waitUntil(async () => !(await lab(i).ok('sandbox', 'ls')).includes('ingress_'), LATE_MS);
+    for (const i of [0, 1, 2])
+      await waitUntil(async () => !(await lab(i).ok('sandbox', 'ls', '-a')).includes('ingress_'), LATE_MS);
   },
 );
 

@@ -85,6 +85,28 @@ test.each(['over', 'net'] as const)('ports answer to the outside, the host itsel
   if (network === 'net') expect(await answers(house.outside, WIRE.host6)).toEqual(TWICE);
 });
 
+test('an ingress passes on only what it has led on', async () => {
+  const house = await houseWithMembers('over');
+  await house.controller.services.ingress.apply([both(house, 'over')]);
+  const m1 = house.address('m1', 'over');
+  const inside = house.inside(`ingress_${ID.slice(0, 12)}`);
+  const { stdout } = await inside.exec('ip', ['-4', '-o', 'addr', 'show', 'scope', 'global']);
+  const outer = stdout
+    .split('\n')
+    .flatMap((line) => /inet ([\d.]+)\//.exec(line)?.[1] ?? [])
+    .find((address) => address !== house.address(`ingress_${ID.slice(0, 12)}`, 'over'));
+  await house.host.exec('ip', ['route', 'add', `${m1}/32`, 'via', outer ?? '']);
+  await expect(house.host.exec('ping', ['-c2', '-i0.2', '-W1', m1])).rejects.toThrow(/ping/);
+  expect(await answers(house.outside, WIRE.host)).toEqual(TWICE);
+  // The way itself is there: without the chain the packets arrive.
+  await inside.exec('nft', ['flush', 'chain', 'inet', tableIn(await inside.exec('nft', ['list', 'tables'])), 'passage']);
+  await house.host.exec('ping', ['-c1', '-W2', m1]);
+  await house.controller.services.ingress.apply([both(house, 'over')]);
+  await expect(house.host.exec('ping', ['-c2', '-i0.2', '-W1', m1])).rejects.toThrow(/ping/);
+});
+
+const tableIn = ({ stdout }: { readonly stdout: string }): string => /inet (patchbay-\w+-services)/.exec(stdout)?.[1] ?? '';
+
 test('a host without a member answers too, and one that nobody serves refuses at once', async () => {
   const house = await houseWithMembers('over');
   const [m1] = both(house, 'over').service.members;

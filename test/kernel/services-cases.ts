@@ -108,3 +108,49 @@ export const serviceRemovals = (isShared: boolean): readonly UseCase[] => [
     },
   },
 ];
+
+const PUBLISHED = { ...SPEC, ports: [{ published: 8080, target: 80 }] };
+/** Nobody listens: it stays as it began. */
+const CHECKED = { ...SPEC, health: { tcp: 80, retries: 100, intervalMs: 3_600_000 } };
+
+/** One host: its ingress is in the network itself. */
+export const publishedCreations: readonly UseCase[] = [
+  {
+    title: 'create a service that publishes',
+    prepare: withClient(false),
+    act: (house) => house.controller.services.create(PUBLISHED),
+    revert: remove,
+  },
+  {
+    title: 'add a member with a check',
+    prepare: async (house) => {
+      await withClient(false)(house);
+      await house.controller.services.create(CHECKED);
+      await connect(house);
+    },
+    act: (house) => add(house, 'box'),
+    revert: (house) => leave(house, 'box'),
+  },
+];
+
+/** With a member, known to the ingress as well. */
+async function published(house: House): Promise<void> {
+  await house.controller.services.create(PUBLISHED);
+  await add(house, 'client');
+  // Which is told beside the answer.
+  await house.controller.services.audit();
+}
+
+export const publishedRemovals: readonly UseCase[] = [
+  {
+    title: 'remove a service that publishes',
+    prepare: async (house) => {
+      await withClient(false)(house);
+      await published(house);
+    },
+    act: remove,
+    revert: async (house) => {
+      await published(house);
+    },
+  },
+];

@@ -1,6 +1,6 @@
 /** What tests of services share: a balancer that writes down what it was told, and small questions to resolvers. */
 
-import type { BalancedMember, BalancedService, Balancer } from '../../src/balance/index.ts';
+import type { BalancedMember, BalancedService, Balancer, TableMemory } from '../../src/balance/index.ts';
 import type { Netns } from '../../src/kernel/index.ts';
 import type { House } from './house-lab.ts';
 import type { TestHost } from './support.ts';
@@ -15,8 +15,8 @@ export class NotedBalancer implements Balancer {
     this.#inner = inner;
     return this;
   }
-  async apply(client: Netns, services: readonly BalancedService[]): Promise<void> {
-    await this.#inner?.apply(client, services);
+  async apply(client: Netns, services: readonly BalancedService[], memory?: TableMemory): Promise<void> {
+    await this.#inner?.apply(client, services, memory);
     this.told.set(client.identity, services);
   }
   async clear(client: Netns): Promise<void> {

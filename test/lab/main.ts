@@ -62,6 +62,7 @@ async function withScenarios(options: Options, scenarios: readonly Scenario[]): 
     seed: options.seed,
     churn: options.churn ?? FULL.churn,
     rounds: options.rounds ?? FULL.rounds,
+    services: FULL.services,
     awayMs: options.awayMs ?? FULL.awayMs,
     stormMs: options.stormMs ?? FULL.stormMs,
   };

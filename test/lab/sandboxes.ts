@@ -2,7 +2,7 @@
 
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { SandboxAnswer } from '../../src/base/index.ts';
+import { type SandboxAnswer, shortId } from '../../src/base/index.ts';
 import type { Commands } from './commands.ts';
 import type { Host } from './host.ts';
 import { PROGRAMS } from './places.ts';
@@ -21,6 +21,8 @@ export class Box {
   readonly host: Host;
   readonly name: string;
   readonly network: string;
+  /** Of its namespace. */
+  readonly pin: string;
   readonly probe: Prober;
   /** On its first network; empty where it has none. */
   readonly v4: string;
@@ -32,6 +34,7 @@ export class Box {
     this.name = name;
     this.network = network;
     this.probe = probe;
+    this.pin = shortId(answer.Id);
     const endpoint = answer.Networks[network];
     this.v4 = endpoint?.IPAddress ?? '';
     this.v6 = endpoint?.GlobalIPv6Address ?? '';
@@ -76,7 +79,7 @@ export class Sandboxes {
   async removeAll(hosts: readonly Host[]): Promise<void> {
     this.close();
     const remove = async (host: Host): Promise<number> => {
-      const all = await host.must<readonly SandboxAnswer[]>('GET', '/sandboxes');
+      const all = await host.must<readonly SandboxAnswer[]>('GET', '/sandboxes?all=1');
       for (const { Id } of all) await host.api('DELETE', `/sandboxes/${Id}?force=1`);
       return all.length;
     };

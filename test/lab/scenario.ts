@@ -19,14 +19,16 @@ export interface Size {
   readonly churn: number;
   /** Rounds of `race`. */
   readonly rounds: number;
+  /** Services of `many-services`, each with twenty members. */
+  readonly services: number;
   /** How long etcd is away, and how long the storm lasts, milliseconds. */
   readonly awayMs: number;
   readonly stormMs: number;
 }
 
-export const FULL: Size = { seed: 1, churn: 200, rounds: 30, awayMs: 30_000, stormMs: 60_000 };
+export const FULL: Size = { seed: 1, churn: 200, rounds: 30, services: 50, awayMs: 30_000, stormMs: 60_000 };
 /** For a run of all tests. */
-export const SMALL: Size = { seed: 1, churn: 30, rounds: 5, awayMs: 6000, stormMs: 12_000 };
+export const SMALL: Size = { seed: 1, churn: 30, rounds: 5, services: 10, awayMs: 6000, stormMs: 12_000 };
 
 export interface Verdict {
   readonly name: string;

@@ -50,6 +50,15 @@ const bad: readonly (readonly [string, Partial<ServiceSpec>, string, RegExp])[] 
   ['half a port', { ports: [{ published: 1.5, target: 1 }] }, 'bad_port', /1\.5/],
   ['a strange protocol', { ports: [{ protocol: 'sctp', published: 1, target: 1 }] }, 'bad_port', /tcp or udp/],
   ['a port twice', { ports: [80, 81].map((target) => ({ published: 1, target })) }, 'bad_port', /twice/],
+  [
+    'more names and ports than one transaction claims',
+    {
+      aliases: Array.from({ length: 20 }, (_, i) => `a${i}`),
+      ports: Array.from({ length: 91 }, (_, i) => ({ published: i + 1, target: 1 })),
+    },
+    'bad_port',
+    /110/,
+  ],
   ['no check among times', { health: { retries: 2 } }, 'bad_option', /command/],
   ['two checks', { health: { tcp: 1, http: '/' } }, 'bad_option', /one of/],
   ['an empty command', { health: { command: ' ' } }, 'bad_option', /command/],

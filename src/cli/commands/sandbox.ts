@@ -39,11 +39,12 @@ export function addSandboxCommands(program: Command, context: CliContext): void 
     .command('ls')
     .alias('list')
     .description('List sandboxes')
+    .option('-a, --all', 'also those that lead published ports of services on')
     .option('-f, --filter <filter>', 'only those that match: name, id, network, label; may repeat', collect)
     .option('--format <format>', 'table, json, or a Go template')
     .option('--no-trunc', 'do not shorten ids')
     .option('-q, --quiet', 'print ids only')
-    .action((options: { filter?: string[]; format?: string; trunc: boolean; quiet?: boolean }) => list(context, options));
+    .action((options: ListOptions) => list(context, options));
   sandbox
     .command('inspect')
     .description('Show sandboxes in detail')
@@ -150,11 +151,18 @@ export async function createSandbox(context: CliContext, body: SandboxCreateJson
   return answer.Id;
 }
 
-async function list(
-  context: CliContext,
-  options: { filter?: string[]; format?: string; trunc: boolean; quiet?: boolean },
-): Promise<void> {
-  const sandboxes = await context.client().get<SandboxAnswer[]>(`/sandboxes${filterQuery(options.filter ?? [])}`);
+interface ListOptions {
+  all?: boolean;
+  filter?: string[];
+  format?: string;
+  trunc: boolean;
+  quiet?: boolean;
+}
+
+async function list(context: CliContext, options: ListOptions): Promise<void> {
+  const filters = filterQuery(options.filter ?? []);
+  const all = options.all === true ? `${filters === '' ? '?' : '&'}all=1` : '';
+  const sandboxes = await context.client().get<SandboxAnswer[]>(`/sandboxes${filters}${all}`);
   sandboxes.sort((a, b) => naturalCompare(a.Name, b.Name));
   const rows = sandboxes.map((s) => ({
     ID: options.trunc ? s.Id.slice(0, 12) : s.Id,

@@ -10,6 +10,8 @@ import { replayVips } from './vips.ts';
 
 /** Pause after a failure to bring services in line, milliseconds. */
 const RETRY_MS = 2000;
+/** Pause before an address is asked for again that somebody else has got, milliseconds. */
+const TAKEN_MS = 10_000;
 /** How long the networks of services that the cluster has lost are waited for, milliseconds: they are told again first. */
 const WAIT_MS = 1000;
 
@@ -17,6 +19,8 @@ const WAIT_MS = 1000;
 export interface ServiceCare {
   /** There is one, or it differs from what was known. */
   adopt(service: ServiceRecord): Promise<void>;
+  /** Why it is neither named nor balanced here; undefined: it is. Repeatable. */
+  trouble(service: ServiceRecord, why: string | undefined): void;
   /** It is gone from the cluster. Repeatable. */
   forget(service: ServiceRecord): Promise<void>;
 }
@@ -134,10 +138,15 @@ export class ServiceFollower {
     try {
       await replayVips(this.#cnm, net, service);
       await this.#registry.publish(service, net);
+      this.#care.trouble(service, undefined);
       env.log.warn({ service: service.id, name: service.name }, 'the cluster had lost a service: it is told again');
     } catch (error) {
       const code = codeOf(error);
       if (code === 'no_network') return this.#later(service.id, WAIT_MS);
+      if (code === 'address_in_use') {
+        this.#care.trouble(service, `the cluster had lost it, and its address is somebody else's by now: ${messageOf(error)}`);
+        return this.#later(service.id, TAKEN_MS);
+      }
       if (code !== 'name_taken' && code !== 'port_taken' && code !== 'no_service') throw error;
       env.log.warn({ service: service.id, error: messageOf(error) }, 'a service that the cluster had lost is removed');
       await this.#care.forget(service);

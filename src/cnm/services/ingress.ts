@@ -4,8 +4,15 @@
  * inside it each leads on to the members (src/balance/gate.ts).
  */
 
-import { CnmError, messageOf, shortId, undoable } from '../../base/index.ts';
-import { type Gate, type PublishedService, type BalancedMember, createGate, isCarried } from '../../balance/index.ts';
+import { CnmError, type SandboxId, messageOf, shortId, undoable } from '../../base/index.ts';
+import {
+  type Gate,
+  type PublishedService,
+  type BalancedMember,
+  createGate,
+  isCarried,
+  TableMemory,
+} from '../../balance/index.ts';
 import type { PortBindingsInput } from '../../portmap/index.ts';
 import type { Cnm } from '../context.ts';
 import { openSandboxNetns, tryOpenSandboxNetns } from '../join.ts';
@@ -17,6 +24,8 @@ export class Ingress {
   readonly #cnm: Cnm;
   readonly #gate: Gate;
   readonly #troubles = new Map<string, string>();
+  /** What is known of the inside of each sandbox. */
+  readonly #insides = new Map<SandboxId, TableMemory>();
   /** The call before ends first. */
   #last: Promise<void> = Promise.resolve();
 
@@ -105,7 +114,9 @@ export class Ingress {
       const sandbox = there ?? (await this.#create(wish));
       if (there === undefined) undo.add('end the ingress', () => this.#end(sandbox));
       using netns = openSandboxNetns(sandbox);
-      await this.#gate.apply(netns, [wish]);
+      const memory = this.#insides.get(sandbox.id) ?? new TableMemory();
+      this.#insides.set(sandbox.id, memory);
+      await this.#gate.apply(netns, [wish], memory);
     });
   }
 
@@ -123,6 +134,7 @@ export class Ingress {
   }
 
   #end({ id }: SandboxRecord): Promise<void> {
+    this.#insides.delete(id);
     return this.#cnm.locks.run(`sandbox:${id}`, () => deleteSandbox(this.#cnm, id));
   }
 

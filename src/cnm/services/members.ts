@@ -11,6 +11,9 @@ export interface Member extends Pick<EndpointRecord, 'name' | 'v4' | 'v6' | 'ser
   readonly state: Membership['state'];
 }
 
+/** Members of all services of a network. */
+export type MembersByService = ReadonlyMap<ServiceId, readonly Member[]>;
+
 type Candidate = Pick<Member, 'id' | 'name' | 'v4' | 'v6' | 'services'>;
 
 export const membershipOf = ({ services }: Pick<EndpointRecord, 'services'>, service: ServiceId): Membership | undefined =>
@@ -20,7 +23,7 @@ export const membershipOf = ({ services }: Pick<EndpointRecord, 'services'>, ser
  * Members of all services of a network, in one look at its endpoints: those of this host and of living other hosts, by id, so that all
  * hosts have the same order.
  */
-export function membersIn(cnm: Cnm, network: NetworkId): ReadonlyMap<ServiceId, readonly Member[]> {
+export function membersIn(cnm: Cnm, network: NetworkId): MembersByService {
   const own: readonly Candidate[] = cnm.state.endpointsOfNetwork(network).filter(({ phase }) => phase === 'joined');
   const others: readonly Candidate[] = cnm.shared?.peersOf(network) ?? [];
   const all = [...own, ...others].filter(({ services }) => services !== undefined).sort((a, b) => (a.id < b.id ? -1 : 1));

@@ -14,6 +14,8 @@ import type { Teller } from './teller.ts';
 
 /** Pause between two looks at what a member that drains still has, milliseconds. */
 const LOOK_MS = 250;
+/** After a look that began then: what takes long is done less often, milliseconds. */
+const pauseAfter = (begun: number): number => Math.max(LOOK_MS, 2 * (performance.now() - begun));
 /** A member drains so long at least: until then another host may not have heard of it, milliseconds. */
 const LEAST_MS = 1000;
 
@@ -104,11 +106,12 @@ export class Memberships {
   /** Connections that a member of this host has, as far as this host can see; it ends with `signal` or at `until` at the latest. */
   async drained(service: ServiceRecord, endpoint: EndpointId, until: number, signal: AbortSignal): Promise<number> {
     for (;;) {
+      const begun = performance.now();
       const left = await this.#connectionsOf(endpoint, service.id);
       const isOver = this.#cnm.env.now() >= until || signal.aborted || this.#closing.signal.aborted;
       const isGone = membershipOf(this.#cnm.state.endpointById(endpoint) ?? {}, service.id)?.state !== 'draining';
       if (left === 0 || isOver || isGone) return left;
-      await sleep(LOOK_MS, undefined, { ref: false });
+      await sleep(pauseAfter(begun), undefined, { ref: false });
     }
   }
 
@@ -186,11 +189,12 @@ export class Memberships {
     const { state, env } = this.#cnm;
     const begun = performance.now();
     for (;;) {
+      const lookBegun = performance.now();
       const leavesBy = membershipOf(state.endpointById(endpoint) ?? {}, service)?.leavesBy;
       if (leavesBy === undefined || this.#closing.signal.aborted) return;
       const isLate = env.now() >= leavesBy;
       if (isLate || (performance.now() - begun >= LEAST_MS && (await this.#connectionsOf(endpoint, service)) === 0)) break;
-      await sleep(LOOK_MS, undefined, { signal: this.#closing.signal, ref: false }).catch(() => {});
+      await sleep(pauseAfter(lookBegun), undefined, { signal: this.#closing.signal, ref: false }).catch(() => {});
     }
     await this.#change(endpoint, service, {}, (now) => (now?.leavesBy === undefined ? now : undefined));
     const record = state.serviceById(service);
@@ -207,7 +211,7 @@ export class Memberships {
     if (ep === undefined || home === undefined) return 0;
     const addresses = addressesOf(ep);
     using inside = tryOpenSandboxNetns(home);
-    const inbound = inside === undefined ? 0 : countInbound(inside, addresses);
+    const inbound = inside === undefined ? 0 : await countInbound(inside, addresses);
     if (inbound > 0) return inbound;
     let flows = await this.#ingress.countFlows(service, { addresses, state: 'draining' });
     for (const { sandbox } of state.endpointsOfNetwork(ep.network)) {

@@ -1,4 +1,4 @@
-/** Services in the cluster's records: name, ports and service are made and removed in one transaction. */
+/** Services in the cluster's records: names, ports and service are made and removed in one transaction. */
 
 import { CnmError, type Env, type ServiceId, codeOf } from '../../base/index.ts';
 import type { Cluster } from '../../cluster/index.ts';
@@ -71,7 +71,8 @@ export class ServiceRegistry {
 
   async #refuseTaken(service: ServiceRecord, net: NetworkRecord, entry: Entry | undefined): Promise<void> {
     if (entry === undefined || decodeServiceClaim(entry).id === service.id) return;
-    if (entry.key === serviceNameKey(service)) throw nameTaken(service.name, net);
+    const name = namesOf(service).find((one) => serviceNameKey({ network: service.network, name: one }) === entry.key);
+    if (name !== undefined) throw nameTaken(name, net);
     const other = await this.#cluster.store.get(serviceKey(decodeServiceClaim(entry)));
     const port = service.ports.find((one) => servicePortKey(one) === entry.key);
     throw portTaken(port?.published ?? 0, port?.protocol ?? 'tcp', other && decodeService(other).name);
@@ -133,7 +134,12 @@ export class ServiceRegistry {
   }
 }
 
-const claimsOf = (service: ServiceRecord): Key[] => [serviceNameKey(service), ...service.ports.map(servicePortKey)];
+const claimsOf = (service: ServiceRecord): Key[] => [
+  ...new Set(namesOf(service).map((name) => serviceNameKey({ network: service.network, name }))),
+  ...service.ports.map(servicePortKey),
+];
+
+const namesOf = ({ name, aliases }: ServiceRecord): string[] => [name, ...aliases];
 
 /** A claim that cannot be read keeps no service from going. */
 function isOf(service: ServiceRecord, entry: Entry): boolean {

@@ -5,12 +5,14 @@ import {
   CnmError,
   type EndpointId,
   type NetworkId,
+  type SandboxId,
   type ServiceId,
   attemptAll,
   messageOf,
   newServiceId,
   shortId,
   undoable,
+  within,
 } from '../../base/index.ts';
 import type { Cluster } from '../../cluster/index.ts';
 import type { Caller } from '../callers.ts';
@@ -19,7 +21,7 @@ import type { RecordChange } from '../events.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA, type ServiceRecord } from '../records.ts';
 import type { Passage, ServicePlaces } from './contract.ts';
 import { type ServiceCare, ServiceFollower } from './follower.ts';
-import { Health } from './health.ts';
+import { Health, type Verdict } from './health.ts';
 import { Ingress } from './ingress.ts';
 import { Memberships } from './membership.ts';
 import { ServiceRegistry, nameTaken, portTaken } from './registry.ts';
@@ -27,6 +29,8 @@ import { type CheckedService, type ServiceSpec, checkService } from './spec.ts';
 import { Teller, tellingId } from './teller.ts';
 import { releaseVips, replayVips, requestVips } from './vips.ts';
 
+/** Pause before a process is looked at again of which it could not be told how it is, milliseconds. */
+const AGAIN_MS = 2000;
 /** Longest wait for the cluster's services at a start, milliseconds. */
 const PATIENCE_MS = 2000;
 
@@ -38,6 +42,7 @@ export class Services implements ServicePlaces, ServiceCare {
   readonly ingress: Ingress;
   readonly #registry: ServiceRegistry | undefined;
   readonly #follower: ServiceFollower | undefined;
+  readonly #again = new Map<SandboxId, NodeJS.Timeout>();
 
   constructor(cnm: Cnm, cluster: Cluster | undefined) {
     this.#cnm = cnm;
@@ -50,7 +55,7 @@ export class Services implements ServicePlaces, ServiceCare {
     this.ingress = new Ingress(cnm);
     this.#teller = new Teller(cnm, this.ingress);
     this.members = new Memberships(cnm, this.#teller, this.ingress);
-    this.#health = new Health(cnm, (endpoint, service, verdict) => this.#judge(endpoint, service, verdict));
+    this.#health = new Health(cnm, async (endpoint, service, verdict) => void (await this.#judge(endpoint, service, verdict)));
     if (cluster === undefined) return;
     this.#registry = new ServiceRegistry(cluster, cnm.env);
     this.#follower = new ServiceFollower(cnm, cluster, this.#registry, this);
@@ -61,10 +66,7 @@ export class Services implements ServicePlaces, ServiceCare {
     const { state } = this.#cnm;
     this.#follower?.start();
     if (this.#follower !== undefined && this.#cnm.cluster?.isJoined === true) {
-      let timer: NodeJS.Timeout | undefined;
-      const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, PATIENCE_MS)));
-      await Promise.race([this.#follower.ready, late]);
-      clearTimeout(timer);
+      await within(PATIENCE_MS, this.#follower.ready);
     }
     for (const network of new Set(state.allServices().map((service) => service.network))) this.#teller.tellSoon(network);
     if (state.allServices().some(isPublished)) this.#teller.publishSoon();
@@ -73,6 +75,7 @@ export class Services implements ServicePlaces, ServiceCare {
   }
 
   stop(): void {
+    for (const timer of this.#again.values()) clearTimeout(timer);
     this.#health.stop();
     this.members.stop();
     this.#teller.stop();
@@ -90,7 +93,7 @@ export class Services implements ServicePlaces, ServiceCare {
   }
 
   troubleOf(service: ServiceId): string | undefined {
-    return this.ingress.troubleOf(service);
+    return this.#teller.troubles.get(service) ?? this.ingress.troubleOf(service);
   }
 
   /** Why a member of this host does not serve, by its last look. */
@@ -213,6 +216,7 @@ export class Services implements ServicePlaces, ServiceCare {
 
   /** Names, clients, ports and members of this host know nothing of it any more. */
   async #endHere(service: ServiceRecord): Promise<void> {
+    this.#teller.troubles.delete(service.id);
     await this.#cnm.state.commit({ services: [{ ...service, phase: 'deleting' }] });
     await attemptAll([
       ['tell', () => this.#teller.tell(service.network)],
@@ -223,11 +227,24 @@ export class Services implements ServicePlaces, ServiceCare {
 
   async adopt(service: ServiceRecord): Promise<void> {
     const { state } = this.#cnm;
+    this.trouble(service, undefined);
     if (isDeepStrictEqual(state.serviceById(service.id), service)) return;
     await state.commit({ services: [service], durable: true });
     this.#teller.tellSoon(service.network);
     if (isPublished(service)) this.#teller.publishSoon();
     this.#health.settle();
+  }
+
+  trouble(service: ServiceRecord, why: string | undefined): void {
+    const { troubles } = this.#teller;
+    if (troubles.get(service.id) === why) return;
+    if (why === undefined) troubles.delete(service.id);
+    else {
+      troubles.set(service.id, why);
+      this.#cnm.env.log.error({ service: service.id, name: service.name, error: why }, 'a service is neither named nor balanced');
+    }
+    this.#teller.tellSoon(service.network);
+    if (isPublished(service)) this.#teller.publishSoon();
   }
 
   /** Whoever has removed it may not have come to giving its addresses back. */
@@ -288,19 +305,36 @@ export class Services implements ServicePlaces, ServiceCare {
   }
 
   /** Without a check its process says whether a member serves. */
-  #processChanged(id: NonNullable<Extract<RecordChange, { kind: 'sandbox' }>['after']>['id'], hasExited = false): void {
+  #processChanged(id: SandboxId, hasExited = false): void {
     for (const ep of this.#cnm.state.endpointsOfSandbox(id))
       for (const { service } of ep.services ?? []) {
         const isChecked = this.#cnm.state.serviceById(service)?.health !== undefined;
-        if (hasExited || !isChecked) void this.#judge(ep.id, service, hasExited ? 'unhealthy' : 'healthy');
+        if (!hasExited && isChecked) continue;
+        void this.#judge(ep.id, service, hasExited ? 'unhealthy' : 'healthy').then((isTold) => {
+          if (!isTold) this.#lookAgain(id);
+        });
       }
   }
 
-  async #judge(endpoint: EndpointId, service: ServiceId, state: 'starting' | 'healthy' | 'unhealthy'): Promise<void> {
+  /** A check looks again by itself; of a process nobody tells twice. */
+  #lookAgain(id: SandboxId): void {
+    clearTimeout(this.#again.get(id));
+    const look = (): void => {
+      this.#again.delete(id);
+      const sandbox = this.#cnm.state.sandboxById(id);
+      if (sandbox !== undefined && !this.#cnm.closing) this.#processChanged(id, sandbox.exited);
+    };
+    this.#again.set(id, setTimeout(look, AGAIN_MS).unref());
+  }
+
+  /** False: it failed. Never throws. */
+  async #judge(endpoint: EndpointId, service: ServiceId, state: Verdict): Promise<boolean> {
     try {
       await this.members.judge(endpoint, service, state);
+      return true;
     } catch (error) {
       this.#cnm.env.log.error({ endpoint, service, error: messageOf(error) }, 'it is not told how a member is');
+      return false;
     }
   }
 

@@ -44,6 +44,8 @@ const LIMITS = {
 const WORDS = { intervalMs: 'interval', timeoutMs: 'timeout', retries: 'retries', startPeriodMs: 'start-period' } as const;
 const MAX_PORTS = 100;
 const MAX_ALIASES = 32;
+/** Ports and aliases: each is claimed in one transaction of the cluster, which takes 128. */
+const MAX_CLAIMS = 110;
 const MAX_COMMAND = 4096;
 const MAX_PATH = 1024;
 /** Behind `tasks.` it must still be a name of DNS. */
@@ -63,6 +65,8 @@ export function checkService(spec: ServiceSpec): CheckedService {
   const mode = spec.mode === undefined || spec.mode === '' ? 'vip' : spec.mode;
   if (mode !== 'vip' && mode !== 'dnsrr') throw new CnmError('bad_option', `invalid mode ${shown(mode)}: use vip or dnsrr`);
   const ports = checkPorts(spec.ports ?? []);
+  if (ports.length + aliases.length > MAX_CLAIMS)
+    throw new CnmError('bad_port', `over ${MAX_CLAIMS} published ports and aliases together`);
   if (mode === 'dnsrr' && ports.length > 0)
     throw new CnmError(
       'bad_option',

@@ -12,6 +12,7 @@ import { engines } from './engines.ts';
 import { etcdAway } from './etcd-away.ts';
 import { etcdLeaderKilled } from './etcd-leader-killed.ts';
 import { hostKilled } from './host-killed.ts';
+import { manyServices } from './many-services.ts';
 import { move } from './move.ts';
 import { mtu } from './mtu.ts';
 import { names } from './names.ts';
@@ -45,6 +46,7 @@ const OVERLAY: readonly Scenario[] = [
   removedWhileAway,
   services,
   engines,
+  manyServices,
   race,
   churn,
   storm,

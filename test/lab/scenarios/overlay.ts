@@ -107,7 +107,7 @@ export async function wantedEntries(
 ): Promise<Map<Host, string[]>> {
   const found = await Promise.all(
     alive.map(async (host) => {
-      const answers = await host.must<readonly SandboxAnswer[]>('GET', '/sandboxes');
+      const answers = await host.must<readonly SandboxAnswer[]>('GET', '/sandboxes?all=1');
       return { host, ends: answers.map(({ Networks }) => Networks[name]).filter((end) => end !== undefined) };
     }),
   );

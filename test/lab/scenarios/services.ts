@@ -15,7 +15,7 @@ const CHANGES = 40;
 const QUESTIONS = 30;
 
 /** Waits until every sandbox resolves the name to exactly these addresses. */
-async function everywhere(
+export async function everywhere(
   lab: Lab,
   boxes: readonly Box[],
   name: string,
@@ -31,6 +31,16 @@ async function everywhere(
     lab.commands.signal,
   );
 }
+
+/** What this part of the values is not above. */
+export function partOf(values: readonly number[], part: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? 0;
+}
+
+/** For people. */
+export const spreadOf = (ways: readonly number[]): string =>
+  `${ways.length} changes were everywhere after ${ms(partOf(ways, 0.5))}, 99 % after ${ms(partOf(ways, 0.99))}`;
 
 /** Who answers at the address, asked again and again. */
 async function answering({ probe }: Box, address: string): Promise<Set<string>> {
@@ -96,8 +106,6 @@ export const services: Scenario = {
     const back = await everywhere(lab, clients, 'tasks.web', all, GONE_MS);
     await lab.host(2).ok('service', 'rm', 'web');
     await everywhere(lab, clients, 'web', []);
-    ways.sort((a, b) => a - b);
-    const at = (part: number): string => ms(ways[Math.min(ways.length - 1, Math.floor(ways.length * part))] ?? 0);
-    return `${CHANGES} changes were everywhere after ${at(0.5)}, 99 % after ${at(0.99)}; a dead host's members gone after ${ms(gone)}, back after ${ms(back)}`;
+    return `${spreadOf(ways)}; a dead host's members gone after ${ms(gone)}, back after ${ms(back)}`;
   },
 };
