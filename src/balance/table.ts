@@ -10,7 +10,7 @@ import { type Netns, nft, type TableContents, type TableWriter } from '../kernel
 export type Message = ReturnType<TableWriter['addTable']>;
 
 /** Changes with what is laid for the same wish, so that an upgrade lays it anew. */
-const LAYOUT = 1;
+const LAYOUT = 2;
 /** Where everything goes that nobody serves. */
 const REFUSE = 'refuse';
 
@@ -107,7 +107,7 @@ const familiesOf = ({ targets }: Group): IpFamily[] =>
   ([4, 6] as const).filter((family) => targets.some((target) => familyOf(target) === family));
 
 /** How many rulesOf lays. */
-const rulesIn = (group: Group): number => familiesOf(group).length + (group.mark === undefined ? 1 : 4);
+const rulesIn = (group: Group): number => 2 * familiesOf(group).length + (group.mark === undefined ? 1 : 4);
 
 export function isThere({ rules }: TableContents, group: Group): boolean {
   const there = rules.get(group.chain);
@@ -187,7 +187,12 @@ function rulesOf(writer: TableWriter, group: Group, at: number): Message[] {
     );
   });
   const marks = marking(group).map((rule) => writer.addRule(chain, rule, signature));
-  return [...marks, ...choices, writer.addRule(chain, [nft.goTo(REFUSE)], signature)];
+  // A packet that is between two rules while they are exchanged may find the old map empty (the kernel asks for elements of now): it
+  // is lost then, and its sender sends it again. To refuse it would fail a connection that somebody is there for.
+  const missed = familiesOf(group).map((family) =>
+    writer.addRule(chain, [...ofFamily(family), nft.verdict(nft.NF_DROP)], signature),
+  );
+  return [...marks, ...choices, ...missed, writer.addRule(chain, [nft.goTo(REFUSE)], signature)];
 }
 
 const ofFamily = (family: IpFamily): Buffer[] => [
