@@ -21,8 +21,8 @@ export interface Lodgers {
   wished(network: NetworkId): RestoreNetwork['endpoints'];
   /** Keys of the locks under which they come and go. */
   locksOf(network: NetworkId): readonly string[];
-  /** Leases again what they have, as their records say. Throws address_in_use. */
-  claim(network: NetworkId): Promise<void>;
+  /** Leases again what one of them has, as its record says. Throws address_in_use. */
+  claim(network: NetworkId, id: EndpointId): Promise<void>;
   /** The network is not there any more: they are taken out of it. */
   evict(network: NetworkId): Promise<void>;
   /** Ids of keeper's resolvers in engines' sandboxes. */

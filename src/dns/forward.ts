@@ -107,7 +107,8 @@ export class Forwarder {
     };
     const race = new Race(this.#parts, query, protocol, finish);
     this.#races.add(race);
-    if (this.#isClosed) race.abandon();
+    // Not at once: its slot goes to the next one that waits, and that one's to the next, each inside the other.
+    if (this.#isClosed) queueMicrotask(() => race.abandon());
     else race.run(upstreams);
   }
 }

@@ -250,7 +250,10 @@ export class House {
 /** What is there by count, for things that are made again: those have other ids and other ports. */
 export function summary(world: World): unknown {
   return {
-    places: Object.values(world.kernel).map((tables) => Object.entries(tables).map(([name, lines]) => `${name} ${lines.length}`)),
+    // Their order is that of ids, which are made by chance.
+    places: Object.values(world.kernel)
+      .map((tables) => Object.entries(tables).map(([name, lines]) => `${name} ${lines.length}`))
+      .toSorted((a, b) => a.join().localeCompare(b.join())),
     rules: world.rules.map((lines) => lines.length),
     records: world.records.length,
     files: Object.keys(world.files).length,

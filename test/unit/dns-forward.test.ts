@@ -256,6 +256,25 @@ describe('limits', () => {
     expect(await forward(host('10.0.0.1'))).toMatchObject({ rcode: 2, afterMs: 0 });
     expect(asked).toHaveLength(2);
   });
+
+  test('thousands that wait for what all share are turned away when their sandbox ends, however many they are', async () => {
+    servers = { '10.0.0.1': silent };
+    const count = 30_000;
+    const shared = newForwardShared(1, count);
+    const other = new Forwarder(dialler, shared);
+    const first = new Promise<Uint8Array>((done) => other.forward(question(), 'udp', host('10.0.0.1'), true, done));
+    const ended = new Forwarder(dialler, shared, { concurrent: count });
+    const rcodes: number[] = [];
+    for (let i = 0; i < count; i++)
+      ended.forward(question(), 'udp', host('10.0.0.1'), true, (bytes) => void rcodes.push(rcodeOf(bytes)));
+    ended.close();
+    other.close();
+    expect(rcodeOf(await first)).toBe(2);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(rcodes).toHaveLength(count);
+    expect(new Set(rcodes)).toEqual(new Set([2]));
+    expect(shared.slots.taken).toBe(0);
+  });
 });
 
 describe('a resolver', () => {

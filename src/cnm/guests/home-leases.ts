@@ -9,6 +9,7 @@ import {
   type NetworkId,
   type Prefix,
   CnmError,
+  codeOf,
   makePrefix,
   messageOf,
   newNetworkId,
@@ -238,14 +239,26 @@ export async function releaseHomeAddress(hosting: Hosting, record: GuestPool, ho
   await hosting.state.commit({ pools: [{ ...record, addresses: record.addresses.filter((one) => one !== found) }] });
 }
 
-/** Leases again what the records say that engines have in a network; absent: in all. Throws address_in_use. */
-export async function replayHomeLeases(hosting: Hosting, network?: NetworkId): Promise<void> {
+/**
+ * Leases again what the records say that engines have in a network; absent: in all. `only`: no other addresses. Throws address_in_use,
+ * after all others were tried.
+ */
+export async function replayHomeLeases(hosting: Hosting, network?: NetworkId, only?: ReadonlySet<Address>): Promise<void> {
+  let taken: unknown;
   for (const { id, home, addresses, options } of hosting.state.pools.values()) {
     if (home === undefined || (network ?? home.network) !== home.network) continue;
     const { [labels.clusterNetwork]: _name, ...rest } = options;
-    for (const { address, lease } of addresses)
-      await ipamOf(hosting).requestAddress(home.lease, { owner: lease ?? id, address, options: rest, isReplay: true });
+    for (const { address, lease } of addresses) {
+      if (only?.has(address) === false) continue;
+      try {
+        await ipamOf(hosting).requestAddress(home.lease, { owner: lease ?? id, address, options: rest, isReplay: true });
+      } catch (error) {
+        if (codeOf(error) !== 'address_in_use') throw error;
+        taken ??= error;
+      }
+    }
   }
+  if (taken !== undefined) throw taken;
 }
 
 /** Pools that no network came for: whoever asked for them was killed. */

@@ -74,9 +74,10 @@ function poolsFor(
 ): { readonly pools: readonly GuestPool[]; readonly network: NetworkId } {
   const taken = new Set<string>();
   const pools = [...v4, ...v6].map(({ prefix }) => {
-    const found = [...state.pools.values()].find(
-      (pool) => pool.home !== undefined && pool.home.guest === undefined && pool.prefix === prefix && !taken.has(pool.id),
-    );
+    // The engine's last word is right: of what it asked for before, a create that was cut short is left.
+    const found = [...state.pools.values()]
+      .toSorted((a, b) => b.created - a.created)
+      .find((pool) => pool.home !== undefined && pool.home.guest === undefined && pool.prefix === prefix && !taken.has(pool.id));
     if (found !== undefined) taken.add(found.id);
     return found;
   });
@@ -153,6 +154,9 @@ function specOf(name: string, id: NetworkId, asked: GuestNetworkSpec): Parameter
 export async function leaveHome({ cnm }: Hosting, guest: NetworkId, home: NetworkId): Promise<void> {
   await cnm.shared?.endpoints.withdraw({ id: guest as string as EndpointId, network: home });
   if (cnm.state.networkById(home)?.labels[MADE_LABEL] !== 'true') return;
+  // Those of hosts that are away count too: they come back to it, with their containers.
+  const others = (await cnm.shared?.endpointsOf(home)) ?? [];
+  if (others.some(({ id }) => id !== (guest as string))) return;
   try {
     await deleteNetwork(cnm, home);
   } catch (error) {

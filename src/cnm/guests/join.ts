@@ -81,6 +81,7 @@ export async function joinGuest(
         undo.add('withdraw guest', () => cnm.shared?.endpoints.withdraw({ id, network: home.id }));
         await sharedOf(hosting).endpoints.write(home, memberOf(home.id, joined), true);
         void serveSoon(hosting, id);
+        cnm.services?.peersChanged(home.id);
       }
       return { ...(inside === undefined && { link: { name: join.ifname, prefix: prefixOf(net) } }), ...told };
     });

@@ -1,6 +1,6 @@
 /** What engines have in networks of the cluster, as cluster, drivers and keeper are told of it. */
 
-import type { EndpointId, NetworkId } from '../../base/index.ts';
+import { type EndpointId, type NetworkId, prefixAddress } from '../../base/index.ts';
 import type { RestoreNetwork } from '../../driver/index.ts';
 import type { Lodgers } from '../lodgers.ts';
 import type { EndpointRecord } from '../records.ts';
@@ -46,8 +46,10 @@ export class Lodging implements Lodgers {
     return this.#endpoints(network).map(({ id }) => `endpoint:${id}`);
   }
 
-  async claim(network: NetworkId): Promise<void> {
-    await replayHomeLeases(this.#hosting, network);
+  async claim(network: NetworkId, id: EndpointId): Promise<void> {
+    const ep = this.endpointById(id);
+    const own = [ep?.v4, ep?.v6].flatMap((prefix) => (prefix === undefined ? [] : prefixAddress(prefix)));
+    if (own.length > 0) await replayHomeLeases(this.#hosting, network, new Set(own));
   }
 
   async evict(network: NetworkId): Promise<void> {

@@ -5,7 +5,7 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type EndpointId, type NetworkId, messageOf, parseAddress } from '../../base/index.ts';
+import { type EndpointId, type NetworkId, attemptAll, messageOf, parseAddress } from '../../base/index.ts';
 import {
   type Netns,
   hasResolverRedirect,
@@ -44,37 +44,59 @@ export async function nameGuest(hosting: Hosting, network: NetworkId, id: Endpoi
     if (ep?.network !== network || ep.phase !== 'joined' || net === undefined || isDeepStrictEqual(ep.names, names)) return;
     const named: GuestEndpoint = { ...ep, names };
     await state.commit({ endpoints: [named] });
-    await cnm.keeper.names(id, nameRecord(net, memberOf(net.id, named)));
-    await cnm.shared?.endpoints.rewrite(net, memberOf(net.id, named));
+    try {
+      await attemptAll([
+        ['tell keeper', () => cnm.keeper.names(id, nameRecord(net, memberOf(net.id, named)))],
+        ['tell cluster', () => cnm.shared?.endpoints.rewrite(net, memberOf(net.id, named))],
+      ]);
+    } catch (error) {
+      // Else the next look would take it for told.
+      await state.commit({ endpoints: [ep] });
+      throw error;
+    }
   });
 }
 
 /** Serves names in the endpoint's sandbox as soon as that is there. Never throws, and holds nobody up. */
 export async function serveSoon(hosting: Hosting, id: EndpointId): Promise<void> {
   const deadline = performance.now() + SOON_MS;
+  let problem: string | undefined;
   while (performance.now() < deadline && !hosting.cnm.closing) {
     const ep = hosting.state.endpoints.get(id);
-    if (ep?.phase !== 'joined' || (await tryServe(hosting, id))) return;
+    if (ep?.phase !== 'joined') return;
+    const outcome = await tryServe(hosting, id);
+    if (outcome === 'served') return;
+    // A sandbox that has just come may lack its loopback device for a moment.
+    if (outcome !== 'absent') problem = outcome.problem;
     await sleep(LOOK_MS, undefined, { ref: false });
   }
+  if (problem !== undefined) warnUnserved(hosting, id, problem);
 }
 
 /** Sandboxes whose resolver is not there, or has lost something. */
 export async function serveAll(hosting: Hosting): Promise<void> {
-  for (const { id } of lodging(hosting)) await tryServe(hosting, id);
+  for (const { id } of lodging(hosting)) {
+    const outcome = await tryServe(hosting, id);
+    if (outcome !== 'served' && outcome !== 'absent') warnUnserved(hosting, id, outcome.problem);
+  }
 }
 
-/** False while the sandbox is not there. */
-async function tryServe(hosting: Hosting, id: EndpointId): Promise<boolean> {
+const warnUnserved = ({ cnm }: Hosting, endpoint: EndpointId, problem: string): void =>
+  cnm.env.log.warn({ endpoint, problem }, 'names are not served in a sandbox of an engine');
+
+type Served = 'served' | 'absent' | { readonly problem: string };
+
+/** `absent`: the sandbox is not there. Never throws. */
+async function tryServe(hosting: Hosting, id: EndpointId): Promise<Served> {
   const { cnm, state } = hosting;
   const key = state.endpoints.get(id)?.join?.key;
-  if (key === undefined || seenAt(key).identity === undefined) return false;
   try {
+    if (key === undefined || seenAt(key).identity === undefined) return 'absent';
     await cnm.locks.run(`endpoint:${id}`, () => cnm.locks.run(`netns:${key}`, () => serve(hosting, id)));
+    return 'served';
   } catch (error) {
-    cnm.env.log.warn({ endpoint: id, problem: messageOf(error) }, 'names are not served in a sandbox of an engine');
+    return { problem: messageOf(error) };
   }
-  return true;
 }
 
 /** The caller holds the locks of the endpoint and of its sandbox. */

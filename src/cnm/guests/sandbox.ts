@@ -8,6 +8,9 @@ import { isHostsOwn } from '../callers.ts';
 import type { Hosting } from './context.ts';
 import type { GuestEndpoint } from './records.ts';
 
+/** Why nothing was opened where there is nothing. */
+const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ENOTDIR']);
+
 /** Age of a namespace from which on its container counts as running, milliseconds. */
 const STARTING_MS = 2000;
 
@@ -58,12 +61,13 @@ function statOf(path: string): Stats | undefined {
   }
 }
 
-/** Undefined when there is no namespace at the path. */
+/** Undefined when there is no namespace at the path. Throws where that cannot be said, as without a free descriptor. */
 function tryOpenNetns(path: string): Netns | undefined {
   try {
     return openNetns(path);
   } catch (error) {
-    if (codeOf(error) === 'bad_netns') return undefined;
+    const why = error instanceof Error ? errnoOf(error.cause) : undefined;
+    if (codeOf(error) === 'bad_netns' && (why === undefined || ABSENT.has(why))) return undefined;
     throw error;
   }
 }
@@ -86,9 +90,14 @@ export function sandboxOf({ join }: GuestEndpoint): Netns | undefined {
   return undefined;
 }
 
-/** Joined to a namespace that was seen and is not there any more. */
+/** Joined to a namespace that was seen and is not there any more. False where that cannot be said now: a container may run there. */
 export function isAbandoned({ join }: GuestEndpoint): boolean {
-  return join?.identity !== undefined && seenAt(join.key).identity !== join.identity;
+  if (join?.identity === undefined) return false;
+  try {
+    return seenAt(join.key).identity !== join.identity;
+  } catch {
+    return false;
+  }
 }
 
 /** Notes namespaces that have come since their join: from now on it can be told that they are gone. */

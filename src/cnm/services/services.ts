@@ -18,6 +18,7 @@ import type { Cluster } from '../../cluster/index.ts';
 import type { Caller } from '../callers.ts';
 import { type Cnm, contextOf, refuseWhenClosing, servesNames, stillWanted } from '../context.ts';
 import type { RecordChange } from '../events.ts';
+import { membersOf } from '../lodgers.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA, type ServiceRecord } from '../records.ts';
 import type { Passage, ServicePlaces } from './contract.ts';
 import { type ServiceCare, ServiceFollower } from './follower.ts';
@@ -178,7 +179,7 @@ export class Services implements ServicePlaces, ServiceCare {
     const wanted = new Set([name.toLowerCase(), ...aliases]);
     for (const other of state.servicesOfNetwork(net.id))
       if ([other.name.toLowerCase(), ...other.aliases].some((one) => wanted.has(one))) throw nameTaken(other.name, net);
-    const own = state.endpointsOfNetwork(net.id);
+    const own = membersOf(this.#cnm, net.id);
     const holder = [...own, ...(this.#cnm.shared?.peersOf(net.id) ?? [])].find((ep) =>
       ep.dnsNames.some((one) => wanted.has(one)),
     );

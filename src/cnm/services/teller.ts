@@ -173,11 +173,8 @@ export class Teller {
 
   #wishOf(id: SandboxId, wishes: Wishes): BalancedService[] {
     const networks = this.#cnm.state.endpointsOfSandbox(id).flatMap((ep) => (this.#isIn(ep) ? ep.network : []));
-    return networks.flatMap((network) => {
-      const wish = wishes.get(network) ?? this.#balancedIn(network);
-      wishes.set(network, wish);
-      return wish;
-    });
+    // Of other networks than the telling's own what is so now: a telling of theirs may have been quicker.
+    return networks.flatMap((network) => wishes.get(network) ?? this.#balancedIn(network));
   }
 
   #balancedIn(network: NetworkId, members = membersIn(this.#cnm, network)): readonly BalancedService[] {
@@ -214,7 +211,7 @@ export class Teller {
     const { state, keeper } = this.#cnm;
     const services = state.servicesOfNetwork(network);
     const net = state.networkById(network);
-    const isWanted = net !== undefined && servesNames(net) && this.#sandboxesIn(network).length > 0;
+    const isWanted = net !== undefined && servesNames(net) && this.#hasAskers(network);
     const works = services.map(async (service) => {
       const { id } = service;
       const names: PeerNames | null =
@@ -230,13 +227,25 @@ export class Teller {
     for (const result of await Promise.allSettled(works)) if (result.status === 'rejected') throw result.reason;
   }
 
+  /** Whether anybody here asks for names of the network. Engines' containers are no clients of the balancer, but they do. */
+  #hasAskers(network: NetworkId): boolean {
+    if (this.#sandboxesIn(network).length > 0) return true;
+    return (this.#cnm.lodgers?.endpointsOf(network) ?? []).some(({ phase }) => phase === 'joined');
+  }
+
   async #publish(): Promise<void> {
     const { state } = this.#cnm;
+    const looks = new Map<NetworkId, MembersByService>();
+    const membersOf = (network: NetworkId): MembersByService => {
+      const look = looks.get(network) ?? membersIn(this.#cnm, network);
+      looks.set(network, look);
+      return look;
+    };
     const wanted = state
       .allServices()
       .filter((one) => this.#isTold(one) && one.ports.length > 0 && state.networkById(one.network)?.phase === 'ready')
       .map((service) => ({
-        service: balancedOf(service, membersIn(this.#cnm, service.network).get(service.id)),
+        service: balancedOf(service, membersOf(service.network).get(service.id)),
         network: service.network,
         ports: service.ports,
       }));

@@ -104,7 +104,7 @@ export class SharedEndpoints implements ClusterEndpoints {
     const ep = state.endpointById(id);
     const net = state.networkById(network);
     if (net?.phase !== 'ready') return;
-    if (ep === undefined) await lodgers?.claim(network);
+    if (ep === undefined) await lodgers?.claim(network, id);
     else if (isTold(ep)) await replayAddresses(this.#cnm, net, ep);
   }
 

@@ -189,8 +189,18 @@ export class Mirror {
     // While the cluster is away, each try would owe it the same once more.
     await this.#registry.isThere(net.id);
     for (const ep of this.#cnm.state.endpointsOfNetwork(net.id)) await replayAddresses(this.#cnm, net, ep);
-    await this.#cnm.lodgers?.claim(net.id);
+    // One whose address is somebody else's by now must not keep all others from being told.
+    let taken: unknown;
+    for (const { id } of this.#cnm.lodgers?.endpointsOf(net.id) ?? []) {
+      try {
+        await this.#cnm.lodgers?.claim(net.id, id);
+      } catch (error) {
+        if (codeOf(error) !== 'address_in_use') throw error;
+        taken ??= error;
+      }
+    }
     await this.#own.sync(net.id);
+    if (taken !== undefined) throw taken;
   }
 
   /** The cluster lacks the network. Answers whether somebody has removed it. The caller holds the lock of its name. */

@@ -197,8 +197,6 @@ function jsonOf(value: Buffer): Json {
   }
 }
 
-/** What a close waits for, but not for long: a cluster that hangs must not hold up the end of the process. */
-
 /** All keys that begin with these octets. */
 function rangeOf(prefix: Buffer): { readonly key: Buffer; readonly range_end: Buffer } {
   const end = Buffer.from(prefix);
