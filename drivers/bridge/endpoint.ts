@@ -1,7 +1,7 @@
 /** The veth pair of an endpoint: made where it will live, taken out of service on leave (spec 04 §4). */
 
 import { randomBytes } from 'node:crypto';
-import { type Address, CnmError, errnoOf, familyOf, ignoring, prefixAddress, undoable } from '../../src/base/index.ts';
+import { type Address, CnmError, errnoOf, ignoring, prefixAddress, undoable } from '../../src/base/index.ts';
 import { type DriverEndpoint, type DriverParts, type JoinPlace, dress } from '../../src/driver/index.ts';
 import type { Rtnl, RtnlOp } from '../../src/kernel/index.ts';
 import type { BridgeOptions } from './options.ts';
@@ -44,30 +44,31 @@ export async function plug(
       },
     ]);
     if (at.isBare !== true) await dress(ep, at);
-    await host.batch(hostSide(bridge, ep, options));
+    await raiseHostSide(host, bridge, ep, options);
     // The bridge opens a port when the kernel has taken note of its carrier, which a look brings about at once (linkwatch).
     await host.link.find({ name: hostLink });
   });
 }
 
 /** The host side comes up last: only then does the bridge forward at once, without waiting for the carrier's event. */
-export function hostSide(bridge: number, ep: DriverEndpoint, options: BridgeOptions): RtnlOp[] {
+export async function raiseHostSide(host: Rtnl, bridge: number, ep: DriverEndpoint, options: BridgeOptions): Promise<void> {
   const at = { name: hostLinkName(ep) };
-  const { mac } = ep.iface;
-  return [
+  await host.batch([
     { op: 'link.set', at, change: { hairpin: true, ...(!options.icc && { isolated: true }) } },
-    // An address that was someone else's a moment ago: the host must not go on sending to the old MAC. An isolated family
-    // has no host side, and the kernel takes no IPv6 neighbour then.
-    ...(mac === undefined
-      ? []
-      : addressesOf(ep)
-          .filter((address) => (familyOf(address) === 4 ? options.mode4 : options.mode6) !== 'isolated')
-          .map((address): RtnlOp => ({
-            op: 'neighbour.replace',
-            spec: { link: bridge, address, mac, state: 'stale' },
-          }))),
     { op: 'link.set', at, change: { up: true } },
-  ];
+  ]);
+  await renewNeighbours(host, bridge, ep);
+}
+
+/** An address that was someone else's a moment ago: the host must not go on sending to the old MAC. */
+async function renewNeighbours(host: Rtnl, bridge: number, ep: DriverEndpoint): Promise<void> {
+  const { mac } = ep.iface;
+  if (mac === undefined) return;
+  for (const address of addressesOf(ep)) {
+    const renewed: RtnlOp = { op: 'neighbour.change', spec: { link: bridge, address, mac, state: 'stale' } };
+    // None is there, as a rule. An entry of our own for each endpoint could fill the machine's table, and fail this join.
+    await ignoring(['ENOENT', 'EINVAL'], () => host.batch([renewed]));
+  }
 }
 
 const addressesOf = ({ iface }: DriverEndpoint): Address[] =>

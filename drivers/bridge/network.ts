@@ -5,8 +5,10 @@ import {
   CnmError,
   type Mac,
   type Prefix,
+  familyOf,
   isLinkLocal,
   isMulticast,
+  linkLocalOf,
   makePrefix,
   prefixAddress,
   prefixContains,
@@ -232,13 +234,25 @@ async function addressChange(
   options: BridgeOptions,
   created: boolean,
 ): Promise<{ added: Prefix[]; removed: Prefix[] }> {
-  const wanted = bridgeAddresses(net, options);
   const present = (await rtnl.address.list({ link: link.index })).map((a) => a.prefix);
+  const own = bridgeAddresses(net, options);
+  const wanted = [...own, ...linkLocal(link, own, present)];
   return {
     added: wanted.filter((prefix) => !present.includes(prefix)),
     removed: created ? [] : present.filter((prefix) => !wanted.includes(prefix) && contradicts(net, prefix)),
   };
 }
+
+/**
+ * The host asks for IPv6 neighbours from its link-local address alone, also where it only forwards. The kernel gives a link one,
+ * but uses it only after a second or two (DAD), and gives it no other when that is lost.
+ */
+function linkLocal(link: Link, own: readonly Prefix[], present: readonly Prefix[]): Prefix[] {
+  const isNeeded = own.some((prefix) => familyOf(prefix) === 6) && !present.some((prefix) => isLinkLocal6(prefix));
+  return isNeeded && link.mac !== undefined ? [linkLocalOf(link.mac)] : [];
+}
+
+const isLinkLocal6 = (prefix: Prefix): boolean => familyOf(prefix) === 6 && isLinkLocal(prefixAddress(prefix));
 
 function contradicts(net: DriverNetwork, prefix: Prefix): boolean {
   const address: Address = prefixAddress(prefix);

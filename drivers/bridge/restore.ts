@@ -10,7 +10,7 @@ import {
   restoreInside,
 } from '../../src/driver/index.ts';
 import type { Link, Rtnl } from '../../src/kernel/index.ts';
-import { hostLinkName, hostSide, plug, unplug } from './endpoint.ts';
+import { hostLinkName, plug, raiseHostSide, unplug } from './endpoint.ts';
 import { type BridgeState, bridgeAddresses, bridgeIntent, ensureBridge } from './network.ts';
 import { parseBridgeOptions } from './options.ts';
 import { portsOf } from './publish.ts';
@@ -107,9 +107,7 @@ async function plugAgain(
   outside: Link | undefined,
 ): Promise<void> {
   if (outside === undefined || (outside.master === bridge && outside.up)) return;
-  // A port's own settings go when it is taken off its bridge. Down first: see hostSide.
-  await host.batch([
-    { op: 'link.set', at: { index: outside.index }, change: { master: bridge, up: false } },
-    ...hostSide(bridge, ep, options),
-  ]);
+  // A port's own settings go when it is taken off its bridge. Down first: see raiseHostSide.
+  await host.batch([{ op: 'link.set', at: { index: outside.index }, change: { master: bridge, up: false } }]);
+  await raiseHostSide(host, bridge, ep, options);
 }

@@ -174,4 +174,11 @@ export function randomMac(): Mac {
   return [...bytes].map((b) => b.toString(16).padStart(2, '0')).join(':') as Mac;
 }
 
+/** The link-local address that a link with this MAC gives itself (RFC 4291, appendix A: modified EUI-64), with its length. */
+export function linkLocalOf(mac: Mac): Prefix {
+  const [first = 0, ...rest] = macBytes(mac);
+  const identifier = [first ^ 2, ...rest.slice(0, 2), 0xff, 0xfe, ...rest.slice(2)];
+  return makePrefix(addressFromBytes(Uint8Array.from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, ...identifier])), 64);
+}
+
 export const macBytes = (mac: Mac): Uint8Array => Uint8Array.from(mac.split(':'), (pair) => Number.parseInt(pair, 16));

@@ -189,7 +189,8 @@ export type RtnlOp =
   | { readonly op: 'address.add' | 'address.remove'; readonly spec: AddressSpec }
   | { readonly op: 'route.add' | 'route.replace' | 'route.remove'; readonly spec: RouteSpec }
   | { readonly op: 'rule.add' | 'rule.remove'; readonly spec: RuleSpec }
-  | { readonly op: 'neighbour.replace' | 'neighbour.remove'; readonly spec: NeighbourSpec }
+  /** `change` touches only an entry that is there: ENOENT where none is. */
+  | { readonly op: 'neighbour.replace' | 'neighbour.change' | 'neighbour.remove'; readonly spec: NeighbourSpec }
   | { readonly op: 'fdb.replace' | 'fdb.remove'; readonly spec: FdbSpec };
 
 export interface LinkFilter {

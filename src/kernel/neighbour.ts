@@ -69,6 +69,12 @@ export const encodeNeighbourReplace = (spec: NeighbourSpec): Message => ({
   body: entryBody(neighbourEntry(spec)),
 });
 
+/** As a replacement, but only of an entry that is there: an entry more may be one too many for the kernel's table (gc_thresh3). */
+export const encodeNeighbourChange = (spec: NeighbourSpec): Message => ({
+  ...encodeNeighbourReplace(spec),
+  flags: NLM_F_REPLACE,
+});
+
 export const encodeNeighbourRemove = (spec: NeighbourSpec): Message => ({
   type: DELNEIGH,
   body: entryBody({ ...neighbourEntry(spec), state: 0 }),

@@ -2,7 +2,13 @@
 
 import type { LinkAt, RtnlOp } from './contract.ts';
 import { encodeLinkAdd, encodeLinkChange, encodeLinkRemove } from './link.ts';
-import { encodeFdbRemove, encodeFdbReplace, encodeNeighbourRemove, encodeNeighbourReplace } from './neighbour.ts';
+import {
+  encodeFdbRemove,
+  encodeFdbReplace,
+  encodeNeighbourChange,
+  encodeNeighbourRemove,
+  encodeNeighbourReplace,
+} from './neighbour.ts';
 import type { Message } from './messages.ts';
 import * as route from './route.ts';
 
@@ -31,6 +37,8 @@ export function encodeOperation(operation: RtnlOp): readonly Message[] {
       return [route.encodeRuleRemove(operation.spec)];
     case 'neighbour.replace':
       return [encodeNeighbourReplace(operation.spec)];
+    case 'neighbour.change':
+      return [encodeNeighbourChange(operation.spec)];
     case 'neighbour.remove':
       return [encodeNeighbourRemove(operation.spec)];
     case 'fdb.replace':
@@ -64,6 +72,7 @@ export function describeOperation(operation: RtnlOp): string {
     case 'rule.remove':
       return `IPv${operation.spec.family} priority ${operation.spec.priority} table ${operation.spec.table}`;
     case 'neighbour.replace':
+    case 'neighbour.change':
     case 'neighbour.remove':
       return `${operation.spec.address} on link ${operation.spec.link}`;
     case 'fdb.replace':

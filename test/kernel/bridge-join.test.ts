@@ -122,6 +122,13 @@ test('a neighbour, the host and the outside reach a reused address at once', asy
   }
 });
 
+test('joins take no room in the neighbour table, which the whole machine shares', async () => {
+  const house = await House.open();
+  await house.network('net', net(1));
+  await house.sandbox('a', [['net', { ipv4: '10.1.0.9' }]]);
+  expect(await house.host.host.rtnl().neighbour.list({ address: '10.1.0.9' as Address })).toEqual([]);
+});
+
 test('a UDP flow that goes on from the same port reaches the new owner of a published port, not the old one', async () => {
   const house = await House.open();
   await house.network('net', net(1));

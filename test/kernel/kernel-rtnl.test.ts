@@ -272,6 +272,12 @@ describe('tables', () => {
     ]);
     expect(await rtnl.rule.list({ priority: 500 })).toEqual([rule]);
     expect(await rtnl.neighbour.list({ link: 50, mac: neighbour.mac })).toEqual([{ ...neighbour, state: 'permanent' }, sixth]);
+    const moved = { ...neighbour, mac: parseMac('02:00:00:00:00:0a'), state: 'stale' } as const;
+    await rtnl.batch([{ op: 'neighbour.change', spec: moved }]);
+    expect(await rtnl.neighbour.list({ link: 50, address: neighbour.address })).toEqual([moved]);
+    const nobody = { ...moved, address: parseAddress('10.1.0.10') };
+    await expect(rtnl.batch([{ op: 'neighbour.change', spec: nobody }])).rejects.toMatchObject({ errno: 'ENOENT' });
+    expect(await rtnl.neighbour.list({ link: 50, address: nobody.address })).toEqual([]);
     await rtnl.batch([
       { op: 'rule.remove', spec: rule },
       { op: 'neighbour.remove', spec: neighbour },

@@ -13,6 +13,7 @@ import {
   isLoopback,
   isMulticast,
   isUnspecified,
+  linkLocalOf,
   macBytes,
   makePrefix,
   networkOf,
@@ -318,6 +319,13 @@ describe('MACs', () => {
 
   test('octets of a MAC', () => {
     expect([...macBytes(parseMac('02:42:ac:11:00:ff'))]).toEqual([2, 0x42, 0xac, 0x11, 0, 0xff]);
+  });
+
+  test.each([
+    ['02:42:ac:11:00:02', 'fe80::42:acff:fe11:2/64'],
+    ['c6:95:20:7d:fb:a0', 'fe80::c495:20ff:fe7d:fba0/64'],
+  ])('%s gives its link %s', (mac, prefix) => {
+    expect(linkLocalOf(parseMac(mac))).toBe(prefix);
   });
 
   test('random MACs are locally administered, unicast and differ', () => {
