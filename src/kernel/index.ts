@@ -13,6 +13,7 @@ export { countInbound } from './inbound.ts';
 export { Inside } from './inside.ts';
 export {
   changeIpvs,
+  hasIpvs,
   readIpvs,
   readIpvsTimeout,
   requireIpvs,
