@@ -12,6 +12,7 @@ import {
   type TableContents,
   TableWriter,
 } from '../kernel/index.ts';
+import { refuseTooMany } from './bounds.ts';
 import type { Known, TableMemory } from './memory.ts';
 import {
   baseOf,
@@ -43,7 +44,7 @@ const NOTHING: Changes = { changed: [], less: [], gone: new Map() };
 
 /**
  * Lets the table have exactly these groups; without any there is no table. What `memory` knows is not read: the kernel refuses the
- * change where that is not so any more. Throws kernel_lacks, KernelError.
+ * change where that is not so any more. Throws too_many_members before anything is changed, kernel_lacks, KernelError.
  */
 export async function applyGroups(
   netns: Netns,
@@ -57,6 +58,7 @@ export async function applyGroups(
     await removeTable(netns, nft.FAMILY.inet, table);
     return NOTHING;
   }
+  refuseTooMany(groups);
   for (let tries = 1; ; tries++) {
     const remembered = memory.recall(netns);
     const isLast = tries >= MAX_TRIES;

@@ -95,10 +95,11 @@ export function createNftBalancer(mark: Pick<Mark, 'tag'>): Balancer {
         const changes = await applyGroups(client, table, SCHEME, services.map(groupOf), memory);
         const less = new Set(changes.less);
         // Rules first: a flow that is deleted before them would be made again by the old ones.
-        await memory.settle(client, [
-          ...services.filter((service) => less.has(groupOf(service))).flatMap(strays),
-          ...orphans(changes),
-        ]);
+        await memory.settle(
+          client,
+          [...services.filter((service) => less.has(groupOf(service))).flatMap(strays), ...orphans(changes)],
+          () => services.flatMap(strays),
+        );
       }),
     clear: (client, memory) =>
       locks.run(client.identity, async () => {

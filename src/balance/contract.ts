@@ -27,7 +27,8 @@ export type BalancerKind = 'nft' | 'ipvs';
 export interface Balancer {
   /**
    * Lets the namespace balance exactly these services. Repeatable; only what differs is changed; connections of members that stay go
-   * on. With a `memory` that calls for the namespace share nothing is read that nobody else has changed.
+   * on. With a `memory` that calls for the namespace share nothing is read that nobody else has changed. Throws too_many_members, and
+   * nothing is changed then.
    */
   apply(client: Netns, services: readonly BalancedService[], memory?: TableMemory): Promise<void>;
   /** Everything of ours goes. Repeatable; a namespace that has nothing is fine. */

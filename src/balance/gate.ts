@@ -101,6 +101,7 @@ export function createGate(mark: Pick<Mark, 'tag'>): Gate {
         await memory.settle(
           netns,
           published.filter((one) => groupsOf(one).some(({ chain }) => chains.has(chain))).flatMap(strays),
+          () => published.flatMap(strays),
         );
       }),
     countFlows: flowsThrough,

@@ -21,6 +21,7 @@ import {
   writeSysctl,
 } from '../kernel/index.ts';
 import { applyGroups } from './apply.ts';
+import { refuseTooMany } from './bounds.ts';
 import { flowsThrough, groupOf, orphans, SCHEME, strays } from './client.ts';
 import type { BalancedService, Balancer } from './contract.ts';
 import { ipvsChanges, ipvsOf, isOwn, marksFor } from './ipvs-plan.ts';
@@ -96,9 +97,10 @@ export function createIpvsBalancer(mark: Pick<Mark, 'tag'>): Balancer {
 
   async function apply(netns: Netns, services: readonly BalancedService[]): Promise<void> {
     if (services.length === 0) return await clear(netns);
+    const groups = new Map(services.map((service) => [service, groupOf(service)]));
+    refuseTooMany([...groups.values()]);
     const found = look(netns, table);
     const there = own(netns);
-    const groups = new Map(services.map((service) => [service, groupOf(service)]));
     const chains = [...groups.values()].map(({ chain }) => chain);
     const marks = marksFor(tag, chains, found === undefined ? new Map() : marksIn(found));
     const here = await addressesIn(netns);

@@ -4,6 +4,7 @@
  */
 
 import { type ConntrackMatch, deleteFlows, type Netns, readSysctl, type TableContents } from '../kernel/index.ts';
+import { OwedFlows } from './owed.ts';
 import type { Group } from './table.ts';
 
 export interface Known {
@@ -19,8 +20,8 @@ export interface Known {
 export class TableMemory {
   #identity = '';
   #known: Known | undefined;
-  /** Flows that are to be deleted: rules that were changed for them are not different the next time. */
-  #owed: readonly ConntrackMatch[] = [];
+  /** Rules that were changed for what is to be deleted are not different the next time. */
+  readonly #owed = new OwedFlows();
 
   /** Undefined: it has to be read. */
   recall({ identity }: Netns): Known | undefined {
@@ -28,7 +29,7 @@ export class TableMemory {
   }
 
   keep({ identity }: Netns, known: Known): void {
-    if (identity !== this.#identity) this.#owed = [];
+    if (identity !== this.#identity) this.#owed.clear();
     this.#identity = identity;
     this.#known = known;
   }
@@ -38,11 +39,12 @@ export class TableMemory {
     this.#known = undefined;
   }
 
-  /** Deletes these flows, and those that an earlier call could not. Throws KernelError. */
-  async settle(netns: Netns, flows: readonly ConntrackMatch[]): Promise<void> {
-    this.#owed = [...this.#owed, ...flows];
-    if (this.#owed.length > 0 && isTracking(netns)) await deleteFlows(netns, this.#owed);
-    this.#owed = [];
+  /** Deletes these flows, and those that an earlier call could not, which are as `now` says meanwhile. Throws KernelError. */
+  async settle(netns: Netns, flows: readonly ConntrackMatch[], now: () => readonly ConntrackMatch[]): Promise<void> {
+    this.#owed.add(flows, now);
+    const { matches } = this.#owed;
+    if (matches.length > 0 && isTracking(netns)) await deleteFlows(netns, matches);
+    this.#owed.clear();
   }
 }
 

@@ -121,6 +121,11 @@ export const errorCatalogue = {
   config_only: entry('forbidden', 'A configuration-only network cannot do this.', 'Use a network made with --config-from.'),
   endpoint_active: entry('forbidden', 'The endpoint is joined to a sandbox.', 'Leave first, or force.'),
   network_full: entry('forbidden', 'The network takes no further endpoint.', 'Use a second network.'),
+  too_many_members: entry(
+    'forbidden',
+    'The services of the networks of a sandbox have more members than its namespace can be told.',
+    'Use several services, in several networks, or take members away.',
+  ),
   number_taken: entry(
     'forbidden',
     'A number, such as the VXLAN id of a network, is in use.',

@@ -11,7 +11,6 @@ import {
   codeOf,
   makePrefix,
   messageOf,
-  parsePrefix,
   prefixAddress,
   prefixLength,
   quoted,
@@ -44,13 +43,11 @@ import {
   leaseKey,
   leasesOf,
 } from './shared-records.ts';
+import { CLUSTER_SPACE, SHARED_SPACE, parsedId, poolOf } from './shared-ids.ts';
+import { Served } from './shared-served.ts';
 import { Subnet } from './subnet.ts';
 import { type Wish, normalWish } from './wish.ts';
 
-/** Of networks of single hosts, each of which may have the same subnet. */
-export const CLUSTER_SPACE = 'Cluster';
-/** Of networks that hosts share: a subnet has one network. */
-export const SHARED_SPACE = 'Shared';
 /** In a view, the owner of what another host has. */
 const ELSEWHERE = 'elsewhere';
 /** Addresses tried for one request, each of which another host took first. */
@@ -78,8 +75,8 @@ class SharedIpam implements IpamDriver {
   readonly #views = new Map<Prefix, Promise<Subnet>>();
   readonly #debts: Debts;
   readonly #log: Logger;
-  /** Whoever was given something since the start: a sweep that comes late leaves that alone. */
-  readonly #served = new Set<string>();
+  /** Of this host: what all hosts have no sweep takes. */
+  readonly #served = new Served();
 
   constructor({ store, site, node, log }: SharedIpamOptions) {
     this.#log = log;
@@ -98,7 +95,11 @@ class SharedIpam implements IpamDriver {
     if (request.space !== CLUSTER_SPACE && request.space !== SHARED_SPACE)
       throw new CnmError('unknown_address_space', `cannot find address space ${quoted(request.space)}`);
     const wish = normalWish(request);
-    this.#served.add(request.owner);
+    const work = (): Promise<Pool> => this.#poolFor(request, wish);
+    return request.space === SHARED_SPACE ? work() : this.#served.give(request.owner, ({ id }) => id, work);
+  }
+
+  async #poolFor(request: PoolRequest, wish: Wish): Promise<Pool> {
     if (request.isReplay !== true || wish.subnet === undefined) return this.#takePool(request, wish);
     // A start does not wait for the cluster.
     await this.#debts.pay(`pool ${wish.subnet} ${request.owner}`, async () => void (await this.#takePool(request, wish)));
@@ -139,6 +140,7 @@ class SharedIpam implements IpamDriver {
         return left.length === 0 ? others : { ...pools, [prefix]: left };
       }),
     );
+    this.#served.take(owner, pool);
   }
 
   async releaseAll(owner: string): Promise<void> {
@@ -155,9 +157,15 @@ class SharedIpam implements IpamDriver {
   }
 
   async requestAddress(pool: PoolId, request: AddressRequest): Promise<Prefix> {
+    const { prefix, isShared } = parsedId(pool);
+    const work = (): Promise<Prefix> => this.#addressFor(pool, request);
+    if (isShared && request.isForPool === true) return work();
+    return this.#served.give(request.owner, (leased) => servedName(prefix, prefixAddress(leased)), work);
+  }
+
+  async #addressFor(pool: PoolId, request: AddressRequest): Promise<Prefix> {
     const { prefix, range, isShared } = parsedId(pool);
     const { address } = request;
-    this.#served.add(request.owner);
     const node = isShared && request.isForPool === true ? ALL_HOSTS : this.#node;
     const isGuarded = isShared && request.isReplay !== true;
     if (address === undefined) return this.#choose(prefix, range, request, { node, isGuarded });
@@ -172,6 +180,7 @@ class SharedIpam implements IpamDriver {
     const { prefix, isShared } = parsedId(pool);
     const nodes = isShared ? [this.#node, ALL_HOSTS] : [this.#node];
     await this.#giveBack(`address ${prefix} ${address} ${owner}`, () => this.#release(prefix, address, owner, nodes));
+    this.#served.take(owner, servedName(prefix, address));
     (await this.#views.get(prefix)?.catch(() => undefined))?.release(address, owner);
   }
 
@@ -373,25 +382,10 @@ class SharedIpam implements IpamDriver {
   }
 }
 
+const servedName = (prefix: Prefix, address: Address): string => `${prefix} ${address}`;
+
 /** Whose an address becomes, and whether it may be held back. */
 interface Claiming {
   readonly node: string;
   readonly isGuarded: boolean;
-}
-
-const poolOf = (space: string, prefix: Prefix, range: Prefix | undefined): Pool => ({
-  id: [space, prefix, ...(range === undefined ? [] : [range])].join('/'),
-  prefix,
-});
-
-/** Throws unknown_address_space. */
-function parsedId(pool: PoolId): { readonly prefix: Prefix; readonly range?: Prefix; readonly isShared: boolean } {
-  const parts = /^(Cluster|Shared)\/([^/]+\/\d+)(?:\/([^/]+\/\d+))?$/.exec(pool);
-  if (parts === null) throw new CnmError('unknown_address_space', `no pool ${quoted(pool)} in the cluster`);
-  const [, space, prefix, range] = parts;
-  return {
-    prefix: parsePrefix(prefix ?? ''),
-    ...(range !== undefined && { range: parsePrefix(range) }),
-    isShared: space === SHARED_SPACE,
-  };
 }

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CnmError, KeyedLock, messageOf, silentLogger, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
 import { ConnectionLost, KeeperConnection } from './connection.ts';
 import type { HoldAnswer, HoldConflict, HoldRequest, KeeperLink, NameRecord, PeerNames, SandboxWish } from './contract.ts';
+import { Silence, withDeadline } from './deadline.ts';
 import { keeperPaths, makeFolders, removeEntry, removeHalfWritten, writeEntry, type KeeperPaths } from './files.ts';
 import { managedGrace } from './managed.ts';
 import {
@@ -24,8 +25,13 @@ import {
 } from './protocol.ts';
 import { isSupervisor, startSupervised } from './supervise.ts';
 
-/** Longest wait for the keeper's word, milliseconds. */
+/** Wait for a connection, and the least for the keeper's word, milliseconds. */
 const ACK_MS = 1500;
+/**
+ * Silence, since its last word to anybody, after which a connected keeper is not waited for: on a busy or emulated machine it is only
+ * slow. Shorter than the silence after which it is ended.
+ */
+const PATIENCE_MS = 6000;
 /** Longest wait for the first connection, milliseconds: a machine that starts everything at once is slow. */
 const START_MS = 80_000;
 /** Pauses between tries to connect, milliseconds; doubled from the first to the last. */
@@ -85,6 +91,8 @@ class KeeperClient implements KeeperLink {
   #revision = 0;
   #connection: KeeperConnection | undefined;
   #hello: Hello | undefined;
+  /** When the keeper said something last. */
+  #heardAt = Number.NEGATIVE_INFINITY;
   #lastStart = Number.NEGATIVE_INFINITY;
   #grace = FIRST_GRACE_MS;
   /** Whether the supervisor that was started last still runs. */
@@ -232,13 +240,18 @@ class KeeperClient implements KeeperLink {
     this.#wishes.delete(keyOf(table, id));
   }
 
-  /** Asks until answered, over as many connections as it takes. Throws resolver_unavailable after 1.5 s. */
+  /**
+   * Asks until answered, over as many connections as it takes. Throws resolver_unavailable after 1.5 s, and where there is a connection
+   * not before the keeper has been silent for 6 s: what takes back the rest of a failed operation waits for the 1.5 s only.
+   */
   async #asked<T>(ask: (connection: KeeperConnection) => Promise<T>, subject: string): Promise<T> {
     const deadline = performance.now() + ACK_MS;
     for (;;) {
       const connection = await this.#connected(deadline);
       try {
-        return await withDeadline(ask(connection), deadline, subject);
+        const answer = await withDeadline(ask(connection), Math.max(deadline, this.#heardAt + PATIENCE_MS), subject);
+        this.#heardAt = performance.now();
+        return answer;
       } catch (error) {
         if (!(error instanceof ConnectionLost)) throw error;
         // It is unpublished a tick later; asking again at once would find it dead.
@@ -283,7 +296,7 @@ class KeeperClient implements KeeperLink {
 
   /** Returns when the connection has ended. */
   async #serveConnection(connection: KeeperConnection): Promise<void> {
-    const hello = await withDeadline(connection.hello(), performance.now() + ACK_MS, 'hello').catch((error: unknown) => {
+    const hello = await withDeadline(connection.hello(), performance.now() + PATIENCE_MS, 'hello').catch((error: unknown) => {
       connection.close();
       throw error;
     });
@@ -296,6 +309,7 @@ class KeeperClient implements KeeperLink {
       return;
     }
     this.#hello = hello;
+    this.#heardAt = performance.now();
     this.#lastStart = Number.NEGATIVE_INFINITY;
     this.#grace = FIRST_GRACE_MS;
     this.#learn(hello.conflicts);
@@ -324,6 +338,7 @@ class KeeperClient implements KeeperLink {
       if (!isOpen) return;
       const isSilent = await withDeadline(connection.ping(), performance.now() + HANG_MS, 'a sign of life').then(
         ({ conflicts }) => {
+          this.#heardAt = performance.now();
           this.#learn(conflicts);
           return false;
         },
@@ -368,25 +383,4 @@ class KeeperClient implements KeeperLink {
 /** Host ports that were held are still wished when another process has taken them. */
 function asBefore(table: Table, value: TableValues[Table]): TableValues[Table] {
   return table === 'holds' ? (value as readonly HoldRequest[]).map((group) => ({ ...group, isOurs: true })) : value;
-}
-
-/** No answer in time; whether the wish was performed is unknown. */
-class Silence extends CnmError {
-  constructor(subject: string) {
-    super('resolver_unavailable', `the keeper does not answer: ${subject}`);
-  }
-}
-
-/** Throws resolver_unavailable when `work` has not settled by `deadline`. */
-async function withDeadline<T>(work: Promise<T>, deadline: number, subject: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const limit = new Promise<never>((_, reject) => {
-    const left = Math.max(0, deadline - performance.now());
-    timer = setTimeout(() => reject(new Silence(subject)), left);
-  });
-  try {
-    return await Promise.race([work, limit]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -1,7 +1,7 @@
 /**
  * What the keeper is told. It holds what must outlive the daemon: DNS sockets, name tables, held host ports. Every call
- * is a whole wish, written to the run directory first and acknowledged when it is live; no answer in 1.5 s throws
- * resolver_unavailable, and the caller undoes.
+ * is a whole wish, written to the run directory first and acknowledged when it is live; no answer throws resolver_unavailable,
+ * after 1.5 s where the keeper is gone, after 6 s of its silence where it is there, and the caller undoes.
  */
 
 import type { Address, EndpointId, NetworkId, SandboxId } from '../base/index.ts';

@@ -14,11 +14,9 @@ import {
 } from '../dns/index.ts';
 import { encodeSocketAddress, libc, markSocket, openTcpClient, type Netns } from '../kernel/index.ts';
 import type { Replies } from './replies.ts';
+import { WaitingReplies } from './waiting.ts';
 
 const DNS_PORT = 53;
-
-/** Datagrams of one socket that may wait for their turn; more are dropped. */
-const MAX_WAITING_REPLIES = 64;
 
 /**
  * A dialler for one sandbox; the host's namespace is the one this thread lives in. Replies by UDP take the sandbox's turns:
@@ -70,23 +68,22 @@ function askUdp(fd: number, message: Uint8Array, events: DialEvents, replies: Re
 
 class UdpExchange implements DialEvents {
   readonly #events: DialEvents;
-  readonly #pace: Pace;
+  readonly #waiting: WaitingReplies;
   readonly #watched: { close(): void };
   #isOpen = true;
-  #waiting = 0;
 
   constructor(fd: number, events: DialEvents, replies: Replies, pace: Pace) {
     this.#events = events;
-    this.#pace = pace;
+    this.#waiting = new WaitingReplies(pace);
     this.#watched = replies.watch(fd, this);
   }
 
   message(bytes: Uint8Array): void {
-    this.#inTurn(() => this.#events.message(bytes));
+    this.#inTurn(bytes.length, () => this.#events.message(bytes));
   }
 
   failed(error: Error): void {
-    this.#inTurn(() => this.#events.failed(error));
+    this.#inTurn(0, () => this.#events.failed(error));
   }
 
   close(): void {
@@ -94,11 +91,8 @@ class UdpExchange implements DialEvents {
     this.#watched.close();
   }
 
-  #inTurn(work: () => void): void {
-    if (this.#waiting >= MAX_WAITING_REPLIES) return;
-    this.#waiting++;
-    this.#pace(() => {
-      this.#waiting--;
+  #inTurn(octets: number, work: () => void): void {
+    this.#waiting.add(octets, () => {
       if (this.#isOpen) work();
     });
   }

@@ -38,12 +38,14 @@ type Predicate = (flow: Attributes) => boolean;
 const octets = (address: Address | undefined): Buffer | undefined =>
   address === undefined ? undefined : Buffer.from(addressBytes(address));
 
+const key = (bytes: Buffer): string => bytes.toString('latin1');
+
 /** Compares octets, since a busy host has hundreds of thousands of flows to look at. */
 function predicate(match: ConntrackMatch): Predicate {
   const address = octets(match.address);
   const destination = octets(match.originalDestination);
   const { protocol, originalDestinationPort: port } = match;
-  const answering = match.notAnsweredBy?.flatMap((one) => octets(one) ?? []);
+  const answering = match.notAnsweredBy && new Set(match.notAnsweredBy.map((one) => key(octets(one) ?? NONE)));
   const ip = CTA_IP[match.family];
   return (flow) => {
     const original = flow.nested(CTA.original);
@@ -56,7 +58,7 @@ function predicate(match: ConntrackMatch): Predicate {
     }
     if (answering !== undefined) {
       const by = flow.nested(CTA.reply).nested(CTA_TUPLE.ip).bytes(ip.source);
-      if (answering.some((one) => by?.equals(one) === true)) return false;
+      if (by !== undefined && answering.has(key(by))) return false;
     }
     if (address === undefined) return true;
     return (
@@ -76,7 +78,6 @@ const isAddressOnly = (match: ConntrackMatch): boolean =>
 
 /** True for a flow that any of the matches means. Many by address alone cost no more than one. */
 function anyOf(matches: readonly ConntrackMatch[], family: IpFamily): Predicate {
-  const key = (bytes: Buffer): string => bytes.toString('latin1');
   const addresses = new Set(matches.filter(isAddressOnly).map(({ address }) => key(octets(address) ?? NONE)));
   const predicates = matches.filter((match) => !isAddressOnly(match)).map(predicate);
   const ip = CTA_IP[family];

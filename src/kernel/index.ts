@@ -13,6 +13,7 @@ export { countInbound } from './inbound.ts';
 export { Inside } from './inside.ts';
 export {
   changeIpvs,
+  hasIpvs,
   readIpvs,
   readIpvsTimeout,
   requireIpvs,
@@ -23,6 +24,7 @@ export {
 } from './ipvs.ts';
 export { lockFile, type FileLock } from './lockfile.ts';
 export { markOf, newInstanceId } from './mark.ts';
+export { MAX_TRANSACTION_OCTETS } from './netlink.ts';
 export { createNetns, currentNetns, netnsOwner, openNetns, pinNetns, removeNetnsPin } from './netns.ts';
 export { retireNetnsPin } from './retired.ts';
 export { growSlowly, smallStart } from './memory.ts';

@@ -168,9 +168,12 @@ export async function requireIpvs(): Promise<void> {
 /** There while the kernel has IPVS, as a module that is loaded, or built in. */
 const LOADED = '/proc/net/ip_vs';
 
+/** Whether the kernel has IPVS, which is not loaded for this. */
+export const hasIpvs = (): boolean => existsSync(LOADED);
+
 /** Services by mark, with their destinations, of whomever; none where the kernel has no IPVS, which is not loaded for this. */
 export function readIpvs(netns: Netns): IpvsService[] {
-  if (!existsSync(LOADED)) return [];
+  if (!hasIpvs()) return [];
   const opened = openGeneric(netns, FAMILY);
   if (opened === undefined) return [];
   const { socket, family } = opened;

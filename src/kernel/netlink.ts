@@ -43,8 +43,8 @@ const SO_RCVBUF = 8;
 /** Messages sent before their acknowledgements are read: more could overflow the receive buffer. */
 const MAX_IN_FLIGHT = 100;
 const RECEIVE_BUFFER = 1 << 20;
-/** A limit, and no memory: a transaction of nf_tables is one datagram, and takes some 5 KiB a service with 20 members. */
-const SEND_LIMIT = 16 << 20;
+/** A transaction of nf_tables is one datagram, and takes some 5 KiB a service with 20 members. A limit, and no memory. */
+export const MAX_TRANSACTION_OCTETS = 16 << 20;
 /** The kernel never makes a larger part of a dump. */
 const MAX_MESSAGE = 1 << 16;
 /** Tries of one dump that changes keep interrupting. */
@@ -80,7 +80,7 @@ function openSocket(netns: Netns, protocol: number): number {
   try {
     try {
       libc.setSocketOption(fd, libc.SOL.socket, SO_RCVBUFFORCE, RECEIVE_BUFFER);
-      if (protocol === NETLINK_NETFILTER) libc.setSocketOption(fd, libc.SOL.socket, SO_SNDBUFFORCE, SEND_LIMIT);
+      if (protocol === NETLINK_NETFILTER) libc.setSocketOption(fd, libc.SOL.socket, SO_SNDBUFFORCE, MAX_TRANSACTION_OCTETS);
     } catch {
       libc.setSocketOption(fd, libc.SOL.socket, SO_RCVBUF, RECEIVE_BUFFER);
     }

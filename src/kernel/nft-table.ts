@@ -62,6 +62,8 @@ const SET_CONSTANT = 2;
 const SET_MAP = 8;
 const ELEMENTS = { table: 1, set: 2, list: 3, setId: 4 } as const;
 const ELEMENT = { key: 1, data: 2 } as const;
+/** A list of elements is one attribute, whose length has 16 bits. */
+const MAX_LIST_OCTETS = 0xffff - 4;
 /** Type of the data of a map of verdicts. */
 const VERDICTS = 0xffffff00;
 
@@ -194,7 +196,7 @@ export class TableWriter {
 
   /**
    * A rule that takes the values in turn into the first register, and goes on by `then`. Its map goes with the rule. A
-   * rule's turns begin with the first value.
+   * rule's turns begin with the first value. As many values as the transaction has room for.
    */
   addChoice(chain: string, before: readonly Buffer[], choice: Choice, then: readonly Buffer[], comment: string): Message[] {
     const { id, dataType, values } = choice;
@@ -214,12 +216,15 @@ export class TableWriter {
         number(SET.dataLength, values[0]?.length ?? 0),
         attribute(SET.userData, ORDERS),
       ),
-      this.#message(
-        MSG.newElement,
-        NLM_F_CREATE,
-        text(ELEMENTS.set, NAMELESS),
-        number(ELEMENTS.setId, id),
-        nest(ELEMENTS.list, ...elements),
+      // A map takes any number of such messages until a rule has it.
+      ...listsOf(elements).map((list) =>
+        this.#message(
+          MSG.newElement,
+          NLM_F_CREATE,
+          text(ELEMENTS.set, NAMELESS),
+          number(ELEMENTS.setId, id),
+          nest(ELEMENTS.list, ...list),
+        ),
       ),
       this.addRule(chain, [...before, nextOf(values.length), translateBy(id), ...then], comment),
     ];
@@ -238,6 +243,21 @@ export class TableWriter {
     // The table's name is the first attribute of every message.
     return message(type, this.#family, flags, text(TABLE_NAME, this.#name), ...attributes);
   }
+}
+
+/** The elements in their order, as lists that one attribute holds each. */
+function listsOf(elements: readonly Buffer[]): Buffer[][] {
+  const lists: Buffer[][] = [];
+  let room = 0;
+  for (const element of elements) {
+    if (element.length > room) {
+      lists.push([]);
+      room = MAX_LIST_OCTETS;
+    }
+    lists.at(-1)?.push(element);
+    room -= element.length;
+  }
+  return lists;
 }
 
 /** How many rules a chain has, and how many things lead to it. */

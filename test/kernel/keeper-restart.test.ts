@@ -430,6 +430,20 @@ describe('the life of a keeper', () => {
   });
 });
 
+test('a keeper that is slow for more than the wait for one that is gone is waited for', async () => {
+  const { pid } = link;
+  const box = await lab.sandbox(link);
+  process.kill(pid!, 'SIGSTOP');
+  const told = link.names(newEndpointId(), names('c1').to('10.0.0.2'));
+  try {
+    await sleep(2500);
+  } finally {
+    process.kill(pid!, 'SIGCONT');
+  }
+  await told;
+  expect(await resolves(box)).toBe('10.0.0.2');
+});
+
 test('a keeper that hangs makes a call fail within its limit, and the next one succeed when it is back', async () => {
   const { pid } = link;
   const endpoint = newEndpointId();

@@ -3,47 +3,28 @@
 import { join } from 'node:path';
 import { Lab } from './lab.ts';
 import { type Options, USAGE, readOptions } from './options.ts';
+import { Running, say } from './running.ts';
 import { FULL, SCENARIO_LEASE_S, type Scenario, type Size, runScenario, verdictLine } from './scenario.ts';
 import { SCENARIOS } from './scenarios/index.ts';
 import { openShell } from './shell.ts';
 
 const SHELL_LEASE_S = 10;
 const EXIT_USAGE = 2;
-/** Exit code of what a signal ended: 128 and its number. */
-const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
-
-const say = (text: string): void => void process.stdout.write(`${text}\n`);
-
-let open: Lab | undefined;
-let isShell = false;
-let ended: number | undefined;
-
-for (const [signal, code] of Object.entries(SIGNALS))
-  process.on(signal, () => {
-    // In a shell it is for what runs there.
-    if (isShell && signal === 'SIGINT') return;
-    if (ended !== undefined) return;
-    ended = code;
-    process.stderr.write('\ntaking everything away\n');
-    void (open?.close() ?? Promise.resolve()).then(
-      () => process.exit(code),
-      (error: unknown) => {
-        process.stderr.write(`${String(error)}\n`);
-        process.exit(1);
-      },
-    );
-  });
+const running = new Running();
 
 const openLab = (hosts: number, options: Options, leaseSeconds: number): Promise<Lab> =>
-  Lab.open({ hosts, underlay: options.underlay, leaseSeconds: options.leaseSeconds ?? leaseSeconds }, (lab) => (open = lab));
+  Lab.open(
+    { hosts, underlay: options.underlay, leaseSeconds: options.leaseSeconds ?? leaseSeconds },
+    (lab) => (running.made = lab),
+  );
 
 async function withShell(options: Options): Promise<number> {
   say(`making ${options.hosts} hosts, and an etcd of three members`);
   const lab = await openLab(options.hosts, options, SHELL_LEASE_S);
   say(await lab.host(1).ok('node', 'ls'));
-  isShell = true;
+  running.isShell = true;
   const code = await openShell(lab);
-  isShell = false;
+  running.isShell = false;
   await lab.close();
   return code;
 }
@@ -74,7 +55,7 @@ async function withScenarios(options: Options, scenarios: readonly Scenario[]): 
     const verdict = await runScenario(lab, scenario, size);
     if (options.logs !== undefined) lab.keepLogs(join(options.logs, scenario.name));
     // A signal made it fail: the lab is going, and so are we.
-    if (ended !== undefined) return ended;
+    if (running.isEnded) return 1;
     if (verdict.error !== undefined) failed++;
     say(verdictLine(verdict));
     if (verdict.isUsable) continue;
@@ -109,13 +90,4 @@ async function main(args: readonly string[]): Promise<number> {
   return scenarios === undefined ? await withShell(options) : await withScenarios(options, scenarios);
 }
 
-try {
-  const code = await main(process.argv.slice(2));
-  if (ended === undefined) process.exit(code);
-} catch (error) {
-  if (ended === undefined) {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-    await open?.close();
-    process.exit(1);
-  }
-}
+await running.run(() => main(process.argv.slice(2)));

@@ -300,8 +300,10 @@ export class Services implements ServicePlaces, ServiceCare {
       if (after === undefined || (after.phase !== 'joined' && after.phase !== 'joining'))
         this.#teller.forget((after ?? before)?.id);
       if (before?.services !== undefined || after?.services !== undefined) this.#health.settle();
-    } else if (kind === 'service') this.#health.settle();
-    else if (kind === 'sandbox' && after !== undefined && after.exited !== before?.exited)
+    } else if (kind === 'service') {
+      if (after === undefined && before !== undefined) this.#teller.forgetService(before.id);
+      this.#health.settle();
+    } else if (kind === 'sandbox' && after !== undefined && after.exited !== before?.exited)
       this.#processChanged(after.id, after.exited);
   }
 

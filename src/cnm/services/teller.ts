@@ -46,8 +46,8 @@ export class Teller {
   readonly #cnm: Cnm;
   readonly #ingress: Ingress;
   readonly #passes = new Map<string, Pass>();
-  /** What the keeper was told last of each service. */
-  readonly #told = new Map<ServiceId, string>();
+  /** What the keeper was told last of each service that there is. */
+  readonly told = new Map<ServiceId, string>();
   /** Sandboxes whose namespaces have something of ours, and what is known of it. */
   readonly #clients = new Map<SandboxId, TableMemory>();
   readonly #places = new Turnstile(AT_ONCE);
@@ -165,7 +165,7 @@ export class Teller {
         this.#clients.set(id, memory);
         await this.#cnm.balancer.apply(place, wish, memory);
       } else {
-        await this.#cnm.balancer.clear(place);
+        await this.#cnm.balancer.clear(place, this.#clients.get(id));
         this.#clients.delete(id);
       }
     });
@@ -207,6 +207,12 @@ export class Teller {
     if (id !== undefined) this.#leaving.delete(id);
   }
 
+  /** Undoes what is remembered of a service that is no more. */
+  forgetService(id: ServiceId): void {
+    this.told.delete(id);
+    this.troubles.delete(id);
+  }
+
   async #names(network: NetworkId, members = membersIn(this.#cnm, network)): Promise<void> {
     const { state, keeper } = this.#cnm;
     const services = state.servicesOfNetwork(network);
@@ -219,10 +225,10 @@ export class Teller {
           ? null
           : { network, networkName: net.name, endpoints: [...ownNames(service), ...taskNames(service, members.get(id) ?? [])] };
       const text = JSON.stringify(names);
-      if (text === this.#told.get(id)) return;
-      this.#told.delete(id);
+      if (text === this.told.get(id)) return;
+      this.told.delete(id);
       await keeper.peers(tellingId(id), names);
-      if (state.serviceById(id) !== undefined) this.#told.set(id, text);
+      if (state.serviceById(id) !== undefined) this.told.set(id, text);
     });
     for (const result of await Promise.allSettled(works)) if (result.status === 'rejected') throw result.reason;
   }

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { stepsOf } from '../../e2e/page.ts';
 import { DIST } from '../places.ts';
+import { Running, say } from '../running.ts';
 import { Place } from './place.ts';
 import { copyTree } from './tree.ts';
 import { vagrantEnv, walk } from './walk.ts';
@@ -12,31 +13,14 @@ const ROOT = join(DIST, '..');
 /** Where the set-up makes it; see test/tools/box.mjs. */
 const BOX = '/var/cache/patchbay-test/vagrant-box';
 const BOX_NAME = 'patchbay-debian';
-const SIGNALS = { SIGHUP: 129, SIGINT: 130, SIGTERM: 143 } as const;
 
-const say = (text: string): void => void process.stdout.write(`${text}\n`);
 const begin = performance.now();
 
-let open: Place | undefined;
-let ended: number | undefined;
-
-for (const [signal, code] of Object.entries(SIGNALS))
-  process.on(signal, () => {
-    if (ended !== undefined) return;
-    ended = code;
-    process.stderr.write('\ntaking everything away\n');
-    void (open?.close() ?? Promise.resolve()).then(
-      () => process.exit(code),
-      (error: unknown) => {
-        process.stderr.write(`${String(error)}\n`);
-        process.exit(1);
-      },
-    );
-  });
+const running = new Running();
 
 async function main(): Promise<number> {
   const steps = stepsOf(readFileSync(join(ROOT, 'vagrant/README.md'), 'utf8'));
-  const place = await Place.open((one) => (open = one));
+  const place = await Place.open((one) => (running.made = one));
   const tree = join(place.folder, 'tree');
   copyTree(ROOT, tree);
   const env = vagrantEnv(place, {
@@ -59,13 +43,4 @@ async function main(): Promise<number> {
 
 const elapsed = (): string => ((performance.now() - begin) / 1000).toFixed(0);
 
-try {
-  const code = await main();
-  if (ended === undefined) process.exit(code);
-} catch (error) {
-  if (ended === undefined) {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-    await open?.close();
-    process.exit(1);
-  }
-}
+await running.run(main);

@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 import { type Step, pattern } from '../../e2e/page.ts';
+import type { Outcome } from '../commands.ts';
 import type { Place } from './place.ts';
 
 /** Processors are emulated: for `vagrant` and for a command on a machine, milliseconds. */
@@ -15,45 +16,48 @@ export interface Walk {
   readonly say: (text: string) => void;
 }
 
-/** Answers how many steps did not print what the page says. */
+/** Answers how many steps did not end well, or did not print what the page says. */
 export async function walk(walk: Walk, steps: readonly Step[]): Promise<number> {
   let failed = 0;
   for (const step of steps) {
     walk.say(`${step.where === '' ? '$' : `${step.where}#`} ${step.command}`);
     const begin = performance.now();
-    const output = step.where === '' ? await typed(walk, step) : await onMachine(walk, step);
+    const { stdout: output, exitCode } = step.where === '' ? await typed(walk, step) : await onMachine(walk, step);
     // What was overwritten on the line by a progress of Vagrant's is not shown.
     const text = output
       .replaceAll(/^.*\r(?!\n)/gm, '')
       .replaceAll('\r', '')
       .replace(/\n$/, '')
       .replaceAll(/ +$/gm, '');
-    const isSo = pattern(step.expected).test(text);
+    // On the page `…` may stand for a refusal too.
+    const isSo = exitCode === 0 && pattern(step.expected).test(text);
     if (text !== '') walk.say(text.replaceAll(/^/gm, '    '));
-    walk.say(
-      `    ${isSo ? 'as on the page' : `NOT as on the page, line ${step.line}:\n${step.expected.join('\n')}`}, ${seconds(begin)} s\n`,
-    );
+    walk.say(`    ${isSo ? 'as on the page' : notSo(step, exitCode)}, ${seconds(begin)} s\n`);
     if (!isSo) failed++;
   }
   return failed;
 }
 
+const notSo = ({ line, expected }: Step, exitCode: number): string =>
+  `ended with ${exitCode}, NOT as on the page, line ${line}:\n${expected.join('\n')}`;
+
 const seconds = (begin: number): string => ((performance.now() - begin) / 1000).toFixed(1);
 
-async function typed({ place, env }: Walk, { command }: Step): Promise<string> {
-  const { stdout, exitCode } = await place.run('sh', ['-c', `exec 2>&1; ${command}`], { env, timeout: VAGRANT_MS });
+async function typed({ place, env }: Walk, { command }: Step): Promise<Outcome> {
+  const outcome = await place.run('sh', ['-c', `exec 2>&1; ${command}`], { env, timeout: VAGRANT_MS });
+  const { stdout, exitCode } = outcome;
   if (exitCode !== 0) throw new Error(`${command} ended with ${exitCode}:\n${stdout.slice(-4000)}`);
-  return stdout;
+  return outcome;
 }
 
 /** By ssh itself: Vagrant's takes seconds to start. */
-async function onMachine({ place, env }: Walk, { where, command }: Step): Promise<string> {
+async function onMachine({ place, env }: Walk, { where, command }: Step): Promise<Outcome> {
   const known = await place.run('vagrant', ['ssh-config', where], { env, timeout: COMMAND_MS });
   const config = place.write('ssh-config', known.stdout);
   const quoted = `'${`exec 2>&1; ${command}`.replaceAll("'", `'\\''`)}'`;
   const args = ['-n', '-F', config, where, `sudo sh -c ${quoted}`];
-  const { stdout, stderr } = await place.run('ssh', args, { timeout: COMMAND_MS });
-  return stdout + stderr;
+  const { stdout, stderr, exitCode } = await place.run('ssh', args, { timeout: COMMAND_MS });
+  return { stdout: stdout + stderr, stderr, exitCode };
 }
 
 /** Environment in which Vagrant knows this run only. */
