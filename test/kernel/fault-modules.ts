@@ -86,7 +86,7 @@ export function sharedWithFaults(real: typeof shared): typeof shared {
       super(...args);
       Object.assign(this, {
         networks: led('shared.networks', this.networks, ['claim', 'publish', 'remove']),
-        endpoints: led('shared.endpoints', this.endpoints, ['write', 'writeWaiting', 'withdraw']),
+        endpoints: led('shared.endpoints', this.endpoints, ['write', 'writeWaiting', 'rewrite', 'withdraw']),
       });
       return led<InstanceType<typeof real.Shared>>('shared', this, ['enter', 'exit']) as this;
     }

@@ -65,10 +65,11 @@ export class Faults {
     return this.wrap(name, withMoves, ['batch', 'batchOffThread'], ['before', 'after']);
   }
 
-  /** IPAM drivers whose leases are counted. */
+  /** IPAM drivers whose leases are counted. Of the cluster's an answer may be lost. */
   registry(target: IpamRegistry): IpamRegistry {
+    const leases = ['requestPool', 'requestAddress', 'releasePool', 'releaseAddress', 'releaseAll'] as const;
     const wrap = (ipam: ReturnType<IpamRegistry['get']>): typeof ipam =>
-      this.wrap('ipam', ipam, ['requestPool', 'requestAddress', 'releasePool', 'releaseAddress'], ['before']);
+      this.wrap('ipam', ipam, leases, ipam.name === 'cluster' ? ['before', 'after'] : ['before']);
     return new Registry('IPAM driver', target.all().map(wrap), foreign(target.foreign, wrap));
   }
 
