@@ -16,6 +16,12 @@ export class Faults {
   /** The call that was broken since the last reset. */
   broke: string | undefined;
   #reached: (() => void) | undefined;
+  readonly #losesAnswers: boolean;
+
+  /** `losesAnswers`: a lease of the cluster may have been made, or ended, when the call fails. */
+  constructor({ losesAnswers = false }: { readonly losesAnswers?: boolean } = {}) {
+    this.#losesAnswers = losesAnswers;
+  }
 
   /** Counts from 0 again and breaks nothing. */
   reset(): void {
@@ -65,11 +71,13 @@ export class Faults {
     return this.wrap(name, withMoves, ['batch', 'batchOffThread'], ['before', 'after']);
   }
 
-  /** IPAM drivers whose leases are counted. Of the cluster's an answer may be lost. */
+  /** IPAM drivers whose leases are counted. */
   registry(target: IpamRegistry): IpamRegistry {
-    const leases = ['requestPool', 'requestAddress', 'releasePool', 'releaseAddress', 'releaseAll'] as const;
+    const leases = ['requestPool', 'requestAddress', 'releasePool', 'releaseAddress'] as const;
     const wrap = (ipam: ReturnType<IpamRegistry['get']>): typeof ipam =>
-      this.wrap('ipam', ipam, leases, ipam.name === 'cluster' ? ['before', 'after'] : ['before']);
+      this.#losesAnswers && ipam.name === 'cluster'
+        ? this.wrap('ipam', ipam, [...leases, 'releaseAll'], ['before', 'after'])
+        : this.wrap('ipam', ipam, leases, ['before']);
     return new Registry('IPAM driver', target.all().map(wrap), foreign(target.foreign, wrap));
   }
 

@@ -12,7 +12,7 @@ vi.mock(import('../../src/kernel/index.ts'), async (original) =>
   (await import('./fault-modules.ts')).kernelWithFaults(await original()),
 );
 vi.mock(import('../../src/cnm/shared/shared.ts'), async (original) =>
-  (await import('./fault-modules.ts')).sharedWithFaults(await original()),
+  (await import('./fault-modules.ts')).sharedWithFaults(await original(), ['rewrite']),
 );
 vi.mock(import('../../src/base/index.ts'), async (original) =>
   (await import('./fault-labels.ts')).baseWithLabels(await original()),
@@ -28,10 +28,8 @@ afterAll(async () => {
 
 const place = (): HouseOptions => ({ cluster: etcd.address(`/g-${randomBytes(4).toString('hex')}`) });
 
-const ROUNDS = [
-  ...roundsOf(homeCreations, { isShared: true, makes: true, alsoLook: lookAtEngine }),
-  ...roundsOf(homeRemovals, { isShared: true, makes: false, alsoLook: lookAtEngine }),
-];
+const PLACE = { isShared: true, losesAnswers: true, alsoLook: lookAtEngine } as const;
+const ROUNDS = [...roundsOf(homeCreations, { ...PLACE, makes: true }), ...roundsOf(homeRemovals, { ...PLACE, makes: false })];
 
 test.each(ROUNDS)('$title: whichever call fails, before its work or after it', { timeout: 480_000 }, (round) =>
   eachCallFails(round, place()),

@@ -45,13 +45,17 @@ export interface Round extends UseCase {
   readonly makes: boolean;
   /** Some of what it does is tried again by the mender, instead of failing it. */
   readonly isMended?: boolean;
+  /** As of Faults. */
+  readonly losesAnswers?: boolean;
   /** What else is compared, in a form that is the same for things that are made again. */
   readonly alsoLook?: (house: House) => Promise<unknown>;
 }
 
 /** These use cases in a network of one host, or of all. */
-export const roundsOf = (cases: readonly UseCase[], rest: Pick<Round, 'isShared' | 'makes' | 'isMended' | 'alsoLook'>): Round[] =>
-  cases.map((one) => ({ ...one, ...rest, where: rest.isShared ? 'all hosts' : 'one host' }));
+export const roundsOf = (
+  cases: readonly UseCase[],
+  rest: Pick<Round, 'isShared' | 'makes' | 'isMended' | 'losesAnswers' | 'alsoLook'>,
+): Round[] => cases.map((one) => ({ ...one, ...rest, where: rest.isShared ? 'all hosts' : 'one host' }));
 
 /** What the mender would do by itself. */
 const mended = async (house: House, { isMended = false }: Round): Promise<void> => {
@@ -62,7 +66,7 @@ const mended = async (house: House, { isMended = false }: Round): Promise<void> 
 export async function eachCallFails(round: Round, place: HouseOptions, step = 1): Promise<void> {
   const { act, revert, prepare, makes, isShared, isMended = false, alsoLook } = round;
   const balancer = new NotedBalancer();
-  const faults = new Faults();
+  const faults = new Faults(round);
   arm(faults);
   const house = await House.open(options(place, balancer, faults));
   const look = async () => formOf(makes, await house.world(), [toldNow(house, balancer), await alsoLook?.(house)]);
@@ -127,7 +131,7 @@ export async function eachCallIsTheLast(round: Round, place: HouseOptions, step 
     await revert(house);
   }
   const endsAt = async (n: number, moment: Moment): Promise<boolean> => {
-    const faults = new Faults();
+    const faults = new Faults(round);
     arm(faults);
     await house.start(options(place, balancer, faults));
     const death = faults.dieAt(n, moment);
