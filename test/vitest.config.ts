@@ -8,6 +8,7 @@ const LONGEST = [
   'vm/guest',
   'kernel/cnm-crash',
   'kernel/shared-undo',
+  'kernel/guests-shared-undo',
   'kernel/services-undo',
   'kernel/services-published-undo',
   'lab/lab',

@@ -26,7 +26,8 @@ export function lossesOf(cnm: Cnm, sandbox: SandboxRecord, netns: Netns): Losses
   const joined = joinedOf(cnm, sandbox);
   const things = missingFiles(cnm, sandbox) ? ['files'] : [];
   if (sandbox.mode !== 'own') return { endpoints: [], things };
-  if (sandbox.resolver !== undefined && !hasResolverRedirect(netns, resolverTable(cnm.mark.tag))) things.push('redirect');
+  if (sandbox.resolver !== undefined && !hasResolverRedirect(netns, { table: resolverTable(cnm.mark.tag) }))
+    things.push('redirect');
   if (joined.length === 0) return { endpoints: [], things };
   using inside = new Inside(netns);
   const endpoints = joined.filter((ep) => {

@@ -118,9 +118,10 @@ export function installResolverRedirect(netns: Netns, redirect: ResolverRedirect
 }
 
 /** Whether the redirect's chains have at least as many rules as were laid. */
-export function hasResolverRedirect(netns: Netns, table: string): boolean {
+export function hasResolverRedirect(netns: Netns, { table, passMark }: Pick<ResolverRedirect, 'table' | 'passMark'>): boolean {
   using socket = openNetfilter(netns);
-  return Object.entries(RULES).every(([chain, count]) => {
+  const counts = { ...RULES, questions: RULES.questions + (passMark === undefined ? 0 : 1) };
+  return Object.entries(counts).every(([chain, count]) => {
     const uses = socket.request(new TableWriter(FAMILY.ipv4, table).askChain(chain), chainUses);
     return !isRefusal(uses) && uses >= count;
   });
@@ -128,10 +129,10 @@ export function hasResolverRedirect(netns: Netns, table: string): boolean {
 
 /** As installResolverRedirect where something of it is gone; one that is there stays as it is. */
 export function restoreResolverRedirect(netns: Netns, redirect: ResolverRedirect): void {
-  if (!hasResolverRedirect(netns, redirect.table)) installResolverRedirect(netns, redirect);
+  if (!hasResolverRedirect(netns, redirect)) installResolverRedirect(netns, redirect);
 }
 
-/** Rules of each chain below. */
+/** Rules of each chain below; one more for a mark that passes. */
 const RULES = { answers: 3, questions: 3 } as const;
 
 /** Where others translate: their tracking and translation see the resolver's own ports, both ways. */

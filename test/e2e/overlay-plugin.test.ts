@@ -1,7 +1,8 @@
 /** The plugin `patchbay-overlay` as engines on two hosts call it: two daemons on one underlay, a real etcd. */
 
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { execa } from 'execa';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { NetworkJson } from '../../src/base/index.ts';
 import { callPlugin } from '../engine/replay/call.ts';
 import { Lab, waitUntil } from './lab.ts';
@@ -21,6 +22,25 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => shared?.close());
 beforeEach(() => void count++);
+
+/** Namespaces of containers, made as an engine does. */
+const boxes: string[] = [];
+afterEach(async () => {
+  for (const box of boxes.splice(0)) await execa('ip', ['netns', 'del', box], { reject: false });
+});
+
+/** Of one container on this host; answers its name. */
+async function makeBox(at: number): Promise<string> {
+  const box = `${shared.at(at).prefix}-c${count}-${boxes.length}`;
+  boxes.push(box);
+  await execa('ip', ['netns', 'add', box]);
+  await execa('ip', ['-n', box, 'link', 'set', 'lo', 'up']);
+  return box;
+}
+
+const keyOf = (box: string): string => `/run/netns/${box}`;
+const inBox = (box: string, command: string, ...args: string[]) =>
+  execa('nsenter', [`--net=${keyOf(box)}`, command, ...args], { reject: false, timeout: LATE_MS });
 
 type Answer = Readonly<Record<string, unknown>>;
 
@@ -91,18 +111,23 @@ async function remove(at: number, NetworkID: string, PoolID: string): Promise<vo
   await ok(at, 'DeleteNetwork', { NetworkID });
 }
 
-/** The calls of a container's start, up to the answer to Join. */
+/** The calls of a container's start, and what an engine does with the link that it is told of. */
 async function start(
   at: number,
   NetworkID: string,
   PoolID: string,
   EndpointID: string,
-): Promise<{ address: string; joined: Answer }> {
+): Promise<{ address: string; joined: Answer; box: string }> {
   const { Address } = await ok(at, 'RequestAddress', { PoolID, Address: '', Options: {} });
   const Interface = { Address, AddressIPv6: '', MacAddress: '' };
   await ok(at, 'CreateEndpoint', { NetworkID, EndpointID, Interface, Options: {} });
-  const SandboxKey = `/var/run/docker/netns/${EndpointID.slice(-12)}`;
-  return { address: String(Address), joined: await ok(at, 'Join', { NetworkID, EndpointID, SandboxKey, Options: {} }) };
+  const box = await makeBox(at);
+  const joined = await ok(at, 'Join', { NetworkID, EndpointID, SandboxKey: keyOf(box), Options: {} });
+  const { SrcName } = joined['InterfaceName'] as { readonly SrcName: string };
+  await execa('ip', ['-n', shared.at(at).host, 'link', 'set', SrcName, 'netns', box, 'name', 'eth0']);
+  await execa('ip', ['-n', box, 'addr', 'add', String(Address), 'dev', 'eth0']);
+  await execa('ip', ['-n', box, 'link', 'set', 'eth0', 'up']);
+  return { address: String(Address), joined, box };
 }
 
 async function stop(at: number, NetworkID: string, PoolID: string, EndpointID: string, address: string): Promise<void> {
@@ -167,6 +192,28 @@ test('two engines are on one network: it is made once, no address is given twice
   for (const at of [0, 1]) await waitUntil(async () => !(await namesOn(at)).includes('blue'), LATE_MS);
 });
 
+test('a container finds and reaches a sandbox of another host by its name, and no name of a network that it is not in', async () => {
+  const made = await create(0, idOf(1), { name: 'names', subnet: '10.87.0.0/24' });
+  expect(made.error).toBeUndefined();
+  const { address, box } = await start(0, idOf(1), made.pool, idOf(2));
+  await waitUntil(async () => (await namesOn(1)).includes('names'), LATE_MS);
+  await shared.at(1).ok('create', 'elsewhere');
+  await shared.at(1).ok('run', '-d', '--name', 'maria', '--network', 'names', '--', 'sleep', '600');
+  await shared.at(1).ok('run', '-d', '--name', 'jonas', '--network', 'elsewhere', '--', 'sleep', '600');
+  const asked = async (name: string): Promise<string> =>
+    (await inBox(box, 'dig', '+short', '+tries=1', '+time=2', '@127.0.0.11', name)).stdout;
+  await waitUntil(async () => /^10\.87\.0\.\d+$/.test(await asked('maria')), LATE_MS);
+  await waitUntil(async () => (await inBox(box, 'ping', '-c', '1', '-W', '1', await asked('maria'))).exitCode === 0, LATE_MS);
+  expect(await asked('jonas')).not.toMatch(/^\d/m);
+  // The rules are the namespace's only as long as the endpoint is joined.
+  expect((await inBox(box, 'nft', 'list', 'tables')).stdout).toContain('patchbay-');
+  await shared.at(1).ok('sandbox', 'rm', '-f', 'maria', 'jonas');
+  await shared.at(1).ok('rm', 'elsewhere');
+  await stop(0, idOf(1), made.pool, idOf(2), address);
+  expect((await inBox(box, 'nft', 'list', 'tables')).stdout).toBe('');
+  await remove(0, idOf(1), made.pool);
+});
+
 test('a network of both families has both pools by its name, and a later engine may leave one out', async () => {
   const Options = { RequestAddressType: 'com.docker.network.gateway' };
   const data = async (asked: Asked, isV6: boolean): Promise<{ id: string; json: object }> => {
@@ -186,7 +233,7 @@ test('a network of both families has both pools by its name, and a later engine 
   const Interface = { Address: await address(v4.id), AddressIPv6: await address(v6.id), MacAddress: '' };
   const ids = { NetworkID: idOf(1), EndpointID: idOf(3) };
   await ok(0, 'CreateEndpoint', { ...ids, Interface, Options: {} });
-  await ok(0, 'Join', { ...ids, SandboxKey: '/var/run/docker/netns/dual', Options: {} });
+  await ok(0, 'Join', { ...ids, SandboxKey: keyOf(await makeBox(0)), Options: {} });
   const tasks = (await inspect(1, 'dual'))?.Services?.['']?.Tasks ?? [];
   expect(tasks.find(({ EndpointID }) => EndpointID === ids.EndpointID)).toMatchObject({
     EndpointIP: Interface.Address.split('/')[0],

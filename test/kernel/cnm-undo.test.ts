@@ -3,10 +3,9 @@
  * something away completes when it is asked again.
  */
 
-import { readFileSync, readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { joinSteps } from '../../src/cnm/join.ts';
+import { IN_CLUSTER, OF_HOMES, deleteLabels, isAmong, seen, undoLabels } from './fault-labels.ts';
 import { arm } from './fault-modules.ts';
 import { Faults } from './faults.ts';
 import { House, type World, summary } from './house-lab.ts';
@@ -20,38 +19,12 @@ vi.mock(import('../../src/cnm/files.ts'), async (original) =>
   (await import('./fault-modules.ts')).filesWithFaults(await original()),
 );
 
-/** Labels of undo steps that ran, and of a delete's steps that failed. */
-const seen = vi.hoisted(() => ({ calls: 0, undone: new Set<string>(), failed: new Set<string>() }));
-vi.mock(import('../../src/base/index.ts'), async (original) => {
-  const real = await original();
-  return {
-    ...real,
-    undoable: (work) =>
-      real.undoable((undo) =>
-        work({
-          add: (label, step) =>
-            undo.add(label, () => {
-              seen.undone.add(label);
-              return step();
-            }),
-        }),
-      ),
-    attemptAll: (steps) =>
-      real.attemptAll(
-        steps.map(([label, run]) => [
-          label,
-          async () => {
-            try {
-              await run();
-            } catch (error) {
-              seen.failed.add(label);
-              throw error;
-            }
-          },
-        ]),
-      ),
-  };
-});
+vi.mock(import('../../src/base/index.ts'), async (original) =>
+  (await import('./fault-labels.ts')).baseWithLabels(await original()),
+);
+
+/** Calls broken. */
+let calls = 0;
 
 /** More than any of the use cases has. */
 const MOST_CALLS = 150;
@@ -83,7 +56,7 @@ test.each(ROUNDS)(
         expect(error).toBeUndefined();
         break;
       }
-      seen.calls++;
+      calls++;
       const where = `call ${n}, ${broke}`;
       if (isEither === true && error === undefined) {
         // It came after what was asked for: the next look ends it.
@@ -137,7 +110,7 @@ test.each(REMOVALS)(
         expect(n).toBeGreaterThan(1);
         return;
       }
-      seen.calls++;
+      calls++;
       const where = `call ${n}, ${broke}`;
       expect(String(error), where).toContain('broken on purpose');
       await act(house);
@@ -146,58 +119,16 @@ test.each(REMOVALS)(
   },
 );
 
-/** What is done in a cluster; see shared-undo. */
-const IN_CLUSTER = ['withdraw from the cluster', 'forget network in the cluster'];
-/** What is done of networks of the cluster that engines have: no call of theirs is broken anywhere yet; test/e2e/overlay-plugin has kills. */
-const OF_HOMES = [
-  'leave home',
-  'give pool back',
-  'forget peers',
-  'withdraw guest',
-  'end names of guest',
-  'tell keeper',
-  'tell cluster',
-];
 /** Steps of a start, which logs what fails; see cnm-crash. */
 const AT_START = ['files', 'redirect', 'links', 'routes'];
 
-const ELSEWHERE = [...IN_CLUSTER, ...OF_HOMES];
-
-/** Labels in the sources, as patterns: what stands in a template may be anything. */
-function labels(pattern: RegExp): string[] {
-  const root = join(import.meta.dirname, '../..');
-  const sources = [
-    'src/cnm',
-    'src/cnm/steps',
-    'src/cnm/guests',
-    'src/portmap',
-    'drivers/shared',
-    'drivers/bridge',
-    'drivers/overlay',
-  ].flatMap((folder) =>
-    readdirSync(join(root, folder))
-      .filter((name) => name.endsWith('.ts'))
-      .map((name) => readFileSync(join(root, folder, name), 'utf8')),
-  );
-  return sources.flatMap((text) => [...text.matchAll(pattern)].map((found) => found[2] ?? ''));
-}
-
-const isAmong = (label: string, all: ReadonlySet<string>): boolean => {
-  const parts = label.split(/\$\{[^}]*\}/).map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`));
-  const pattern = new RegExp(`^${parts.join('.*')}$`);
-  return [...all].some((one) => pattern.test(one));
-};
-
 test('every undo step that the sources name has run, and every step of a delete has failed, in a case above', () => {
-  process.stdout.write(
-    `${seen.calls} calls broken, ${seen.undone.size} undo steps and ${seen.failed.size} steps of deletes met\n`,
-  );
-  const steps = [...labels(/undo\.add\(\s*(['`])(.*?)\1/g), ...joinSteps.map((step) => step.label)];
+  process.stdout.write(`${calls} calls broken, ${seen.undone.size} undo steps and ${seen.failed.size} steps of deletes met\n`);
+  const isElsewhere = (label: string, homes: readonly string[]): boolean => [...IN_CLUSTER, ...homes].includes(label);
+  const steps = [...undoLabels(), ...joinSteps.map((step) => step.label)];
   expect(steps.length).toBeGreaterThan(20);
-  expect(steps.filter((label) => !isAmong(label, seen.undone) && !ELSEWHERE.includes(label))).toEqual([]);
-  const deletes = labels(/\[\s*(['`])([^'`\n]+)\1,\s*(?:async )?\(\) =>/g).filter(
-    (label) => !AT_START.includes(label) && !ELSEWHERE.includes(label),
-  );
+  expect(steps.filter((label) => !isAmong(label, seen.undone) && !isElsewhere(label, OF_HOMES.undo))).toEqual([]);
+  const deletes = deleteLabels().filter((label) => !AT_START.includes(label) && !isElsewhere(label, OF_HOMES.deletes));
   expect(deletes.length).toBeGreaterThan(7);
   expect(deletes.filter((label) => !isAmong(label, seen.failed))).toEqual([]);
 });

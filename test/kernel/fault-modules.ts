@@ -69,7 +69,7 @@ const inside = (netns: Netns, faults: Faults): Netns =>
   });
 
 /** Networks that hosts share: what use cases ask of them. What goes on by itself is not led past the faults. */
-export function sharedWithFaults(real: typeof shared): typeof shared {
+export function sharedWithFaults(real: typeof shared, also: readonly 'rewrite'[] = []): typeof shared {
   const led = <T extends object>(name: string, target: T, methods: readonly (keyof T & string)[]): T =>
     new Proxy(target, {
       get: (object, key) => {
@@ -86,7 +86,7 @@ export function sharedWithFaults(real: typeof shared): typeof shared {
       super(...args);
       Object.assign(this, {
         networks: led('shared.networks', this.networks, ['claim', 'publish', 'remove']),
-        endpoints: led('shared.endpoints', this.endpoints, ['write', 'writeWaiting', 'withdraw']),
+        endpoints: led('shared.endpoints', this.endpoints, ['write', 'writeWaiting', 'withdraw', ...also]),
       });
       return led<InstanceType<typeof real.Shared>>('shared', this, ['enter', 'exit']) as this;
     }

@@ -16,6 +16,12 @@ export class Faults {
   /** The call that was broken since the last reset. */
   broke: string | undefined;
   #reached: (() => void) | undefined;
+  readonly #losesAnswers: boolean;
+
+  /** `losesAnswers`: a lease of the cluster may have been made, or ended, when the call fails. */
+  constructor({ losesAnswers = false }: { readonly losesAnswers?: boolean } = {}) {
+    this.#losesAnswers = losesAnswers;
+  }
 
   /** Counts from 0 again and breaks nothing. */
   reset(): void {
@@ -67,8 +73,11 @@ export class Faults {
 
   /** IPAM drivers whose leases are counted. */
   registry(target: IpamRegistry): IpamRegistry {
+    const leases = ['requestPool', 'requestAddress', 'releasePool', 'releaseAddress'] as const;
     const wrap = (ipam: ReturnType<IpamRegistry['get']>): typeof ipam =>
-      this.wrap('ipam', ipam, ['requestPool', 'requestAddress', 'releasePool', 'releaseAddress'], ['before']);
+      this.#losesAnswers && ipam.name === 'cluster'
+        ? this.wrap('ipam', ipam, [...leases, 'releaseAll'], ['before', 'after'])
+        : this.wrap('ipam', ipam, leases, ['before']);
     return new Registry('IPAM driver', target.all().map(wrap), foreign(target.foreign, wrap));
   }
 

@@ -159,6 +159,8 @@ export class House {
   /** The same on the true parts: afterwards nothing of ours may be left that has a pin or a process. */
   async #close(): Promise<void> {
     await this.start().catch(() => {});
+    for (const { network, id } of this.controller.guests.endpoints())
+      await this.controller.guests.deleteEndpoint(network, id).catch(() => {});
     for (const sandbox of this.controller.sandboxes()) await sandbox.delete(true).catch(() => {});
     await this.controller.close();
     await this.#cluster?.close();

@@ -12,7 +12,7 @@ import { Faults, type Moment } from './faults.ts';
 import { House, type HouseOptions, type World, summary } from './house-lab.ts';
 import { NotedBalancer } from './services-lab.ts';
 import type { UseCase } from './use-case.ts';
-import { breakable } from './use-cases.ts';
+import { breakable, momentsOf } from './use-cases.ts';
 
 /** More than any of the use cases has. */
 const MOST_CALLS = 300;
@@ -45,16 +45,17 @@ export interface Round extends UseCase {
   readonly makes: boolean;
   /** Some of what it does is tried again by the mender, instead of failing it. */
   readonly isMended?: boolean;
+  /** As of Faults. */
+  readonly losesAnswers?: boolean;
+  /** What else is compared, in a form that is the same for things that are made again. */
+  readonly alsoLook?: (house: House) => Promise<unknown>;
 }
 
 /** These use cases in a network of one host, or of all. */
 export const roundsOf = (
   cases: readonly UseCase[],
-  rest: Pick<Round, 'isShared' | 'makes'> & { readonly isMended?: boolean },
+  rest: Pick<Round, 'isShared' | 'makes' | 'isMended' | 'losesAnswers' | 'alsoLook'>,
 ): Round[] => cases.map((one) => ({ ...one, ...rest, where: rest.isShared ? 'all hosts' : 'one host' }));
-
-/** When a call fails, or is the last one: on one house one after the other. */
-const MOMENTS = ['before', 'after'] as const;
 
 /** What the mender would do by itself. */
 const mended = async (house: House, { isMended = false }: Round): Promise<void> => {
@@ -63,12 +64,12 @@ const mended = async (house: House, { isMended = false }: Round): Promise<void> 
 
 /** Each call fails before its work and after it; every `step`-th where that is given. */
 export async function eachCallFails(round: Round, place: HouseOptions, step = 1): Promise<void> {
-  const { act, revert, prepare, makes, isShared, isMended = false } = round;
+  const { act, revert, prepare, makes, isShared, isMended = false, alsoLook } = round;
   const balancer = new NotedBalancer();
-  const faults = new Faults();
+  const faults = new Faults(round);
   arm(faults);
   const house = await House.open(options(place, balancer, faults));
-  const look = async () => formOf(makes, await house.world(), toldNow(house, balancer));
+  const look = async () => formOf(makes, await house.world(), [toldNow(house, balancer), await alsoLook?.(house)]);
   await prepare(house);
   if (!makes) await act(house);
   const wanted = await look();
@@ -106,7 +107,7 @@ export async function eachCallFails(round: Round, place: HouseOptions, step = 1)
     await isWanted(where);
     return true;
   };
-  for (const moment of MOMENTS) await upTo((n) => failsAt(n, moment), step);
+  for (const moment of momentsOf(round)) await upTo((n) => failsAt(n, moment), step);
 }
 
 /** Call by call, until there is none. */
@@ -117,10 +118,10 @@ async function upTo(isThere: (call: number) => Promise<boolean>, step: number): 
 
 /** Each call is the last one of a life, not begun and done; every `step`-th where that is given. */
 export async function eachCallIsTheLast(round: Round, place: HouseOptions, step = 1): Promise<void> {
-  const { act, revert, prepare, makes } = round;
+  const { act, revert, prepare, makes, alsoLook } = round;
   const balancer = new NotedBalancer();
   const house = await House.open(options(place, balancer));
-  const look = async () => formOf(makes, await house.world(), toldNow(house, balancer));
+  const look = async () => formOf(makes, await house.world(), [toldNow(house, balancer), await alsoLook?.(house)]);
   await prepare(house);
   const before = await look();
   let wanted = before;
@@ -130,7 +131,7 @@ export async function eachCallIsTheLast(round: Round, place: HouseOptions, step 
     await revert(house);
   }
   const endsAt = async (n: number, moment: Moment): Promise<boolean> => {
-    const faults = new Faults();
+    const faults = new Faults(round);
     arm(faults);
     await house.start(options(place, balancer, faults));
     const death = faults.dieAt(n, moment);
@@ -159,7 +160,7 @@ export async function eachCallIsTheLast(round: Round, place: HouseOptions, step 
     if (!makes) await revert(house);
     return true;
   };
-  for (const moment of MOMENTS) await upTo((n) => endsAt(n, moment), step);
+  for (const moment of momentsOf(round)) await upTo((n) => endsAt(n, moment), step);
 }
 
 /** How long a start is given to take back what was half made, before it is taken for made, milliseconds. */

@@ -11,7 +11,7 @@ export interface UseCase {
   readonly keeps?: boolean;
   /** More than one endpoint comes or goes: who is killed in between leaves it done or not begun, and the next look ends it. */
   readonly isEither?: boolean;
-  /** A kill leaves host ports with the sandbox until it ends, by design. */
+  /** A kill leaves host ports with the sandbox until it ends, by design; or a start does it by itself. */
   readonly isUndoOnly?: boolean;
   /** Takes away what stays by design, before one looks. */
   readonly tidy?: (house: House) => Promise<unknown>;

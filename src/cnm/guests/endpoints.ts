@@ -178,8 +178,9 @@ export async function deleteGuestEndpoint(hosting: Hosting, network: NetworkId, 
 /** As deleteGuestEndpoint, where the engine has forgotten it: addresses that our IPAM leased for it are free again. */
 export async function forgetGuestEndpoint(hosting: Hosting, network: NetworkId, id: EndpointId): Promise<void> {
   const asked = hosting.state.endpoints.get(id)?.asked;
+  const net = hosting.state.networks.get(network);
   await deleteGuestEndpoint(hosting, network, id);
-  if (asked !== undefined) await releaseForgotten(hosting, [asked.v4, asked.v6]);
+  if (net !== undefined && asked !== undefined) await releaseForgotten(hosting, net, [asked.v4, asked.v6]);
 }
 
 /** The caller holds the endpoint's lock, or nobody else runs yet. Every step is tried; may be repeated after a failure. */
@@ -189,7 +190,7 @@ export async function endGuestEndpoint(hosting: Hosting, id: EndpointId): Promis
   const net = ep && state.networks.get(ep.network);
   if (ep === undefined) return;
   if (net !== undefined) {
-    ep = ep.join === undefined ? await withdrawn(hosting, net, ep) : await leaveJoined(hosting, net, ep);
+    ep = ep.join === undefined ? await withdrawn(hosting, net, ep) : await leaveJoined(hosting, net, ep, 'deleting');
     const going: GuestEndpoint = { ...ep, phase: 'deleting' };
     await state.commit({ endpoints: [going] });
     await cnm.drivers.find(net.driver)?.deleteEndpoint(contextOf(), guestNetworkValue(net), guestEndpointValue(going));

@@ -18,7 +18,7 @@ import {
   undoable,
 } from '../../base/index.ts';
 import { labels } from '../../driver/index.ts';
-import { type IpamDriver, GATEWAY_REQUEST, REQUEST_ADDRESS_TYPE } from '../../ipam/index.ts';
+import { type IpamDriver, type Pool, GATEWAY_REQUEST, REQUEST_ADDRESS_TYPE } from '../../ipam/index.ts';
 import { refuseWhenClosing } from '../context.ts';
 import { hostExclusions } from '../exclusions.ts';
 import { type NetworkPool, type NetworkRecord, RECORD_SCHEMA } from '../records.ts';
@@ -31,6 +31,9 @@ const DRIVER = 'cluster';
 
 /** Pools of one subnet that no network has come for: an engine that finds a route of its host in the way asks again, without end. */
 const MAX_WAITING = 8;
+
+/** Age from which on an address that no endpoint came for is given back, milliseconds: no engine takes that long to start a container. */
+const UNCLAIMED_MS = 600_000;
 
 /** Age from which on a pool that no network came for is given back, milliseconds. */
 const FORGOTTEN_MS = 60_000;
@@ -62,32 +65,45 @@ export async function requestHomePool(hosting: Hosting, asked: HomePoolRequest):
   refuseWhenClosing(cnm);
   const space = await homeSpace(hosting);
   // One at a time: the first one who names a network chooses its id for those who come meanwhile.
-  return cnm.locks.run('pool:homes', () =>
+  return cnm.locks.run(HOMES_LOCK, () =>
     undoable(async (undo) => {
-      const id = randomBytes(16).toString('hex');
       const lying = await lyingPool(hosting, asked);
-      const { home, prefix } = lying ?? (await plannedPool(hosting, asked, space));
-      undo.add('give pool back', () => giveBack(hosting, home, id));
-      refuseAgain(hosting, prefix);
-      const record: GuestPool = {
+      const home = lying?.home ?? plannedHome(hosting, asked);
+      const id = randomBytes(16).toString('hex');
+      const draft: GuestPool = {
         schema: RECORD_SCHEMA,
         owner: ENGINE,
         created: cnm.env.now(),
         id,
-        pool: `${home.lease}#${id.slice(0, 12)}`,
+        pool: `${space}#${id.slice(0, 12)}`,
         home,
         family: asked.family,
         space,
-        prefix,
+        prefix: NOT_LEASED[asked.family],
         ...(asked.range && { range: asked.range }),
         options: asked.options,
         addresses: [],
       };
+      undo.add('give pool back', () => giveBackAndForget(hosting, draft, home));
+      let record: GuestPool;
+      if (lying === undefined) {
+        // Before the lease: whoever is killed in between finds for which network it was.
+        await state.commit({ pools: [draft], durable: true });
+        const leased = await leaseFor(hosting, asked, draft, home);
+        record = { ...draft, prefix: leased.prefix, home: { ...home, lease: leased.id } };
+      } else record = { ...draft, prefix: lying.prefix };
+      refuseAgain(hosting, record.prefix);
       await state.commit({ pools: [record], durable: true });
       return record;
     }),
   );
 }
+
+/** One at a time choose for which network a pool is, or give back the last one of a network. It comes after a pool's own lock. */
+const HOMES_LOCK = 'pool:homes';
+
+/** In a record whose lease is only on its way: what no network has. */
+const NOT_LEASED = { 4: '0.0.0.0/0' as Prefix, 6: '::/0' as Prefix } as const;
 
 /** Throws pool_overlap. */
 function refuseAgain({ state }: Hosting, prefix: Prefix): void {
@@ -126,11 +142,9 @@ const ofSubnet = ({ cnm }: Hosting, subnet: Prefix | undefined): NetworkRecord |
     ? undefined
     : cnm.state.networks().find((net) => net.shared === true && net.pools.some(({ prefix }) => prefix === subnet));
 
-/** A pool for a network that is made in a moment, in the name that it will have then. */
-async function plannedPool(hosting: Hosting, asked: HomePoolRequest, space: string): Promise<Found> {
-  const { cnm, state } = hosting;
-  const { family, subnet, range, options } = asked;
-  const { [labels.clusterNetwork]: name, ...rest } = options;
+/** A network that is made in a moment: the one that others have asked for a pool for, or a new one. Nothing is leased yet. Throws bad_option. */
+function plannedHome({ cnm, state }: Hosting, { subnet, options }: HomePoolRequest): HomePool {
+  const name = options[labels.clusterNetwork];
   if (!name && subnet === undefined)
     throw new CnmError(
       'bad_option',
@@ -143,17 +157,26 @@ async function plannedPool(hosting: Hosting, asked: HomePoolRequest, space: stri
       cnm.state.networkById(pool.home.network) === undefined &&
       (name ? pool.home.name === name : pool.home.name === undefined && pool.prefix === subnet),
   );
-  const network = other?.home?.network ?? newNetworkId();
-  const pool = await ipamOf(hosting).requestPool({
+  return { network: other?.home?.network ?? newNetworkId(), ...(name && { name }), lease: '' };
+}
+
+/** In the name that the network will have. */
+async function leaseFor(
+  hosting: Hosting,
+  { family, subnet, range, options }: HomePoolRequest,
+  { space }: GuestPool,
+  { network }: HomePool,
+): Promise<Pool> {
+  const { [labels.clusterNetwork]: _name, ...rest } = options;
+  return ipamOf(hosting).requestPool({
     owner: network,
     space,
     family,
     ...(subnet && { subnet }),
     ...(range && { range }),
-    ...(subnet === undefined && { exclude: await hostExclusions(cnm, family) }),
+    ...(subnet === undefined && { exclude: await hostExclusions(hosting.cnm, family) }),
     options: rest,
   });
-  return { home: { network, ...(name && { name }), lease: pool.id }, prefix: pool.prefix };
 }
 
 /** Gives back what was leased for a network that was not made, with the last who asked for it. */
@@ -167,8 +190,13 @@ async function giveBack(hosting: Hosting, { network }: HomePool, id: string): Pr
 /** With all that is leased from it. The caller holds the pool's lock. */
 export async function releaseHomePool(hosting: Hosting, record: GuestPool, home: HomePool): Promise<void> {
   for (const one of record.addresses) await ipamOf(hosting).releaseAddress(home.lease, one.address, one.lease ?? record.id);
-  await giveBack(hosting, home, record.id);
-  await hosting.state.commit({ remove: { pool: record.pool }, durable: true });
+  // Whoever asks for a pool of the network in this moment would have one that is given back.
+  await hosting.cnm.locks.run(HOMES_LOCK, () => giveBackAndForget(hosting, record, home));
+}
+
+async function giveBackAndForget(hosting: Hosting, { id, pool }: GuestPool, home: HomePool): Promise<void> {
+  await giveBack(hosting, home, id);
+  await hosting.state.commit({ remove: { pool }, durable: true });
 }
 
 /**
@@ -194,14 +222,18 @@ export async function requestHomeAddress(
   const { [labels.clusterNetwork]: _name, ...options } = { ...record.options, ...asked.options };
   return undoable(async (undo) => {
     const { address: wanted } = asked;
+    // Known before it is asked for, it is given back also when the answer is lost.
+    let address = wanted;
+    undo.add('release guest address', async () => {
+      if (address !== undefined) await ipamOf(hosting).releaseAddress(home.lease, address, lease);
+    });
     const leased = await ipamOf(hosting).requestAddress(home.lease, {
       owner: lease,
       ...(wanted && { address: wanted }),
       options,
     });
-    const address = prefixAddress(leased);
-    undo.add('release guest address', () => ipamOf(hosting).releaseAddress(home.lease, address, lease));
-    const addresses = [...record.addresses, { address, owner: asked.owner, lease }];
+    address = prefixAddress(leased);
+    const addresses = [...record.addresses, { address, owner: asked.owner, lease, since: hosting.cnm.env.now() }];
     await hosting.state.commit({ pools: [{ ...record, addresses }] });
     return leased;
   });
@@ -275,4 +307,34 @@ export async function dropForgottenPools(hosting: Hosting, olderThanMs = FORGOTT
       cnm.env.log.warn({ pool, problem: messageOf(error) }, 'a pool that no network came for cannot be given back');
     }
   }
+}
+
+/** Addresses that no endpoint came for: their engine was killed after it had asked for them. */
+export async function dropForgottenAddresses(hosting: Hosting): Promise<void> {
+  const { cnm, state } = hosting;
+  for (const { pool } of state.pools.values()) {
+    for (const address of unclaimed(hosting, pool)) {
+      try {
+        await cnm.locks.run(`pool:${pool}`, async () => {
+          const record = state.pools.get(pool);
+          if (record?.home === undefined || !unclaimed(hosting, pool).includes(address)) return;
+          cnm.env.log.warn({ pool, address }, 'an engine has asked for an address that no endpoint came for: it is free again');
+          await releaseHomeAddress(hosting, record, record.home, address);
+        });
+      } catch (error) {
+        cnm.env.log.warn({ pool, address, problem: messageOf(error) }, 'an address that no endpoint came for is not given back');
+      }
+    }
+  }
+}
+
+function unclaimed({ cnm, state }: Hosting, pool: string): Address[] {
+  const record = state.pools.get(pool);
+  const guest = record?.home?.guest;
+  if (record === undefined || guest === undefined) return [];
+  const own = state.endpointsOf(guest).flatMap(({ asked }) => [asked.v4, asked.v6].filter((one) => one !== undefined));
+  const claimed = new Set(own.map(prefixAddress));
+  return record.addresses.flatMap(({ address, since }) =>
+    since !== undefined && cnm.env.now() - since >= UNCLAIMED_MS && !claimed.has(address) ? [address] : [],
+  );
 }

@@ -79,6 +79,8 @@ export async function joinGuest(
       await state.commit({ endpoints: [joined] });
       if (home !== undefined) {
         undo.add('withdraw guest', () => cnm.shared?.endpoints.withdraw({ id, network: home.id }));
+        // First of all: what is joined and missed in the cluster is told again.
+        undo.add('guest is not joined yet', () => state.commit({ endpoints: [joining] }));
         await sharedOf(hosting).endpoints.write(home, memberOf(home.id, joined), true);
         void serveSoon(hosting, id);
         cnm.services?.peersChanged(home.id);
@@ -110,9 +112,15 @@ export async function leaveGuest(hosting: Hosting, network: NetworkId, id: Endpo
   });
 }
 
-export async function leaveJoined(hosting: Hosting, net: GuestNetwork, ep: GuestEndpoint): Promise<GuestEndpoint> {
+/** `phase`: of the record meanwhile; one that is deleted goes on from there after a kill. Answers the record as it is then. */
+export async function leaveJoined(
+  hosting: Hosting,
+  net: GuestNetwork,
+  ep: GuestEndpoint,
+  phase: 'leaving' | 'deleting' = 'leaving',
+): Promise<GuestEndpoint> {
   const { cnm, state } = hosting;
-  const leaving: GuestEndpoint = { ...ep, phase: 'leaving' };
+  const leaving: GuestEndpoint = { ...ep, phase };
   await state.commit({ endpoints: [leaving] });
   let left = leaving;
   const homeId = net.home?.id ?? net.id;
@@ -139,7 +147,7 @@ export async function leaveJoined(hosting: Hosting, net: GuestNetwork, ep: Guest
     ['forget peers', async () => (net.home === undefined ? undefined : await cnm.shared?.exit(net.home, ep))],
   ]);
   const { join: _left, names: _called, ...rest } = left;
-  const ready: GuestEndpoint = { ...rest, phase: 'ready' };
-  await state.commit({ endpoints: [ready] });
-  return ready;
+  const after: GuestEndpoint = { ...rest, phase: phase === 'leaving' ? 'ready' : phase };
+  await state.commit({ endpoints: [after] });
+  return after;
 }

@@ -7,7 +7,7 @@ import { refuseWhenClosing } from '../context.ts';
 import { RECORD_SCHEMA } from '../records.ts';
 import type { Hosting } from './context.ts';
 import { releaseHomeAddress, releaseHomePool, replayHomeLeases, requestHomeAddress } from './home-leases.ts';
-import { ENGINE, type GuestPool } from './records.ts';
+import { ENGINE, type GuestNetwork, type GuestPool } from './records.ts';
 
 /** IPAM driver behind the face. */
 const DRIVER = 'default';
@@ -114,17 +114,24 @@ export async function notePoolEngine({ cnm, state }: Hosting, pool: string, engi
 }
 
 /**
- * Ends the leases of addresses whose endpoint an engine has forgotten: it does not ask for that any more. Those of the global
- * space are the cluster's.
+ * Ends the leases of addresses of a network whose endpoint an engine has forgotten: it does not ask for that any more. Other
+ * networks may have the same addresses: local ones beside those of the cluster.
  */
-export async function releaseForgotten(hosting: Hosting, given: readonly (Prefix | undefined)[]): Promise<void> {
+export async function releaseForgotten(
+  hosting: Hosting,
+  net: GuestNetwork,
+  given: readonly (Prefix | undefined)[],
+): Promise<void> {
   const { local } = await guestSpaces(hosting);
+  const subnets = new Set([...net.asked.v4, ...net.asked.v6].map(({ prefix }) => prefix));
+  const isOfNetwork = ({ space, home, prefix }: GuestPool): boolean =>
+    net.home === undefined ? home === undefined && space === local && subnets.has(prefix) : home?.guest === net.id;
   for (const prefix of given) {
     if (prefix === undefined) continue;
     const address = prefixAddress(prefix);
-    for (const { pool, space, home, addresses } of hosting.state.pools.values())
-      if ((space === local || home !== undefined) && addresses.some((one) => one.address === address))
-        await releaseGuestAddress(hosting, pool, address);
+    for (const record of hosting.state.pools.values())
+      if (isOfNetwork(record) && record.addresses.some((one) => one.address === address))
+        await releaseGuestAddress(hosting, record.pool, address);
   }
 }
 

@@ -57,6 +57,21 @@ export async function nameGuest(hosting: Hosting, network: NetworkId, id: Endpoi
   });
 }
 
+/** Start: whoever was killed while an endpoint was named may not have told the keeper. The wish is whole, and harmless twice. */
+export async function replayNames(hosting: Hosting): Promise<void> {
+  const { cnm, state } = hosting;
+  for (const ep of lodging(hosting)) {
+    const home = state.networks.get(ep.network)?.home;
+    const net = home && cnm.state.networkById(home.id);
+    if (net === undefined || ep.names === undefined) continue;
+    try {
+      await cnm.keeper.names(ep.id, nameRecord(net, memberOf(net.id, ep)));
+    } catch (error) {
+      cnm.env.log.error({ endpoint: ep.id, err: error }, 'the keeper did not take a wish');
+    }
+  }
+}
+
 /** Serves names in the endpoint's sandbox as soon as that is there. Never throws, and holds nobody up. */
 export async function serveSoon(hosting: Hosting, id: EndpointId): Promise<void> {
   const deadline = performance.now() + SOON_MS;
@@ -110,13 +125,14 @@ async function serve(hosting: Hosting, id: EndpointId): Promise<void> {
   const table = resolverTable(cnm.mark.tag);
   const beside = lodging(hosting).filter((ep) => ep.join?.key === join.key);
   const running = beside.find((ep) => ep.join?.resolver !== undefined)?.join?.resolver;
-  const isServed = join.resolver !== undefined && hasResolverRedirect(netns, table);
+  const isServed = join.resolver !== undefined && hasResolverRedirect(netns, { table, passMark: PASS_MARK });
   if (isServed) return;
   const ports = await cnm.keeper.sandbox(resolverId(join.key), wishFor(hosting, { ...found, join }, beside, running));
   const redirect = { table, ...ports, passMark: PASS_MARK };
+  // Before the rules: whoever leaves after a crash in between takes them away.
+  await state.commit({ endpoints: [{ ...found, join: { ...join, resolver: ports } }] });
   if (running === undefined) installResolverRedirect(netns, redirect);
   else restoreResolverRedirect(netns, redirect);
-  await state.commit({ endpoints: [{ ...found, join: { ...join, resolver: ports } }] });
 }
 
 function wishFor(

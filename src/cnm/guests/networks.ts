@@ -88,12 +88,15 @@ async function settle(hosting: Hosting, asked: GuestNetwork, ctx: Ctx): Promise<
     undo.add('leave home', () => leaveHome(hosting, draft.id, net.id));
     stillWanted(ctx);
     const ready: GuestNetwork = { ...draft, home: driverNetwork(net), driverState: net.driverState, phase: 'ready' };
-    await sharedOf(hosting).endpoints.write(net, stakeOf(net.id, ready), false);
-    const taken = pools.flatMap(({ pool, home }) => {
-      const record = state.pools.get(pool);
-      return record === undefined || home === undefined ? [] : [{ ...record, home: { ...home, guest: draft.id } }];
-    });
+    const untaken = pools.flatMap(({ pool }) => state.pools.get(pool) ?? []);
+    const taken = untaken.flatMap((pool) =>
+      pool.home === undefined ? [] : [{ ...pool, home: { ...pool.home, guest: draft.id } }],
+    );
     await state.commit({ networks: [ready], pools: taken, durable: true });
+    // First of all: while it is ready, what the cluster misses is told again.
+    undo.add('guest network is not ready yet', () => state.commit({ networks: [draft], pools: untaken }));
+    // Before that nobody here would know whose it is, and take it away.
+    await sharedOf(hosting).endpoints.write(net, stakeOf(net.id, ready), false);
   });
 }
 

@@ -98,10 +98,20 @@ export interface HomePool {
   readonly network: NetworkId;
   /** Its name, where the engine's user gave it with the pool. */
   readonly name?: string;
-  /** The pool that addresses are leased from. */
+  /** The pool that addresses are leased from; empty while that is only asked for. */
   readonly lease: PoolId;
   /** The engine's network that has it; absent until that is created. */
   readonly guest?: NetworkId;
+}
+
+interface GuestAddress {
+  readonly address: Address;
+  /** For whom, in the engine's words. */
+  readonly owner: string;
+  /** In whose name; absent in records of before: the pool's. */
+  readonly lease?: string;
+  /** When it was asked for, in a network of the cluster; absent in records of before, which stay. */
+  readonly since?: number;
 }
 
 /** A pool leased through the IPAM face, with what is leased from it. */
@@ -119,8 +129,7 @@ export interface GuestPool extends RecordBase {
   readonly options: Readonly<Record<string, string>>;
   /** As GuestNetwork.engine: who was seen to have a network of this subnet. */
   readonly engine?: string;
-  /** `owner`: for whom, in the engine's words; `lease`: in whose name, absent in records of before: the pool's. */
-  readonly addresses: readonly { readonly address: Address; readonly owner: string; readonly lease?: string }[];
+  readonly addresses: readonly GuestAddress[];
 }
 
 /** Host ports of a guest are held in the endpoint's own name: the engine does not tell what else is in its sandbox. */

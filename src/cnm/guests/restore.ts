@@ -9,9 +9,9 @@ import { type Hosting, guestEndpointValue, guestNetworkValue, remakesMoved } fro
 import { endGuestEndpoint } from './endpoints.ts';
 import { leaveJoined } from './join.ts';
 import { replayGuestPools } from './leases.ts';
-import { dropForgottenPools } from './home-leases.ts';
+import { dropForgottenAddresses, dropForgottenPools } from './home-leases.ts';
 import { deleteGuestNetwork, unmakeGuestNetwork } from './networks.ts';
-import { serveAll } from './names.ts';
+import { replayNames, serveAll } from './names.ts';
 import { noteNames, openLosing, restoreWays } from './moved.ts';
 import { withdrawn } from './ports.ts';
 import { type GuestEndpoint, type GuestNetwork, holderOf } from './records.ts';
@@ -65,10 +65,11 @@ export function openPlaces(hosting: Hosting): Map<EndpointId, Netns> {
   return places;
 }
 
-/** Leases and host ports as the records say, before anything new is taken. */
+/** Leases, names and host ports as the records say, before anything new is taken. */
 export async function replayGuests(hosting: Hosting): Promise<void> {
   const { cnm, state } = hosting;
   await replayGuestPools(hosting);
+  await replayNames(hosting);
   for (const ep of state.endpoints.values()) {
     if (ep.held.length === 0) continue;
     cnm.ports.adopt(holderOf(ep.id), ep.held);
@@ -140,6 +141,7 @@ async function mendLodgers(hosting: Hosting): Promise<void> {
     }
   };
   await dropForgottenPools(hosting);
+  await dropForgottenAddresses(hosting);
   for (const net of state.networks.values()) {
     if (net.home === undefined && net.planned === undefined) continue;
     if (net.phase === 'deleting') await attempt(net.id, () => deleteGuestNetwork(hosting, net.id));
