@@ -6,6 +6,7 @@ const isGuest = process.env['PATCHBAY_VM'] === '1';
 /** Files of several minutes, in the order in which they begin, so that none runs alone at the end. */
 const LONGEST = [
   'vm/guest',
+  'vm/inside/rekey',
   'kernel/cnm-crash',
   'kernel/shared-undo',
   'kernel/guests-shared-undo',

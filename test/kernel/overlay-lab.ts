@@ -292,6 +292,11 @@ export class Capture {
     return capture;
   }
 
+  /** What was there so far. */
+  get seen(): string {
+    return this.#text;
+  }
+
   /** What was there, without the packet by which the end is known. */
   async end(): Promise<string> {
     const marker = ` > 192.0.2.250.${MARKER}:`;

@@ -45,6 +45,7 @@ const TEST = {
   dnsmasq: 'dnsmasq-base',
   runc: 'runc',
   ncat: 'ncat',
+  iperf3: 'iperf3',
   zsh: 'zsh',
   fish: 'fish',
   mandoc: 'mandoc',

@@ -1,9 +1,11 @@
 /** Overlay networks over WireGuard on Debian's kernel: nothing in the clear on the wire, keys of hosts that come and go, nothing left. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import type { IpFamily } from '../../../src/base/index.ts';
 import { OverlayLab, addressOf, isSilent, pings } from '../../kernel/overlay-lab.ts';
 import { allHosts, keysFrom, refusesForged, secure } from '../../kernel/secure-cases.ts';
+import { MOST_GAP_S, Stream } from './stream.ts';
 
 const LIMIT_MS = 300_000;
 const POOLS = { v4: ['10.20.0.0/24'], v6: ['fd20::/64'], options: { encrypted: 'wireguard' } };
@@ -45,16 +47,20 @@ test.each([4, 6] as const)(
 );
 
 test(
-  'a restart finds all as it is; a host that is forgotten is out, one that is known again is in',
+  'a restart finds all as it is, and a stream goes on; a host that is forgotten is out, one that is known again is in',
   { timeout: LIMIT_MS },
   async () => {
     const { lab, net, a, b, hosts } = await opened(4);
     const host = lab.host(0);
+    const stream = await Stream.start(a, b);
     host.restart();
     expect(await host.observe(net)).toBe(0);
     expect(await host.restore(net)).toBeUndefined();
     await lab.tell(net, false);
+    await secure(host, keysFrom(2), hosts);
     expect(await pings(a, addressOf(b, 4))).toBe(true);
+    await sleep(2 * MOST_GAP_S * 1000);
+    expect(await stream.end()).toBeLessThan(MOST_GAP_S);
     await secure(host, keysFrom(1), hosts.slice(0, 1));
     expect(await isSilent(a, addressOf(b, 4))).toBe(true);
     await secure(host, keysFrom(1), hosts);
