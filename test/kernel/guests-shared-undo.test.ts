@@ -18,6 +18,9 @@ vi.mock(import('../../src/base/index.ts'), async (original) =>
   (await import('./fault-labels.ts')).baseWithLabels(await original()),
 );
 
+/** Each kill is two starts: as many as fit into the whole suite, all of them in a run that takes its time for kills. */
+const KILL_STEP = process.env['PATCHBAY_KILLS'] === undefined ? 4 : 1;
+
 let etcd: EtcdCluster;
 beforeAll(async () => {
   etcd = await EtcdCluster.start(1);
@@ -38,7 +41,7 @@ test.each(ROUNDS)('$title: whichever call fails, before its work or after it', {
 test.each(ROUNDS.filter(({ isUndoOnly }) => isUndoOnly !== true))(
   '$title: killed before or after any call, the next start puts it right',
   { timeout: 480_000 },
-  (round) => eachCallIsTheLast(round, place()),
+  (round) => eachCallIsTheLast(round, place(), KILL_STEP),
 );
 
 test('every undo step of engines in the cluster has run, and every step of a delete has failed, in a case above', () => {
