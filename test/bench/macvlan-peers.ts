@@ -14,7 +14,7 @@ const MOST_ROUNDS = 50;
 /** Attaches of one before the next one has its turn. */
 const TURN = 5;
 /** Attaches of ours before any is counted: a daemon lives long, its peers start anew each time. */
-const WARM_UP = 50;
+const WARM_UP = 200;
 /** An even number: who goes first changes with each. */
 const PASSES = 20;
 const PASS_S = 1;
