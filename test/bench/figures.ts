@@ -35,9 +35,10 @@ export async function series(rounds: number, work: (round: number) => Promise<un
 
 export const median = (values: readonly number[]): number => quantile(values, 0.5);
 
+/** By nearest rank: the least value that so large a part of all does not exceed. */
 export function quantile(values: readonly number[], at: number): number {
   const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * at))] ?? Number.NaN;
+  return sorted[Math.max(0, Math.ceil(sorted.length * at) - 1)] ?? Number.NaN;
 }
 
 function shown(value: number | undefined, unit: Figure['unit']): string {
