@@ -6,6 +6,7 @@ import {
   type Mac,
   type Prefix,
   familyOf,
+  ignoring,
   isLinkLocal,
   isMulticast,
   linkLocalOf,
@@ -103,6 +104,7 @@ export async function ensureBridge(
       ...change.removed.map((prefix) => ({ op: 'address.remove', spec: { link: link.index, prefix } }) as const),
       ...change.added.map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
     ]);
+    if (needsLinkLocal(created, bridgeAddresses(net, options))) await giveLinkLocal(rtnl, link.index, mac);
     await forwarding(parts, net);
     const mtu = options.mtu !== undefined && options.mtu !== link.mtu ? { mtu: options.mtu } : {};
     // Another bridge may stand where ours was; the endpoints' neighbour entries have the MAC that the gateway had.
@@ -234,9 +236,8 @@ async function addressChange(
   options: BridgeOptions,
   created: boolean,
 ): Promise<{ added: Prefix[]; removed: Prefix[] }> {
+  const wanted = bridgeAddresses(net, options);
   const present = (await rtnl.address.list({ link: link.index })).map((a) => a.prefix);
-  const own = bridgeAddresses(net, options);
-  const wanted = [...own, ...linkLocal(link, own, present)];
   return {
     added: wanted.filter((prefix) => !present.includes(prefix)),
     removed: created ? [] : present.filter((prefix) => !wanted.includes(prefix) && contradicts(net, prefix)),
@@ -245,14 +246,20 @@ async function addressChange(
 
 /**
  * The host asks for IPv6 neighbours from its link-local address alone, also where it only forwards. The kernel gives a link one,
- * but uses it only after a second or two (DAD), and gives it no other when that is lost.
+ * but uses it only after a second or two (DAD), and gives it no other when that is lost. An adopted bridge is left to the kernel.
  */
-function linkLocal(link: Link, own: readonly Prefix[], present: readonly Prefix[]): Prefix[] {
-  const isNeeded = own.some((prefix) => familyOf(prefix) === 6) && !present.some((prefix) => isLinkLocal6(prefix));
-  return isNeeded && link.mac !== undefined ? [linkLocalOf(link.mac)] : [];
+async function giveLinkLocal(rtnl: Rtnl, link: number, mac: Mac): Promise<void> {
+  if ((await rtnl.address.list({ link })).some(({ prefix }) => isLinkLocal6(prefix))) return;
+  const spec = { link, prefix: linkLocalOf(mac), noDad: true };
+  // The kernel may be quicker.
+  await ignoring(['EEXIST'], () => rtnl.batch([{ op: 'address.add', spec }]));
 }
 
-const isLinkLocal6 = (prefix: Prefix): boolean => familyOf(prefix) === 6 && isLinkLocal(prefixAddress(prefix));
+/** Whether the bridge is one that giveLinkLocal is for. */
+export const needsLinkLocal = (created: boolean, own: readonly Prefix[]): boolean =>
+  created && own.some((prefix) => familyOf(prefix) === 6);
+
+export const isLinkLocal6 = (prefix: Prefix): boolean => familyOf(prefix) === 6 && isLinkLocal(prefixAddress(prefix));
 
 function contradicts(net: DriverNetwork, prefix: Prefix): boolean {
   const address: Address = prefixAddress(prefix);

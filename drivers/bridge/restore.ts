@@ -11,7 +11,7 @@ import {
 } from '../../src/driver/index.ts';
 import type { Link, Rtnl } from '../../src/kernel/index.ts';
 import { hostLinkName, plug, raiseHostSide, unplug } from './endpoint.ts';
-import { type BridgeState, bridgeAddresses, bridgeIntent, ensureBridge } from './network.ts';
+import { type BridgeState, bridgeAddresses, bridgeIntent, ensureBridge, isLinkLocal6, needsLinkLocal } from './network.ts';
 import { parseBridgeOptions } from './options.ts';
 import { portsOf } from './publish.ts';
 
@@ -53,12 +53,17 @@ export const linksOf = ({ net, endpoints }: RestoreNetwork): string[] => [
 export async function observeNetworks(parts: DriverParts, desired: readonly RestoreNetwork[]): Promise<NetworkId[]> {
   const rtnl = parts.host.rtnl();
   const links = new Map((await rtnl.link.list()).map((link) => [link.name, link]));
-  const addresses = new Set((await rtnl.address.list()).map(({ link, prefix }) => `${link} ${prefix}`));
+  const present = await rtnl.address.list();
+  const addresses = new Set(present.map(({ link, prefix }) => `${link} ${prefix}`));
+  const withLinkLocal = new Set(present.filter(({ prefix }) => isLinkLocal6(prefix)).map(({ link }) => link));
   const isRight = ({ net, endpoints }: RestoreNetwork): boolean => {
     const options = parseBridgeOptions(net);
     const bridge = links.get(options.bridge);
     if (bridge?.kind !== 'bridge' || !bridge.up) return false;
-    if (!bridgeAddresses(net, options).every((prefix) => addresses.has(`${bridge.index} ${prefix}`))) return false;
+    const own = bridgeAddresses(net, options);
+    if (!own.every((prefix) => addresses.has(`${bridge.index} ${prefix}`))) return false;
+    const created = (net.state as unknown as BridgeState | null)?.created === true;
+    if (needsLinkLocal(created, own) && !withLinkLocal.has(bridge.index)) return false;
     return endpoints.every(({ ep, hasMoved }) => {
       const port = links.get(hostLinkName(ep));
       // Gone with its sandbox, which only the engine knows of.

@@ -228,6 +228,14 @@ describe('a start mends', () => {
     ['a removed bridge', (house) => house.host.exec('ip', ['link', 'del', bridgeOf(house, 'net1')])],
     ['a bridge that is down', (house) => house.host.exec('ip', ['link', 'set', bridgeOf(house, 'net1'), 'down'])],
     ['a lost address of a bridge', (house) => house.host.exec('ip', ['addr', 'flush', 'dev', bridgeOf(house, 'net1')])],
+    [
+      'a lost link-local address of a bridge',
+      (house) => house.host.exec('ip', ['-6', 'addr', 'flush', 'dev', bridgeOf(house, 'net1'), 'scope', 'link']),
+    ],
+    [
+      'IPv6 that was switched off',
+      (house) => house.host.exec('sysctl', ['-qw', `net.ipv6.conf.${bridgeOf(house, 'net1')}.disable_ipv6=1`]),
+    ],
     ['a removed link', (_, a) => a.exec('ip', ['link', 'del', 'eth0'])],
     ['a link that is down', (_, a) => a.exec('ip', ['link', 'set', 'eth0', 'down'])],
     ['lost addresses', (_, a) => a.exec('ip', ['addr', 'flush', 'dev', 'eth0'])],

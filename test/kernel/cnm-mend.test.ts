@@ -84,6 +84,17 @@ describe('what somebody took away is back after the next look', () => {
     expect(at.house.controller.network('net').record.degraded).toBeUndefined();
   });
 
+  test('the link-local address of a bridge, from which the host looks for IPv6 neighbours', async () => {
+    const { house, bridge, works } = await busy();
+    const linkLocal = async (): Promise<string> =>
+      (await house.host.exec('ip', ['-6', 'addr', 'show', 'dev', bridge, 'scope', 'link'])).stdout;
+    expect(await linkLocal()).toContain('fe80::');
+    await house.host.exec('ip', ['-6', 'addr', 'flush', 'dev', bridge, 'scope', 'link']);
+    await house.controller.mend();
+    expect(await linkLocal()).toContain('fe80::');
+    await works();
+  });
+
   test('a namespace that lost its pin is pinned again by the process of the sandbox; one without is removed', async () => {
     const { house, works } = await busy();
     const { exec } = house.inside('web');

@@ -196,6 +196,9 @@ export async function releaseHomePool(hosting: Hosting, record: GuestPool, home:
 
 async function giveBackAndForget(hosting: Hosting, { id, pool }: GuestPool, home: HomePool): Promise<void> {
   await giveBack(hosting, home, id);
+  // A network may have come for it while this waited for the locks and for the cluster.
+  const now = hosting.state.pools.get(pool);
+  if (now !== undefined && now.home?.guest !== home.guest) return;
   await hosting.state.commit({ remove: { pool }, durable: true });
 }
 
