@@ -207,11 +207,13 @@ export class House {
     const places = [this.host, ...readdirSync(join(this.runDir, 'netns')).map((name) => this.#pinned(name))];
     const kernel: World['kernel'] = {};
     for (const [i, place] of places.entries()) kernel[i === 0 ? 'host' : place.path] = await kernelOf(place, i === 0);
+    const records = (await this.store.list('')).entries.map(({ key, value }): [string, unknown] => [key, value]);
+    kernel['host'] = withoutLearned(kernel['host'] ?? {}, JSON.stringify(records));
     const inventory = await this.#foundation.keeper.inventory();
     return {
       kernel,
       rules: await Promise.all(['iptables-save', 'ip6tables-save'].map((tool) => rulesOf(this.host, tool))),
-      records: (await this.store.list('')).entries.map(({ key, value }) => [key, value]),
+      records,
       files: treeOf(this.runDir),
       mounts: readFileSync('/proc/self/mountinfo', 'utf8')
         .split('\n')
@@ -312,6 +314,15 @@ async function kernelOf(place: TestHost, isHost: boolean): Promise<Record<string
     tables: isHost ? [] : (await lines('nft list tables')).sort(),
   };
 }
+
+/** The host learns who is there with the first packet; entries of somebody who is not are left over. */
+const withoutLearned = (tables: Record<string, readonly string[]>, records: string): Record<string, readonly string[]> => ({
+  ...tables,
+  neighbours: (tables['neighbours'] ?? []).filter((line) => {
+    const mac = / lladdr (\S+)/.exec(line)?.[1];
+    return mac === undefined || !records.includes(`"${mac}"`);
+  }),
+});
 
 const withoutState = (line: string): string => line.replace(/( router)? (STALE|REACHABLE|DELAY|PROBE)\s*$/, '');
 
