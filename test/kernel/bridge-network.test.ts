@@ -126,6 +126,22 @@ describe('an adopted bridge', () => {
     expect(await addresses(house, 'own0')).toEqual(before);
   });
 
+  test("that has a port and IPv6 switched off has it with the network only; its link-local address is the kernel's", async () => {
+    const house = await prepare();
+    await house.host.exec('sh', [
+      '-ec',
+      'ip link add port0 type veth peer name port1; ip link set port0 master own0 up; ip link set port1 up; sysctl -qw net.ipv6.conf.own0.disable_ipv6=1',
+    ]);
+    const linkLocal = async (): Promise<string> =>
+      (await house.host.exec('ip', ['-6', 'addr', 'show', 'dev', 'own0', 'scope', 'link'])).stdout;
+    await house.network('net', { enableIPv6: true, ipam: subnet('10.1.0.0/24', 'fd01::/64'), options: named('own0') });
+    expect(await addresses(house, 'own0')).toContain('fd01::1/64');
+    expect(await linkLocal()).toContain('fe80::');
+    expect(await linkLocal()).not.toContain('nodad');
+    await house.controller.deleteNetwork('net');
+    expect(await house.host.exec('sysctl', ['-n', 'net.ipv6.conf.own0.disable_ipv6'])).toMatchObject({ stdout: '1' });
+  });
+
   test('that is no bridge is refused', async () => {
     const house = await House.open();
     expect(await house.network('net', { options: named('wire0') }).catch(codeOf)).toBe('bad_option');

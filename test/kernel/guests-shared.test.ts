@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Address, EndpointId, NetworkId, Prefix } from '../../src/base/index.ts';
 import type { Store } from '../../src/store/index.ts';
 import { EtcdCluster } from '../contract/etcd.ts';
+import { ofSubnet } from './home-cases.ts';
 import { House, type HouseOptions } from './house-lab.ts';
 import { type TestHost, hostAt, testHosts } from './support.ts';
 
@@ -18,14 +19,7 @@ const SOON = { timeout: 10_000, interval: 20 };
 /** Longer than any engine takes from an address to its endpoint, milliseconds. */
 const LATE_MS = 601_000;
 
-const spec = {
-  internal: false,
-  enableIPv4: true,
-  enableIPv6: false,
-  options: {},
-  v4: [{ prefix: SUBNET, gateway: GATEWAY, aux: {} }],
-  v6: [],
-};
+const spec = ofSubnet(SUBNET, GATEWAY);
 
 let etcd: EtcdCluster;
 beforeAll(async () => {

@@ -42,19 +42,22 @@ async function requestPool(house: House): Promise<void> {
 }
 const releasePool = (house: House): Promise<void> => house.controller.guests.releasePool(engineOf(house).pool);
 
+/** What an engine says of a network of one subnet. */
+export const ofSubnet = (prefix: Prefix, gateway: Address) => ({
+  internal: false,
+  enableIPv4: true,
+  enableIPv6: false,
+  options: {},
+  v4: [{ prefix, gateway, aux: {} }],
+  v6: [],
+});
+
 async function create(house: House): Promise<void> {
   const { guests } = house.controller;
   await requestPool(house);
   try {
     await guests.requestAddress(engineOf(house).pool, { owner: '', options: TO_GATEWAY });
-    await guests.createNetwork('overlay', NETWORK, {
-      internal: false,
-      enableIPv4: true,
-      enableIPv6: false,
-      options: {},
-      v4: [{ prefix: SUBNET, gateway: GATEWAY, aux: {} }],
-      v6: [],
-    });
+    await guests.createNetwork('overlay', NETWORK, ofSubnet(SUBNET, GATEWAY));
   } catch (error) {
     await guests.releaseAddress(engineOf(house).pool, GATEWAY);
     await releasePool(house);
