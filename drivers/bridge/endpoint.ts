@@ -3,7 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { type Address, CnmError, errnoOf, ignoring, prefixAddress, undoable } from '../../src/base/index.ts';
 import { type DriverEndpoint, type DriverParts, type JoinPlace, dress } from '../../src/driver/index.ts';
-import type { Rtnl, RtnlOp } from '../../src/kernel/index.ts';
+import { type Rtnl, type RtnlOp, writeSysctl } from '../../src/kernel/index.ts';
 import type { BridgeOptions } from './options.ts';
 
 /** What the endpoint's record keeps of it. */
@@ -44,15 +44,23 @@ export async function plug(
       },
     ]);
     if (at.isBare !== true) await dress(ep, at);
-    await raiseHostSide(host, bridge, ep, options);
+    await raiseHostSide(parts, bridge, ep, options);
     // The bridge opens a port when the kernel has taken note of its carrier, which a look brings about at once (linkwatch).
     await host.link.find({ name: hostLink });
   });
 }
 
 /** The host side comes up last: only then does the bridge forward at once, without waiting for the carrier's event. */
-export async function raiseHostSide(host: Rtnl, bridge: number, ep: DriverEndpoint, options: BridgeOptions): Promise<void> {
+export async function raiseHostSide(
+  parts: DriverParts,
+  bridge: number,
+  ep: DriverEndpoint,
+  options: BridgeOptions,
+): Promise<void> {
+  const host = parts.host.rtnl();
   const at = { name: hostLinkName(ep) };
+  // A port needs no address of its own, and each one that comes up with IPv6 has the kernel walk all IPv6 routes of the host.
+  writeSysctl(parts.host, ['net', 'ipv6', 'conf', at.name, 'disable_ipv6'], '1', { optional: true });
   await host.batch([
     { op: 'link.set', at, change: { hairpin: true, ...(!options.icc && { isolated: true }) } },
     { op: 'link.set', at, change: { up: true } },

@@ -9,7 +9,7 @@ import {
   type RestoreReport,
   restoreInside,
 } from '../../src/driver/index.ts';
-import type { Link, Rtnl } from '../../src/kernel/index.ts';
+import type { Link } from '../../src/kernel/index.ts';
 import { hostLinkName, plug, raiseHostSide, unplug } from './endpoint.ts';
 import { type BridgeState, bridgeAddresses, bridgeIntent, ensureBridge, isLinkLocal6, needsLinkLocal } from './network.ts';
 import { parseBridgeOptions } from './options.ts';
@@ -84,7 +84,7 @@ async function restoreEndpoint(
 ): Promise<string | undefined> {
   const host = parts.host.rtnl();
   try {
-    if (hasMoved === true) await plugAgain(host, bridge, ep, options, await host.link.find({ name: hostLinkName(ep) }));
+    if (hasMoved === true) await plugAgain(parts, bridge, ep, options, await host.link.find({ name: hostLinkName(ep) }));
     if (place === undefined) return undefined;
     const [outside, inside] = await Promise.all([
       host.link.find({ name: hostLinkName(ep) }),
@@ -96,7 +96,7 @@ async function restoreEndpoint(
       return undefined;
     }
     await restoreInside(place, ep, inside);
-    await plugAgain(host, bridge, ep, options, outside);
+    await plugAgain(parts, bridge, ep, options, outside);
     return undefined;
   } catch (error) {
     return `endpoint ${ep.name}: ${messageOf(error)}`;
@@ -105,7 +105,7 @@ async function restoreEndpoint(
 
 /** A host side that is there, on its bridge and up. */
 async function plugAgain(
-  host: Rtnl,
+  parts: DriverParts,
   bridge: number,
   ep: DriverEndpoint,
   options: ReturnType<typeof parseBridgeOptions>,
@@ -113,6 +113,6 @@ async function plugAgain(
 ): Promise<void> {
   if (outside === undefined || (outside.master === bridge && outside.up)) return;
   // A port's own settings go when it is taken off its bridge. Down first: see raiseHostSide.
-  await host.batch([{ op: 'link.set', at: { index: outside.index }, change: { master: bridge, up: false } }]);
-  await raiseHostSide(host, bridge, ep, options);
+  await parts.host.rtnl().batch([{ op: 'link.set', at: { index: outside.index }, change: { master: bridge, up: false } }]);
+  await raiseHostSide(parts, bridge, ep, options);
 }

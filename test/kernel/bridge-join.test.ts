@@ -129,6 +129,22 @@ test('joins take no room in the neighbour table, which the whole machine shares'
   expect(await house.host.host.rtnl().neighbour.list({ address: '10.1.0.9' as Address })).toEqual([]);
 });
 
+test('a port of the bridge has no IPv6 of its own, so that a join does not grow with the IPv6 routes of all others', async () => {
+  const house = await House.open();
+  await house.network('net1', net(1));
+  const a = await house.sandbox('a', [['net1', {}]]);
+  await house.sandbox('b', [['net1', {}]]);
+  const links = JSON.parse((await house.host.exec('ip', ['-j', 'link', 'show', 'type', 'veth'])).stdout) as { ifname: string }[];
+  const ports = links.map(({ ifname }) => ifname).filter((name) => name.startsWith('veth'));
+  expect(ports).toHaveLength(2);
+  for (const port of ports) {
+    expect((await house.host.exec('ip', ['-6', 'address', 'show', 'dev', port])).stdout).toBe('');
+    expect((await house.host.exec('ip', ['-6', 'route', 'show', 'table', 'all', 'dev', port])).stdout).toBe('');
+  }
+  // What passes over it does so as before.
+  await a.exec('ping', ['-6', '-c', '1', '-W', '5', 'fd01::3']);
+});
+
 test('a UDP flow that goes on from the same port reaches the new owner of a published port, not the old one', async () => {
   const house = await House.open();
   await house.network('net', net(1));
