@@ -30,7 +30,7 @@ import { MemoryStore, type Store, openEtcdStore } from '../../src/store/index.ts
 import { serve } from './firewall-lab.ts';
 import { Lab as KeeperLab, afterTest } from './keeper-lab.ts';
 import { lookAt } from './kernel-look.ts';
-import { type TestHost, hostAt, testFolder, testHosts } from './support.ts';
+import { MEMORY, type TestHost, hostAt, testFolder, testHosts } from './support.ts';
 
 /** Addresses on the wire between host and outside (RFC 5737, RFC 3849). */
 export const WIRE = { host: '198.51.100.1', outside: '198.51.100.2', host6: '2001:db8:100::1', outside6: '2001:db8:100::2' };
@@ -90,7 +90,7 @@ export class House {
   static async open(options: HouseOptions = {}): Promise<House> {
     const hosts = await testHosts(2);
     const [host, outside] = [hostAt(hosts, 0), hostAt(hosts, 1)];
-    const runDir = join(testFolder(), 'run');
+    const runDir = join(testFolder(MEMORY), 'run');
     for (const folder of ['netns', 'sandboxes']) mkdirSync(join(runDir, folder), { recursive: true });
     const [keeper] = await Promise.all([new KeeperLab(host, runDir).open(), wire(host, outside)]);
     const env = { log: silentLogger, now: Date.now };
