@@ -13,6 +13,7 @@ const LONGEST = [
   'kernel/services-undo',
   'kernel/services-published-undo',
   'lab/lab',
+  'vm/units',
   'kernel/cnm-undo',
   'kernel/overlay-crash',
 ];

@@ -34,9 +34,9 @@ const ACK_MS = 1500;
 const PATIENCE_MS = 6000;
 /** Longest wait for the first connection, milliseconds: a machine that starts everything at once is slow. */
 const START_MS = 80_000;
-/** Pauses between tries to connect, milliseconds; doubled from the first to the last. */
+/** Pauses between tries to connect, milliseconds; doubled from the first to the last, which a start may lose. */
 const FIRST_PAUSE_MS = 10;
-const LAST_PAUSE_MS = 320;
+const LAST_PAUSE_MS = 80;
 /** Time that a living supervisor has before another is started, milliseconds. */
 const START_GRACE_MS = 3000;
 /**

@@ -247,7 +247,7 @@ export interface Mark {
 export interface Reaper {
   /** Asks for a pass soon over the dead group of the host namespace; returns at once. Many calls share one pass. */
   kick(): void;
-  /** Resolves when no dead link is left or a pass failed twice. */
+  /** Has a pass that was asked for begin at once. Resolves when no dead link is left or a pass failed twice. */
   idle(): Promise<void>;
   close(): Promise<void>;
 }

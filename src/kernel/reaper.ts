@@ -7,7 +7,7 @@ import { openRtnl } from './rtnl.ts';
 
 /**
  * A pass holds the kernel's rtnl lock, and whoever makes a link meanwhile waits for it. It starts once nobody has kicked for
- * this long, but after the longer time in any case, milliseconds.
+ * this long, but after the longer time in any case, milliseconds; at once when somebody waits for it.
  */
 const QUIET_MS = 150;
 const LONGEST_WAIT_MS = 1000;
@@ -22,7 +22,9 @@ class GroupReaper implements Reaper {
   #wanted = false;
   #kicks = 0;
   #closed = false;
-  readonly #closing = new AbortController();
+  #waiting = 0;
+  /** Ends the time before a pass. */
+  #hurry: AbortController | undefined;
   #passes: Promise<void> | undefined;
 
   constructor(host: Netns, mark: Mark, log: Logger) {
@@ -39,13 +41,19 @@ class GroupReaper implements Reaper {
   }
 
   async idle(): Promise<void> {
-    await this.#passes;
+    this.#waiting++;
+    this.#hurry?.abort();
+    try {
+      await this.#passes;
+    } finally {
+      this.#waiting--;
+    }
   }
 
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
-    this.#closing.abort();
+    this.#hurry?.abort();
     await this.#passes;
     this.#rtnl[Symbol.dispose]();
   }
@@ -63,12 +71,18 @@ class GroupReaper implements Reaper {
   }
 
   async #quiet(): Promise<void> {
-    const { signal } = this.#closing;
+    const hurry = new AbortController();
+    this.#hurry = hurry;
     let seen = -1;
-    for (let waited = 0; waited < LONGEST_WAIT_MS && seen !== this.#kicks && !signal.aborted; waited += QUIET_MS) {
+    for (let waited = 0; waited < LONGEST_WAIT_MS && seen !== this.#kicks && !this.#isUrgent(); waited += QUIET_MS) {
       seen = this.#kicks;
-      await delay(QUIET_MS, undefined, { signal }).catch(() => {});
+      await delay(QUIET_MS, undefined, { signal: hurry.signal }).catch(() => {});
     }
+    this.#hurry = undefined;
+  }
+
+  #isUrgent(): boolean {
+    return this.#closed || this.#waiting > 0;
   }
 
   async #pass(): Promise<void> {

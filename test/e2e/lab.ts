@@ -231,8 +231,8 @@ export class Lab {
   async close(): Promise<void> {
     try {
       if (this.daemon !== undefined) {
-        for (const sandbox of (await this.cli('sandbox', 'ls', '-q')).stdout.split('\n').filter(Boolean))
-          await this.cli('sandbox', 'rm', '-f', sandbox);
+        const sandboxes = (await this.cli('sandbox', 'ls', '-q')).stdout.split('\n').filter(Boolean);
+        if (sandboxes.length > 0) await this.cli('sandbox', 'rm', '-f', ...sandboxes);
         await this.stop('SIGTERM').catch(() => {});
       }
     } finally {

@@ -29,7 +29,8 @@ import { createReaper, markOf, newInstanceId, openNetns } from '../../src/kernel
 import { MemoryStore, type Store, openEtcdStore } from '../../src/store/index.ts';
 import { serve } from './firewall-lab.ts';
 import { Lab as KeeperLab, afterTest } from './keeper-lab.ts';
-import { type TestHost, hostAt, testFolder, testHosts } from './support.ts';
+import { lookAt } from './kernel-look.ts';
+import { MEMORY, type TestHost, hostAt, testFolder, testHosts } from './support.ts';
 
 /** Addresses on the wire between host and outside (RFC 5737, RFC 3849). */
 export const WIRE = { host: '198.51.100.1', outside: '198.51.100.2', host6: '2001:db8:100::1', outside6: '2001:db8:100::2' };
@@ -89,10 +90,9 @@ export class House {
   static async open(options: HouseOptions = {}): Promise<House> {
     const hosts = await testHosts(2);
     const [host, outside] = [hostAt(hosts, 0), hostAt(hosts, 1)];
-    await wire(host, outside);
-    const runDir = join(testFolder(), 'run');
+    const runDir = join(testFolder(MEMORY), 'run');
     for (const folder of ['netns', 'sandboxes']) mkdirSync(join(runDir, folder), { recursive: true });
-    const keeper = await new KeeperLab(host, runDir).open();
+    const [keeper] = await Promise.all([new KeeperLab(host, runDir).open(), wire(host, outside)]);
     const env = { log: silentLogger, now: Date.now };
     const mark = markOf(newInstanceId());
     const reaper = createReaper(host.host, mark, env.log);
@@ -204,15 +204,14 @@ export class House {
   /** Everything that a use case could leave behind, in a form that compares; needs no controller. */
   async world(): Promise<World> {
     await this.#foundation.reaper.idle();
-    const places = [this.host, ...readdirSync(join(this.runDir, 'netns')).map((name) => this.#pinned(name))];
-    const kernel: World['kernel'] = {};
-    for (const [i, place] of places.entries()) kernel[i === 0 ? 'host' : place.path] = await kernelOf(place, i === 0);
+    const pins = readdirSync(join(this.runDir, 'netns')).map((name) => join(this.runDir, 'netns', name));
+    const { places: kernel, rules } = await lookAt(this.host, pins);
     const records = (await this.store.list('')).entries.map(({ key, value }): [string, unknown] => [key, value]);
     kernel['host'] = withoutLearned(kernel['host'] ?? {}, JSON.stringify(records));
     const inventory = await this.#foundation.keeper.inventory();
     return {
       kernel,
-      rules: await Promise.all(['iptables-save', 'ip6tables-save'].map((tool) => rulesOf(this.host, tool))),
+      rules,
       records,
       files: treeOf(this.runDir),
       mounts: readFileSync('/proc/self/mountinfo', 'utf8')
@@ -239,15 +238,6 @@ export class House {
     for (const net of this.controller.networks())
       all[net.name] = (await this.controller.usage(net.id)).map((u) => `${u.prefix} ${u.inUse} ${u.available}`);
     return all;
-  }
-
-  #pinned(name: string): TestHost {
-    const path = join(this.runDir, 'netns', name);
-    return {
-      ...this.host,
-      path,
-      exec: (command, args, options) => this.host.exec('nsenter', [`--net=${path}`, command, ...args], options),
-    };
   }
 }
 
@@ -281,40 +271,6 @@ async function wire(host: TestHost, outside: TestHost): Promise<void> {
   await host.exec('sh', ['-ec', `ip route add default via ${WIRE.outside}; ip -6 route add default via ${WIRE.outside6}`]);
 }
 
-/** Settings that a network may change: of each link, and of all. */
-const SYSCTLS = `cd /proc/sys/net; for s in ipv4/ip_forward ipv4/conf/*/route_localnet ipv4/conf/*/forwarding ipv4/conf/*/proxy_arp \
-  ipv6/conf/*/accept_ra ipv6/conf/*/disable_ipv6 ipv6/conf/*/forwarding; do echo $s $(cat $s); done`;
-
-async function kernelOf(place: TestHost, isHost: boolean): Promise<Record<string, readonly string[]>> {
-  const lines = async (command: string): Promise<string[]> =>
-    (await place.exec('sh', ['-ec', command])).stdout.split('\n').filter((line) => line !== '');
-  const links = JSON.parse((await place.exec('ip', ['-j', 'link'])).stdout) as Record<string, unknown>[];
-  // The host side of a pair has a MAC that nobody ever sees.
-  const mac = (link: Record<string, unknown>): string =>
-    String(link['ifname']).startsWith('veth') ? '' : String(link['address']);
-  return {
-    links: links.map((l) => [l['ifname'], mac(l), l['mtu'], l['master'] ?? ''].join(' ')).sort(),
-    addresses: (await lines('ip -o addr'))
-      .map((l) => l.replaceAll(/^\d+: | brd \S+/g, ''))
-      .filter(steady)
-      .sort(),
-    routes: (await lines('ip route show table all; ip -6 route show table all'))
-      .map((l) => l.replaceAll(' linkdown', ''))
-      .filter(steady)
-      .sort(),
-    // What a sandbox has learned of its neighbours is its own.
-    neighbours: isHost
-      ? (await lines('ip neigh show nud all'))
-          .filter((l) => !/wire0|NOARP|^fe80:/.test(l))
-          .map(withoutState)
-          .sort()
-      : [],
-    sysctls: isHost ? (await lines(SYSCTLS)).sort() : [],
-    // On the host iptables has tables of its own.
-    tables: isHost ? [] : (await lines('nft list tables')).sort(),
-  };
-}
-
 /** The host learns who is there with the first packet; entries of somebody who is not are left over. */
 const withoutLearned = (tables: Record<string, readonly string[]>, records: string): Record<string, readonly string[]> => ({
   ...tables,
@@ -323,22 +279,6 @@ const withoutLearned = (tables: Record<string, readonly string[]>, records: stri
     return mac === undefined || !records.includes(`"${mac}"`);
   }),
 });
-
-const withoutState = (line: string): string => line.replace(/( router)? (STALE|REACHABLE|DELAY|PROBE)\s*$/, '');
-
-/** Link-local and multicast lines come and go with the state of links. */
-const steady = (line: string): boolean => !/fe80:|ff00::|multicast/.test(line);
-
-async function rulesOf(host: TestHost, tool: string): Promise<string[]> {
-  const { stdout } = await host.exec(tool, []);
-  const lines = stdout
-    .split('\n')
-    .filter((l) => !l.startsWith('#'))
-    .map((l) => l.replace(/\[\d+:\d+\]/, ''));
-  // Jumps by disjoint ranges of ports: their order says nothing.
-  const isJump = (line: string): boolean => / --dport \d+:\d+ -j /.test(line);
-  return [...lines.filter((l) => !isJump(l)), ...lines.filter(isJump).sort()];
-}
 
 /** Path → content of what is in the run directory; the keeper's own socket and log are no one's leftovers. */
 function treeOf(folder: string): Record<string, string> {

@@ -11,7 +11,7 @@ import { afterEach } from 'vitest';
 import { newSandboxId, type Address, type NetworkId, type SandboxId } from '../../src/base/index.ts';
 import { openKeeper, type KeeperLink, type SandboxWish, type Upstream } from '../../src/keeper/index.ts';
 import { openTcpClient, openTcpListener, openUdpSocket, type Netns } from '../../src/kernel/index.ts';
-import { hostAt, testFolder, testHosts, type TestHost } from './support.ts';
+import { MEMORY, hostAt, testFolder, testHosts, type TestHost } from './support.ts';
 
 const dist = process.env.PATCHBAY_DIST ?? new URL('../../dist', import.meta.url).pathname;
 
@@ -65,8 +65,8 @@ export class Lab {
       throw new Error(`${dist}/keeper.js is missing: run "node test/tools/build.mjs --no-types" first`);
     }
     mkdirSync(runDir, { recursive: true });
-    // The keeper's host is the namespace that it is started in.
-    this.#execPath = join(runDir, 'node-in-host');
+    // The keeper's host is the namespace that it is started in. Not among the files in memory, which may not be executed everywhere.
+    this.#execPath = join(testFolder(), 'node-in-host');
     writeFileSync(this.#execPath, `#!/bin/sh\nexec nsenter --net='${host.path}' '${process.execPath}' "$@"\n`, { mode: 0o755 });
   }
 
@@ -108,7 +108,7 @@ export interface TestSandbox {
 }
 
 export async function keeperLab(): Promise<Lab> {
-  return new Lab(hostAt(await testHosts(1), 0), testFolder());
+  return new Lab(hostAt(await testHosts(1), 0), testFolder(MEMORY));
 }
 
 export const names = (...list: string[]) => ({

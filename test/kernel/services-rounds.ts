@@ -4,6 +4,7 @@
  */
 
 import { existsSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { expect, vi } from 'vitest';
 import { openNetns } from '../../src/kernel/index.ts';
@@ -169,6 +170,7 @@ async function isMade(look: () => Promise<unknown>, wanted: unknown): Promise<bo
   const until = performance.now() + TAKEN_BACK_MS;
   do {
     if (isDeepStrictEqual(await look(), wanted)) return false;
+    await sleep(SETTLED.interval);
   } while (performance.now() < until);
   return true;
 }

@@ -50,9 +50,12 @@ function start(path: string, command: string, args: readonly string[], options: 
   return child;
 }
 
+/** Where run directories are: in memory, as /run is. A file that is replaced is written to a disk at once, which takes milliseconds. */
+export const MEMORY = '/dev/shm';
+
 /** A folder of its own, removed after the test. */
-export function testFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), `${runPrefix}-`));
+export function testFolder(parent = tmpdir()): string {
+  const folder = mkdtempSync(join(parent, `${runPrefix}-`));
   folders.push(folder);
   return folder;
 }
