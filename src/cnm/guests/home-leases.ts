@@ -225,11 +225,13 @@ export async function requestHomeAddress(
   const { [labels.clusterNetwork]: _name, ...options } = { ...record.options, ...asked.options };
   return undoable(async (undo) => {
     const { address: wanted } = asked;
-    // Known before it is asked for, it is given back also when the answer is lost.
+    // Known before it is asked for or not, it is given back also when the answer is lost.
     let address = wanted;
-    undo.add('release guest address', async () => {
-      if (address !== undefined) await ipamOf(hosting).releaseAddress(home.lease, address, lease);
-    });
+    undo.add('release guest address', () =>
+      address === undefined
+        ? ipamOf(hosting).releaseOwned?.(lease, home.lease)
+        : ipamOf(hosting).releaseAddress(home.lease, address, lease),
+    );
     const leased = await ipamOf(hosting).requestAddress(home.lease, {
       owner: lease,
       ...(wanted && { address: wanted }),
