@@ -1,8 +1,12 @@
 /** What engines have in networks of the cluster, on a real etcd: what of it is given back, when, and to whom. */
 
 import { randomBytes } from 'node:crypto';
+import { EventEmitter, once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Address, EndpointId, NetworkId, Prefix } from '../../src/base/index.ts';
+import { Registry } from '../../src/driver/index.ts';
+import type { IpamDriver } from '../../src/ipam/index.ts';
 import type { Store } from '../../src/store/index.ts';
 import { EtcdCluster } from '../contract/etcd.ts';
 import { ofSubnet } from './home-cases.ts';
@@ -105,6 +109,45 @@ test('a pool that is asked for while the last one of its network is given back i
   }
   await guests.releasePool(pool);
   expect(await isLeased()).toBe(false);
+});
+
+test('a network that is created while its last pool is given back has its subnet in the cluster, or is not created', async () => {
+  const gate = new EventEmitter();
+  const [begun, goesOn] = [once(gate, 'begun'), once(gate, 'goes on')];
+  const slow = (ipam: IpamDriver): IpamDriver =>
+    new Proxy(ipam, {
+      get: (target, key) => {
+        const value: unknown = Reflect.get(target, key, target);
+        if (typeof value !== 'function') return value;
+        const work = value.bind(target) as (...args: unknown[]) => unknown;
+        if (key !== 'releaseAll') return work;
+        return async (...args: unknown[]) => {
+          gate.emit('begun');
+          await goesOn;
+          return work(...args);
+        };
+      },
+    });
+  const parts: HouseOptions['parts'] = (all) => ({ ...all, ipams: new Registry('IPAM driver', all.ipams.all().map(slow)) });
+  const house = await inCluster({ parts });
+  const { guests } = house.controller;
+  const { pool } = await askPool(house);
+  const release = guests.releasePool(pool);
+  await begun;
+  const created = guests.createNetwork('overlay', HOME, spec).then(
+    () => true,
+    () => false,
+  );
+  // As far as it gets by itself.
+  await Promise.race([created, sleep(500)]);
+  gate.emit('goes on');
+  await release;
+  const isThere = await created;
+  const { cluster } = await house.world();
+  const pools = cluster.find((entry) => (entry as readonly unknown[])[0] === 'ipam/pools');
+  expect(JSON.stringify(pools).includes(SUBNET)).toBe(isThere);
+  expect(guests.networks()).toHaveLength(isThere ? 1 : 0);
+  await guests.deleteNetwork(HOME);
 });
 
 const questions = async (box: TestHost): Promise<string[]> => {

@@ -99,8 +99,11 @@ export async function requestHomePool(hosting: Hosting, asked: HomePoolRequest):
   );
 }
 
-/** One at a time choose for which network a pool is, or give back the last one of a network. It comes after a pool's own lock. */
-const HOMES_LOCK = 'pool:homes';
+/**
+ * One at a time choose for which network a pool is, make that network, or give back the last pool of one. It comes after a pool's own
+ * lock and that of the engine's network, and before those of the cluster's.
+ */
+export const HOMES_LOCK = 'pool:homes';
 
 /** In a record whose lease is only on its way: what no network has. */
 const NOT_LEASED = { 4: '0.0.0.0/0' as Prefix, 6: '::/0' as Prefix } as const;
