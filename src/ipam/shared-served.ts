@@ -38,7 +38,7 @@ export class Served {
 
   /** Undoes what was given to an owner and is named so; what is asked for stays so. */
   takeAll(owner: string, isNamed: (name: string) => boolean): void {
-    for (const name of [...(this.#things.get(owner) ?? [])]) if (!name.startsWith(ASKED) && isNamed(name)) this.take(owner, name);
+    for (const name of this.#things.get(owner) ?? []) if (!name.startsWith(ASKED) && isNamed(name)) this.take(owner, name);
   }
 
   #add(owner: string, name: string): void {
