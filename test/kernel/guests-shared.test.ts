@@ -16,6 +16,7 @@ import { type TestHost, hostAt, testHosts } from './support.ts';
 const [HOME, LOCAL] = ['a1'.repeat(32), 'd4'.repeat(32)] as NetworkId[] as [NetworkId, NetworkId];
 const [ONE, OTHER] = ['b2'.repeat(32), 'c3'.repeat(32)] as EndpointId[] as [EndpointId, EndpointId];
 const SUBNET = '10.63.0.0/24' as Prefix;
+const OTHER_SUBNET = '10.65.0.0/24' as Prefix;
 const GATEWAY = '10.63.0.1' as Address;
 const ADDRESS = '10.63.0.9' as Address;
 const OPTIONS = { 'patchbay.network': 'blue' };
@@ -180,7 +181,7 @@ test('a rule that was lost in the sandbox of an engine is laid again, whichever 
 test('an address that no endpoint came for is free again after a while, and one that has an endpoint is not', async () => {
   let later = 0;
   const house = await inCluster({
-    parts: (parts) => ({ ...parts, env: { ...parts.env, now: () => Date.now() + later } }),
+    parts: (parts) => ({ ...parts, env: { ...parts.env, steady: () => performance.now() + later } }),
   });
   const { guests } = house.controller;
   const pool = await create(house);
@@ -195,5 +196,22 @@ test('an address that no endpoint came for is free again after a while, and one 
   later = 2 * LATE_MS;
   await house.controller.mend();
   await isTaken();
+  await guests.deleteNetwork(HOME);
+});
+
+test('what an engine is about to use stays its own while the time of day is set forward', async () => {
+  let later = 0;
+  const house = await inCluster({
+    parts: (parts) => ({ ...parts, env: { ...parts.env, now: () => Date.now() + later } }),
+  });
+  const { guests } = house.controller;
+  const pool = await create(house);
+  await lease(house, pool);
+  const waiting = await guests.requestHomePool({ family: 4, subnet: OTHER_SUBNET, options: { 'patchbay.network': 'red' } });
+  later = LATE_MS;
+  await house.controller.mend();
+  await expect(lease(house, pool)).rejects.toMatchObject({ code: 'address_in_use' });
+  expect(guests.pools().map((one) => one.pool)).toContain(waiting.pool);
+  await guests.releasePool(waiting.pool);
   await guests.deleteNetwork(HOME);
 });
