@@ -1,7 +1,7 @@
 /** The veth pair of an endpoint: made where it will live, taken out of service on leave (spec 04 §4). */
 
 import { randomBytes } from 'node:crypto';
-import { type Address, CnmError, errnoOf, ignoring, prefixAddress, undoable } from '../../src/base/index.ts';
+import { type Address, CnmError, errnoOf, familyOf, ignoring, prefixAddress, undoable } from '../../src/base/index.ts';
 import { type DriverEndpoint, type DriverParts, type JoinPlace, dress } from '../../src/driver/index.ts';
 import { type Rtnl, type RtnlOp, writeSysctl } from '../../src/kernel/index.ts';
 import type { BridgeOptions } from './options.ts';
@@ -68,6 +68,11 @@ export async function raiseHostSide(
   await renewNeighbours(host, bridge, ep);
 }
 
+/** What the kernel answers where there is no such entry, and where there is one that it takes away in that moment (neigh_add, neigh_delete). */
+const NO_ENTRY = ['ENOENT', 'EPERM'];
+/** What it answers to a change, not to a removal, where somebody has switched IPv6 off on the bridge: the host has no entry there then. */
+const NO_IPV6 = 'EINVAL';
+
 /** An address that was someone else's a moment ago: the host must not go on sending to the old MAC. */
 async function renewNeighbours(host: Rtnl, bridge: number, ep: DriverEndpoint): Promise<void> {
   const { mac } = ep.iface;
@@ -75,7 +80,7 @@ async function renewNeighbours(host: Rtnl, bridge: number, ep: DriverEndpoint): 
   for (const address of addressesOf(ep)) {
     const renewed: RtnlOp = { op: 'neighbour.change', spec: { link: bridge, address, mac, state: 'stale' } };
     // None is there, as a rule. An entry of our own for each endpoint could fill the machine's table, and fail this join.
-    await ignoring(['ENOENT', 'EINVAL'], () => host.batch([renewed]));
+    await ignoring([...NO_ENTRY, ...(familyOf(address) === 6 ? [NO_IPV6] : [])], () => host.batch([renewed]));
   }
 }
 
@@ -130,7 +135,7 @@ export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPla
 async function forgetNeighbours(host: Rtnl, ep: DriverEndpoint, bridge: number | undefined): Promise<void> {
   if (bridge === undefined) return;
   const ops = addressesOf(ep).map((address): RtnlOp => ({ op: 'neighbour.remove', spec: { link: bridge, address } }));
-  await ignoring(['ENOENT', 'ENODEV', 'ENXIO', 'EINVAL'], () => host.batch(ops));
+  await ignoring([...NO_ENTRY, 'ENODEV'], () => host.batch(ops));
 }
 
 async function retireSandboxSide(parts: DriverParts, at: JoinPlace, dead: string, hostIndex: number): Promise<void> {

@@ -17,6 +17,9 @@ import type { SharedNetworks } from './shared/contract.ts';
 import { isPredefined } from './spec.ts';
 import type { State } from './state.ts';
 
+/** Leases and names that are told again at once in a start: each waits for an answer of the cluster or the keeper. */
+export const REPLAYS_AT_ONCE = 16;
+
 export interface ControllerParts {
   readonly store: Store;
   readonly drivers: DriverRegistry;

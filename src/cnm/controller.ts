@@ -1,7 +1,7 @@
 /** NetworkController, the one door of the model; Network, Endpoint and Sandbox are thin handles `(controller, id)`. */
 
 import type { EndpointId, Json, NetworkId, SandboxId } from '../base/index.ts';
-import { CnmError, KeyedLock, Turns, shortId, within } from '../base/index.ts';
+import { CnmError, KeyedLock, Turns, shortId, steadyOf, within } from '../base/index.ts';
 import type { PoolUsage } from '../ipam/index.ts';
 import type { HoldConflict } from '../keeper/index.ts';
 import { Conflicts } from './conflicts.ts';
@@ -80,7 +80,7 @@ export class NetworkController implements AsyncDisposable {
       closing: false,
     };
     if (parts.cluster !== undefined) cnm.shared = new Shared(cnm, parts.cluster);
-    const guests = await GuestState.open(parts.store);
+    const guests = await GuestState.open(parts.store, steadyOf(parts.env));
     const controller = new NetworkController(cnm, guests);
     await checkDefaults(cnm);
     try {

@@ -5,9 +5,9 @@
 
 import { messageOf, shortId } from '../base/index.ts';
 import type { RestoreReport } from '../driver/index.ts';
-import type { Netns } from '../kernel/index.ts';
+import { type Netns, Turnstile } from '../kernel/index.ts';
 import { ours } from '../portmap/index.ts';
-import { type Cnm, contextOf, driversInUse, servesNames } from './context.ts';
+import { type Cnm, REPLAYS_AT_ONCE, contextOf, driversInUse, servesNames } from './context.ts';
 import { deleteEndpoint, detach } from './endpoints.ts';
 import type { Hosting } from './guests/context.ts';
 import {
@@ -76,10 +76,15 @@ async function replay(cnm: Cnm): Promise<Map<string, string>> {
     // The subnets of a shared one are the cluster's.
     if (net.pools.length > 0 && net.shared !== true) await attempt(net, () => replayPools(cnm, net));
   }
-  for (const ep of cnm.state.allEndpoints()) {
-    const net = cnm.state.networkById(ep.network);
-    if (net !== undefined) await attempt(net, () => replayAddresses(cnm, net, ep));
-  }
+  const turns = new Turnstile(REPLAYS_AT_ONCE);
+  await Promise.all(
+    cnm.state.allEndpoints().map((ep) =>
+      turns.pass(async () => {
+        const net = cnm.state.networkById(ep.network);
+        if (net !== undefined) await attempt(net, () => replayAddresses(cnm, net, ep));
+      }),
+    ),
+  );
   for (const network of new Set(cnm.state.allServices().map((service) => service.network))) {
     const net = cnm.state.networkById(network);
     // As with the subnets, those of a shared one are the cluster's.

@@ -112,8 +112,11 @@ export interface IpamDriver {
   sweep?(owners: ReadonlySet<string>): Promise<void>;
   /** Gives back every pool and address of a network that hosts share; its own record may not say what it had. Repeatable. */
   releaseAll?(owner: string): Promise<void>;
-  /** Gives back every address that an owner has for all hosts, whatever its record says. Repeatable. */
-  releaseOwned?(owner: string): Promise<void>;
+  /**
+   * Gives back every pool and address that an owner has from this host or for all hosts, whatever its record says; `pool`: what it has in
+   * that subnet only. Addresses of others in a pool stay. Repeatable. While the cluster is away it is done later.
+   */
+  releaseOwned?(owner: string, pool?: PoolId): Promise<void>;
   /**
    * The cluster has lost records of a subnet that hosts share: nobody is given a new address of it for some seconds, in which hosts
    * say again what they have. Throws store_unreachable.

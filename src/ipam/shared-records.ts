@@ -5,10 +5,12 @@ import {
   type Address,
   CnmError,
   type Json,
+  type Logger,
   type Prefix,
   addressFromBigInt,
   addressToBigInt,
   familyOf,
+  messageOf,
   parsePrefix,
   quoted,
 } from '../base/index.ts';
@@ -69,6 +71,24 @@ export const encodeLease = ({ holders, isReserved }: SharedLease): Json => ({
 });
 /** Throws store_corrupt. */
 export const decodeLease = (entry: Entry): SharedLease => parsed(leaseSchema, entry);
+
+/** One record that cannot be read must not hide the others: its address stays taken, by nobody here. */
+export function* leasesIn(
+  entries: readonly Entry[],
+  log: Logger,
+): Generator<{ readonly prefix: Prefix; readonly address: Address; readonly holders: readonly Holder[] }> {
+  for (const entry of entries) {
+    let place: ReturnType<typeof addressOfKey> | undefined;
+    let holders: readonly Holder[] = [];
+    try {
+      place = addressOfKey(entry.key);
+      ({ holders } = decodeLease(entry));
+    } catch (error) {
+      log.warn({ key: entry.key, error: messageOf(error) }, 'a record of the cluster is passed over');
+    }
+    if (place !== undefined) yield { ...place, holders };
+  }
+}
 
 function parsed<T>(schema: z.ZodType<T>, { key, value }: Entry): T {
   const result = schema.safeParse(value);

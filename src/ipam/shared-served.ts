@@ -1,5 +1,8 @@
 /** Owners that have something of the cluster on this host since the start, or ask for it: a sweep that comes late leaves them alone. Pure. */
 
+/** Begins the name of what is asked for. */
+const ASKED = 'asked for ';
+
 export class Served {
   /** By owner: pools and addresses, and what is asked for. */
   readonly #things = new Map<string, Set<string>>();
@@ -15,7 +18,7 @@ export class Served {
 
   /** Does what gives the owner the thing that `nameOf` its result; where it fails, the owner has what it had. */
   async give<T>(owner: string, nameOf: (result: T) => string, work: () => Promise<T>): Promise<T> {
-    const asked = `asked for ${++this.#asked}`;
+    const asked = `${ASKED}${++this.#asked}`;
     this.#add(owner, asked);
     try {
       const result = await work();
@@ -31,6 +34,11 @@ export class Served {
     const things = this.#things.get(owner);
     things?.delete(name);
     if (things?.size === 0) this.#things.delete(owner);
+  }
+
+  /** Undoes what was given to an owner and is named so; what is asked for stays so. */
+  takeAll(owner: string, isNamed: (name: string) => boolean): void {
+    for (const name of this.#things.get(owner) ?? []) if (!name.startsWith(ASKED) && isNamed(name)) this.take(owner, name);
   }
 
   #add(owner: string, name: string): void {

@@ -36,11 +36,11 @@ import {
   LEASES,
   type Pools,
   type SharedLease,
-  addressOfKey,
   decodeLease,
   decodePools,
   encodeLease,
   leaseKey,
+  leasesIn,
   leasesOf,
 } from './shared-records.ts';
 import { CLUSTER_SPACE, SHARED_SPACE, parsedId, poolOf } from './shared-ids.ts';
@@ -132,6 +132,7 @@ class SharedIpam implements IpamDriver {
   async releasePool(pool: PoolId, owner: string): Promise<void> {
     const { prefix, range, isShared } = parsedId(pool);
     if (isShared) return this.#giveBack(`pool ${prefix} ${owner}`, () => dropSharedPool(this.#store(), prefix, owner));
+    this.#served.take(owner, pool);
     await this.#giveBack(`pool ${prefix} ${owner}`, () =>
       changePools(this.#store(), (pools) => {
         const { [prefix]: holders = [], ...others } = pools;
@@ -140,7 +141,6 @@ class SharedIpam implements IpamDriver {
         return left.length === 0 ? others : { ...pools, [prefix]: left };
       }),
     );
-    this.#served.take(owner, pool);
   }
 
   async releaseAll(owner: string): Promise<void> {
@@ -179,8 +179,13 @@ class SharedIpam implements IpamDriver {
   async releaseAddress(pool: PoolId, address: Address, owner: string): Promise<void> {
     const { prefix, isShared } = parsedId(pool);
     const nodes = isShared ? [this.#node, ALL_HOSTS] : [this.#node];
-    await this.#giveBack(`address ${prefix} ${address} ${owner}`, () => this.#release(prefix, address, owner, nodes));
+    // Before the cluster is asked: what the owner leases again meanwhile is to stay.
     this.#served.take(owner, servedName(prefix, address));
+    await this.#giveBack(`address ${prefix} ${address} ${owner}`, () => this.#release(prefix, address, owner, nodes));
+    await this.#freeInView(prefix, address, owner);
+  }
+
+  async #freeInView(prefix: Prefix, address: Address, owner: string): Promise<void> {
     (await this.#views.get(prefix)?.catch(() => undefined))?.release(address, owner);
   }
 
@@ -216,9 +221,11 @@ class SharedIpam implements IpamDriver {
     );
   }
 
-  async releaseOwned(owner: string): Promise<void> {
-    await this.#giveBack(`leases ${owner}`, () =>
-      this.#dropHolders((holder) => holder.node === ALL_HOSTS && holder.owner === owner),
+  async releaseOwned(owner: string, pool?: PoolId): Promise<void> {
+    const only = pool === undefined ? undefined : parsedId(pool).prefix;
+    this.#served.takeAll(owner, (name) => only === undefined || name.startsWith(servedName(only, '')) || name === pool);
+    await this.#giveBack(`leases ${owner} ${only ?? ''}`, () =>
+      this.#dropHolders((holder) => [this.#node, ALL_HOSTS].includes(holder.node) && holder.owner === owner, only),
     );
   }
 
@@ -226,17 +233,21 @@ class SharedIpam implements IpamDriver {
     return this.#dropHolders(({ node }) => node === host);
   }
 
-  async #dropHolders(isStray: (holder: Holder) => boolean): Promise<void> {
-    const { entries } = await this.#store().list(LEASES);
-    for (const { prefix, address, holders } of this.#leasesIn(entries)) {
+  /** `only`: in that subnet; absent: in all. */
+  async #dropHolders(isStray: (holder: Holder) => boolean, only?: Prefix): Promise<void> {
+    const { entries } = await this.#store().list(only === undefined ? LEASES : leasesOf(only));
+    for (const { prefix, address, holders } of leasesIn(entries, this.#log)) {
       for (const { owner, node } of holders.filter(isStray)) {
         this.#log.warn({ owner, node, address }, 'an address of the cluster belongs to nobody: it is given back');
         await this.#release(prefix, address, owner, [node]);
+        await this.#freeInView(prefix, address, owner);
       }
     }
     await changePools(this.#store(), (pools) => {
-      if (!Object.values(pools).some((holders) => holders.some(isStray))) return pools;
-      const left = Object.entries(pools).map(([prefix, holders]) => [prefix, holders.filter((one) => !isStray(one))] as const);
+      const all = Object.entries(pools);
+      const isIn = (prefix: string): boolean => only === undefined || prefix === only;
+      if (!all.some(([prefix, holders]) => isIn(prefix) && holders.some(isStray))) return pools;
+      const left = all.map(([prefix, holders]) => [prefix, holders.filter((one) => !isIn(prefix) || !isStray(one))] as const);
       return Object.fromEntries(left.filter(([, holders]) => holders.length > 0)) as Pools;
     });
   }
@@ -355,7 +366,7 @@ class SharedIpam implements IpamDriver {
   async #read(prefix: Prefix): Promise<Subnet> {
     const subnet = new Subnet(prefix);
     const { entries } = await this.#store().list(leasesOf(prefix));
-    for (const { address, holders } of this.#leasesIn(entries)) {
+    for (const { address, holders } of leasesIn(entries, this.#log)) {
       const owner = holders.find(({ node }) => node === this.#node)?.owner ?? ELSEWHERE;
       try {
         subnet.lease({ owner, purpose: 'plain', isSerial: false, address });
@@ -365,24 +376,9 @@ class SharedIpam implements IpamDriver {
     }
     return subnet;
   }
-
-  /** One record that cannot be read must not hide the others: its address stays taken, by nobody here. */
-  *#leasesIn(entries: readonly Entry[]): Generator<{ prefix: Prefix; address: Address; holders: readonly Holder[] }> {
-    for (const entry of entries) {
-      let place: ReturnType<typeof addressOfKey> | undefined;
-      let holders: readonly Holder[] = [];
-      try {
-        place = addressOfKey(entry.key);
-        ({ holders } = decodeLease(entry));
-      } catch (error) {
-        this.#log.warn({ key: entry.key, error: messageOf(error) }, 'a record of the cluster is passed over');
-      }
-      if (place !== undefined) yield { ...place, holders };
-    }
-  }
 }
 
-const servedName = (prefix: Prefix, address: Address): string => `${prefix} ${address}`;
+const servedName = (prefix: Prefix, address: Address | ''): string => `${prefix} ${address}`;
 
 /** Whose an address becomes, and whether it may be held back. */
 interface Claiming {

@@ -1,11 +1,20 @@
 /** The IPAM driver that hosts share, on a real etcd: its contract, and what several hosts do at once. */
 
 import { randomBytes } from 'node:crypto';
+import { EventEmitter, once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Address, type Prefix, codeOf, parseEtcdAddress, prefixAddress, silentLogger } from '../../src/base/index.ts';
+import {
+  type Address,
+  CnmError,
+  type Prefix,
+  codeOf,
+  parseEtcdAddress,
+  prefixAddress,
+  silentLogger,
+} from '../../src/base/index.ts';
 import { type IpamDriver, GATEWAY_REQUEST, REQUEST_ADDRESS_TYPE, createSharedIpam } from '../../src/ipam/index.ts';
 import { EtcdChannel } from '../../src/store/etcd/channel.ts';
-import { type ClusterStore, openEtcdStore } from '../../src/store/index.ts';
+import { type ClusterStore, type Transaction, openEtcdStore } from '../../src/store/index.ts';
 import { EtcdCluster } from './etcd.ts';
 import { ipamContract } from './ipam.ts';
 
@@ -25,11 +34,16 @@ afterAll(async () => {
 
 const freshPrefix = (): string => `/i-${randomBytes(4).toString('hex')}`;
 
-async function host(prefix: string, node: string): Promise<IpamDriver> {
+async function openStore(prefix: string): Promise<ClusterStore> {
   const store = await openEtcdStore(parseEtcdAddress(cluster.address(prefix)));
   stores.push(store);
-  return createSharedIpam({ store: () => store, site: () => 'site', node, log: silentLogger });
+  return store;
 }
+
+const ipamOn = (store: ClusterStore, node: string): IpamDriver =>
+  createSharedIpam({ store: () => store, site: () => 'site', node, log: silentLogger });
+
+const host = async (prefix: string, node: string): Promise<IpamDriver> => ipamOn(await openStore(prefix), node);
 
 ipamContract('cluster, on etcd', {
   open: () => host(freshPrefix(), 'contract'),
@@ -216,4 +230,79 @@ test('what a host had that does not come back is given back', async () => {
   expect(await ipams[1].requestAddress(pool, { owner: 'new', address: ADDRESS })).toBe('10.90.0.77/24');
   const all = { owner: 'third', space: 'Cluster', family: 4, subnet: SUBNET } as const;
   expect((await ipams[0].requestPool(all)).prefix).toBe(SUBNET);
+});
+
+/** A store whose commits are done, while `answer` says what becomes of the answer. */
+const answering = (store: ClusterStore, answer: (revision: number, tx: Transaction) => Promise<number>): ClusterStore =>
+  new Proxy(store, {
+    get: (target, key) => {
+      if (key === 'commit') return async (tx: Transaction) => answer(await target.commit(tx), tx);
+      const value: unknown = Reflect.get(target, key, target);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+
+test.each(['Shared', 'Cluster'])(
+  'space %s: what was leased when the answer was lost is given back by its owner',
+  async (space) => {
+    const store = await openStore(freshPrefix());
+    let isLost = true;
+    const ipam = ipamOn(
+      answering(store, async (revision) => {
+        if (isLost) throw new CnmError('store_unreachable', 'the answer is lost');
+        return revision;
+      }),
+      'a',
+    );
+    const losing = async (ask: () => Promise<unknown>): Promise<void> => {
+      isLost = true;
+      await expect(ask()).rejects.toMatchObject({ code: 'store_unreachable' });
+      isLost = false;
+    };
+    const records = async (): Promise<unknown> => (await store.list('ipam/')).entries.map(({ key, value }) => [key, value]);
+    const asked = { space, family: 4, subnet: SUBNET } as const;
+    await losing(() => ipam.requestPool({ ...asked, owner: 'lost' }));
+    await ipam.releaseOwned?.('lost');
+    expect(await records()).toEqual([['ipam/pools', { schema: 1, pools: {} }]]);
+
+    const { id: pool } = await ipam.requestPool({ ...asked, owner: 'net' });
+    const kept = await ipam.requestAddress(pool, { owner: 'kept' });
+    const before = await records();
+    for (const request of [
+      { owner: 'lost' },
+      { owner: 'lost', address: ADDRESS },
+      { owner: 'lost', isForPool: true, options: { [REQUEST_ADDRESS_TYPE]: GATEWAY_REQUEST } },
+    ]) {
+      await losing(() => ipam.requestAddress(pool, request));
+      expect(await records()).not.toEqual(before);
+      await ipam.releaseOwned?.('lost', pool);
+      expect(await records()).toEqual(before);
+    }
+    // It was the next one all the time, also for who has it in mind.
+    expect([kept, await ipam.requestAddress(pool, { owner: 'next' })]).toEqual(['10.90.0.1/24', '10.90.0.2/24']);
+  },
+);
+
+test('what an owner leases again while its release is under way is no stray', async () => {
+  const store = await openStore(freshPrefix());
+  const gate = new EventEmitter();
+  const [removed, answered] = [once(gate, 'removed'), once(gate, 'answered')];
+  const ipam = ipamOn(
+    answering(store, async (revision, tx) => {
+      if (tx.remove?.length !== 1) return revision;
+      gate.emit('removed');
+      await answered;
+      return revision;
+    }),
+    'a',
+  );
+  const { id: pool } = await ipam.requestPool({ owner: 'net', space: 'Cluster', family: 4, subnet: SUBNET });
+  await ipam.requestAddress(pool, { owner: 'ep', address: ADDRESS });
+  const releasing = ipam.releaseAddress(pool, ADDRESS, 'ep');
+  await removed;
+  await ipam.requestAddress(pool, { owner: 'ep', address: ADDRESS });
+  gate.emit('answered');
+  await releasing;
+  await ipam.sweep?.(new Set(['net']));
+  expect((await store.list('ipam/lease/')).entries).toHaveLength(1);
 });

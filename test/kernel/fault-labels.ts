@@ -51,7 +51,11 @@ export const OF_HOMES = {
   deletes: ['withdraw guest', 'end names of guest', 'forget peers', 'tell keeper', 'tell cluster'],
 } as const;
 /** What is done of other networks in a cluster: see shared-undo. */
-export const IN_CLUSTER = ['withdraw from the cluster', 'forget network in the cluster'] as const;
+export const IN_CLUSTER = [
+  'withdraw from the cluster',
+  'forget network in the cluster',
+  'release what was not answered',
+] as const;
 
 /** Labels in the sources, as patterns: what stands in a template may be anything. */
 function labels(pattern: RegExp): string[] {

@@ -1,8 +1,12 @@
 /** What engines have in networks of the cluster, on a real etcd: what of it is given back, when, and to whom. */
 
 import { randomBytes } from 'node:crypto';
+import { EventEmitter, once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Address, EndpointId, NetworkId, Prefix } from '../../src/base/index.ts';
+import { Registry } from '../../src/driver/index.ts';
+import type { IpamDriver } from '../../src/ipam/index.ts';
 import type { Store } from '../../src/store/index.ts';
 import { EtcdCluster } from '../contract/etcd.ts';
 import { ofSubnet } from './home-cases.ts';
@@ -12,6 +16,7 @@ import { type TestHost, hostAt, testHosts } from './support.ts';
 const [HOME, LOCAL] = ['a1'.repeat(32), 'd4'.repeat(32)] as NetworkId[] as [NetworkId, NetworkId];
 const [ONE, OTHER] = ['b2'.repeat(32), 'c3'.repeat(32)] as EndpointId[] as [EndpointId, EndpointId];
 const SUBNET = '10.63.0.0/24' as Prefix;
+const OTHER_SUBNET = '10.65.0.0/24' as Prefix;
 const GATEWAY = '10.63.0.1' as Address;
 const ADDRESS = '10.63.0.9' as Address;
 const OPTIONS = { 'patchbay.network': 'blue' };
@@ -107,6 +112,45 @@ test('a pool that is asked for while the last one of its network is given back i
   expect(await isLeased()).toBe(false);
 });
 
+test('a network that is created while its last pool is given back has its subnet in the cluster, or is not created', async () => {
+  const gate = new EventEmitter();
+  const [begun, goesOn] = [once(gate, 'begun'), once(gate, 'goes on')];
+  const slow = (ipam: IpamDriver): IpamDriver =>
+    new Proxy(ipam, {
+      get: (target, key) => {
+        const value: unknown = Reflect.get(target, key, target);
+        if (typeof value !== 'function') return value;
+        const work = value.bind(target) as (...args: unknown[]) => unknown;
+        if (key !== 'releaseAll') return work;
+        return async (...args: unknown[]) => {
+          gate.emit('begun');
+          await goesOn;
+          return work(...args);
+        };
+      },
+    });
+  const parts: HouseOptions['parts'] = (all) => ({ ...all, ipams: new Registry('IPAM driver', all.ipams.all().map(slow)) });
+  const house = await inCluster({ parts });
+  const { guests } = house.controller;
+  const { pool } = await askPool(house);
+  const release = guests.releasePool(pool);
+  await begun;
+  const created = guests.createNetwork('overlay', HOME, spec).then(
+    () => true,
+    () => false,
+  );
+  // As far as it gets by itself.
+  await Promise.race([created, sleep(500)]);
+  gate.emit('goes on');
+  await release;
+  const isThere = await created;
+  const { cluster } = await house.world();
+  const pools = cluster.find((entry) => (entry as readonly unknown[])[0] === 'ipam/pools');
+  expect(JSON.stringify(pools).includes(SUBNET)).toBe(isThere);
+  expect(guests.networks()).toHaveLength(isThere ? 1 : 0);
+  await guests.deleteNetwork(HOME);
+});
+
 const questions = async (box: TestHost): Promise<string[]> => {
   const { stdout } = await box.exec('sh', [
     '-ec',
@@ -137,7 +181,7 @@ test('a rule that was lost in the sandbox of an engine is laid again, whichever 
 test('an address that no endpoint came for is free again after a while, and one that has an endpoint is not', async () => {
   let later = 0;
   const house = await inCluster({
-    parts: (parts) => ({ ...parts, env: { ...parts.env, now: () => Date.now() + later } }),
+    parts: (parts) => ({ ...parts, env: { ...parts.env, steady: () => performance.now() + later } }),
   });
   const { guests } = house.controller;
   const pool = await create(house);
@@ -152,5 +196,22 @@ test('an address that no endpoint came for is free again after a while, and one 
   later = 2 * LATE_MS;
   await house.controller.mend();
   await isTaken();
+  await guests.deleteNetwork(HOME);
+});
+
+test('what an engine is about to use stays its own while the time of day is set forward', async () => {
+  let later = 0;
+  const house = await inCluster({
+    parts: (parts) => ({ ...parts, env: { ...parts.env, now: () => Date.now() + later } }),
+  });
+  const { guests } = house.controller;
+  const pool = await create(house);
+  await lease(house, pool);
+  const waiting = await guests.requestHomePool({ family: 4, subnet: OTHER_SUBNET, options: { 'patchbay.network': 'red' } });
+  later = LATE_MS;
+  await house.controller.mend();
+  await expect(lease(house, pool)).rejects.toMatchObject({ code: 'address_in_use' });
+  expect(guests.pools().map((one) => one.pool)).toContain(waiting.pool);
+  await guests.releasePool(waiting.pool);
   await guests.deleteNetwork(HOME);
 });

@@ -3,7 +3,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Address, EndpointId, NetworkId, Prefix } from '../../src/base/index.ts';
+import { type Address, type EndpointId, type NetworkId, type Prefix, prefixAddress } from '../../src/base/index.ts';
 import type { House } from './house-lab.ts';
 import { type TestHost, hostAt, testHosts } from './support.ts';
 import type { UseCase } from './use-case.ts';
@@ -25,6 +25,8 @@ const SOON_MS = 10_000;
 /** What an engine remembers. */
 interface Engine {
   pool: string;
+  /** One that it has not named. */
+  address?: Address;
   box?: TestHost;
 }
 const engines = new WeakMap<House, Engine>();
@@ -89,6 +91,12 @@ const request = (house: House, at = 0): Promise<Prefix> =>
   house.controller.guests.requestAddress(engineOf(house).pool, { address: ADDRESSES[at] as Address, owner: '', options: {} });
 const release = (house: House): Promise<void> =>
   house.controller.guests.releaseAddress(engineOf(house).pool, ADDRESSES[0] as Address);
+async function requestAny(house: House): Promise<void> {
+  const engine = engineOf(house);
+  engine.address = prefixAddress(await house.controller.guests.requestAddress(engine.pool, { owner: '', options: {} }));
+}
+const releaseAny = (house: House): Promise<void> =>
+  house.controller.guests.releaseAddress(engineOf(house).pool, engineOf(house).address as Address);
 const idAt = (at: number): EndpointId => ENDPOINTS[at] as EndpointId;
 const createEndpoint = (house: House, at = 0): Promise<unknown> =>
   house.controller.guests.createEndpoint(NETWORK, idAt(at), {
@@ -168,6 +176,7 @@ export const homeCreations: readonly UseCase[] = [
   { title: 'create of a network of the cluster', prepare: bare, act: create, revert: remove },
   { title: 'create that joins a network of the cluster', prepare: cluster, act: create, revert: remove },
   { title: 'lease of an address', prepare: create, act: request, revert: release },
+  { title: 'lease of an address that the engine does not name', prepare: create, act: requestAny, revert: releaseAny },
   {
     title: 'create of an endpoint',
     prepare: async (house) => {

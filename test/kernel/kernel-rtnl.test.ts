@@ -278,6 +278,12 @@ describe('tables', () => {
     const nobody = { ...moved, address: parseAddress('10.1.0.10') };
     await expect(rtnl.batch([{ op: 'neighbour.change', spec: nobody }])).rejects.toMatchObject({ errno: 'ENOENT' });
     expect(await rtnl.neighbour.list({ link: 50, address: nobody.address })).toEqual([]);
+    for (const { address } of [nobody, { address: parseAddress('fd00::a') }])
+      await expect(rtnl.batch([{ op: 'neighbour.remove', spec: { link: 50, address } }])).rejects.toMatchObject({
+        errno: 'ENOENT',
+      });
+    const away = { link: 4711, address: nobody.address };
+    await expect(rtnl.batch([{ op: 'neighbour.remove', spec: away }])).rejects.toMatchObject({ errno: 'ENODEV' });
     await rtnl.batch([
       { op: 'rule.remove', spec: rule },
       { op: 'neighbour.remove', spec: neighbour },
@@ -285,6 +291,16 @@ describe('tables', () => {
     ]);
     expect(await rtnl.rule.list({ priority: 500 })).toEqual([]);
     expect(await rtnl.neighbour.list({ link: 50, mac: neighbour.mac })).toEqual([]);
+  });
+
+  test('of neighbours where IPv6 is switched off say so of changes, and not of removals', async () => {
+    const { host, exec } = hostAt(await testHosts(1), 0);
+    const rtnl = host.rtnl();
+    await rtnl.batch([{ op: 'link.add', spec: { kind: 'bridge', name: 'pb-a', index: 50, up: true } }]);
+    await exec('sysctl', ['-qw', 'net.ipv6.conf.pb-a.disable_ipv6=1']);
+    const spec = { link: 50, address: parseAddress('fd00::9'), mac: parseMac('02:00:00:00:00:09') };
+    await expect(rtnl.batch([{ op: 'neighbour.change', spec }])).rejects.toMatchObject({ errno: 'EINVAL' });
+    await expect(rtnl.batch([{ op: 'neighbour.remove', spec }])).rejects.toMatchObject({ errno: 'ENOENT' });
   });
 });
 

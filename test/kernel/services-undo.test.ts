@@ -26,8 +26,8 @@ const placeOf = (isShared: boolean): HouseOptions =>
   isShared ? { cluster: etcd.address(`/s-${randomBytes(4).toString('hex')}`) } : {};
 
 const ROUNDS = [false, true].flatMap((isShared) => [
-  ...roundsOf(serviceCreations(isShared), { isShared, makes: true }),
-  ...roundsOf(serviceRemovals(isShared), { isShared, makes: false }),
+  ...roundsOf(serviceCreations(isShared), { isShared, losesAnswers: isShared, makes: true }),
+  ...roundsOf(serviceRemovals(isShared), { isShared, losesAnswers: isShared, makes: false }),
 ]);
 
 test.each(ROUNDS)('$title of $where: whichever call fails, before its work or after it', { timeout: 480_000 }, (round) =>

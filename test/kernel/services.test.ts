@@ -1,16 +1,22 @@
 /** Services of networks of one host: names, members, health, drain, restart. What packets do is balance's. */
 
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test, vi } from 'vitest';
 import { codeOf } from '../../src/base/index.ts';
 import { House } from './house-lab.ts';
 import { NotedBalancer, addressesOf, membersOf, nameOf } from './services-lab.ts';
 
 const SOON = { timeout: 20_000, interval: 50 };
+/** How long a member may drain, and more than the time between two looks, milliseconds. */
+const [MINUTES_MS, LOOKS_MS] = [600_000, 3000];
 const code = (work: Promise<unknown>): Promise<string | undefined> => work.then(() => undefined, codeOf);
 
-async function open() {
+async function open(now: () => number = Date.now) {
   const balancer = new NotedBalancer();
-  const house = await House.open({ parts: (parts) => ({ ...parts, balancer: balancer.over(parts.balancer) }) });
+  const house = await House.open({
+    parts: (parts) => ({ ...parts, env: { ...parts.env, now }, balancer: balancer.over(parts.balancer) }),
+  });
   await house.network('net', { enableIPv6: true });
   const client = await house.sandbox('client', [['net', {}]]);
   return { house, client, balancer };
@@ -110,4 +116,31 @@ test('a member is in names when its check says that it serves, and out of them w
   server.kill('SIGKILL');
   await server;
   await vi.waitFor(async () => expect(await addressesOf(client, 'tasks.web')).toEqual([]), SOON);
+});
+
+test('a member that drains keeps its connections while the time of day is set forward, and goes with the last one', async () => {
+  let later = 0;
+  const { house, client } = await open(() => Date.now() + later);
+  const { services } = house.controller;
+  const service = await services.create({ name: 'web', network: 'net' });
+  await house.controller.createSandbox({ name: 'a', networks: [['net', {}]] });
+  await services.members.add(service, 'a');
+  const held = `require('net').createServer((s) => s.resume()).listen(81, '0.0.0.0', () => console.log('listens'))`;
+  const server = house.inside('a').exec(process.execPath, ['-e', held], { reject: false });
+  await once(server.stdout, 'data');
+  const call = `require('net').connect(81, '${house.address('a', 'net')}', () => console.log('connected'))`;
+  const caller = client.exec(process.execPath, ['-e', call], { reject: false });
+  await once(caller.stdout, 'data');
+  const until = Date.now() + MINUTES_MS;
+  const endpoint = await services.members.drain(service, 'a', until);
+  const waits = services.members.drained(service, endpoint, until, new AbortController().signal);
+  later = 2 * MINUTES_MS;
+  const first = await Promise.race([waits, sleep(LOOKS_MS, 'still waits')]);
+  expect([first, membersOf(house, 'web')]).toEqual(['still waits', { a: 'draining' }]);
+  caller.kill('SIGKILL');
+  await caller;
+  expect(await waits).toBe(0);
+  await vi.waitFor(() => expect(membersOf(house, 'web')).toEqual({}), SOON);
+  server.kill('SIGKILL');
+  await server;
 });

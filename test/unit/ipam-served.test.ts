@@ -46,3 +46,19 @@ test('what is refused leaves nothing behind, and takes nothing away', async () =
   await expect(refused()).rejects.toThrow('taken');
   expect(served.has('ep')).toBe(true);
 });
+
+test('all that is named so is taken at once, but for what is asked for', async () => {
+  const served = new Served();
+  const give = (work: () => Promise<string>): Promise<string> => served.give('ep', (one) => one, work);
+  await give(async () => '10.0.0.0/24 10.0.0.2');
+  await give(async () => 'fd00::/64 fd00::2');
+  served.takeAll('ep', (name) => name.startsWith('10.0.0.0/24 '));
+  expect(served.has('ep')).toBe(true);
+  await give(async () => {
+    served.takeAll('ep', () => true);
+    expect(served.has('ep')).toBe(true);
+    return 'fd00::/64 fd00::3';
+  });
+  served.takeAll('ep', () => true);
+  expect(served.size).toBe(0);
+});

@@ -9,7 +9,6 @@ import {
   type NetworkId,
   type Prefix,
   CnmError,
-  codeOf,
   makePrefix,
   messageOf,
   newNetworkId,
@@ -19,7 +18,8 @@ import {
 } from '../../base/index.ts';
 import { labels } from '../../driver/index.ts';
 import { type IpamDriver, type Pool, GATEWAY_REQUEST, REQUEST_ADDRESS_TYPE } from '../../ipam/index.ts';
-import { refuseWhenClosing } from '../context.ts';
+import { Turnstile } from '../../kernel/index.ts';
+import { REPLAYS_AT_ONCE, refuseWhenClosing } from '../context.ts';
 import { hostExclusions } from '../exclusions.ts';
 import { type NetworkPool, type NetworkRecord, RECORD_SCHEMA } from '../records.ts';
 import type { Hosting } from './context.ts';
@@ -99,8 +99,11 @@ export async function requestHomePool(hosting: Hosting, asked: HomePoolRequest):
   );
 }
 
-/** One at a time choose for which network a pool is, or give back the last one of a network. It comes after a pool's own lock. */
-const HOMES_LOCK = 'pool:homes';
+/**
+ * One at a time choose for which network a pool is, make that network, or give back the last pool of one. It comes after a pool's own
+ * lock and that of the engine's network, and before those of the cluster's.
+ */
+export const HOMES_LOCK = 'pool:homes';
 
 /** In a record whose lease is only on its way: what no network has. */
 const NOT_LEASED = { 4: '0.0.0.0/0' as Prefix, 6: '::/0' as Prefix } as const;
@@ -225,11 +228,13 @@ export async function requestHomeAddress(
   const { [labels.clusterNetwork]: _name, ...options } = { ...record.options, ...asked.options };
   return undoable(async (undo) => {
     const { address: wanted } = asked;
-    // Known before it is asked for, it is given back also when the answer is lost.
+    // Known before it is asked for or not, it is given back also when the answer is lost.
     let address = wanted;
-    undo.add('release guest address', async () => {
-      if (address !== undefined) await ipamOf(hosting).releaseAddress(home.lease, address, lease);
-    });
+    undo.add('release guest address', () =>
+      address === undefined
+        ? ipamOf(hosting).releaseOwned?.(lease, home.lease)
+        : ipamOf(hosting).releaseAddress(home.lease, address, lease),
+    );
     const leased = await ipamOf(hosting).requestAddress(home.lease, {
       owner: lease,
       ...(wanted && { address: wanted }),
@@ -279,28 +284,25 @@ export async function releaseHomeAddress(hosting: Hosting, record: GuestPool, ho
  * after all others were tried.
  */
 export async function replayHomeLeases(hosting: Hosting, network?: NetworkId, only?: ReadonlySet<Address>): Promise<void> {
-  let taken: unknown;
-  for (const { id, home, addresses, options } of hosting.state.pools.values()) {
-    if (home === undefined || (network ?? home.network) !== home.network) continue;
+  const turns = new Turnstile(REPLAYS_AT_ONCE);
+  const works = [...hosting.state.pools.values()].flatMap(({ id, home, addresses, options }) => {
+    if (home === undefined || (network ?? home.network) !== home.network) return [];
     const { [labels.clusterNetwork]: _name, ...rest } = options;
-    for (const { address, lease } of addresses) {
-      if (only?.has(address) === false) continue;
-      try {
-        await ipamOf(hosting).requestAddress(home.lease, { owner: lease ?? id, address, options: rest, isReplay: true });
-      } catch (error) {
-        if (codeOf(error) !== 'address_in_use') throw error;
-        taken ??= error;
-      }
-    }
-  }
-  if (taken !== undefined) throw taken;
+    return addresses
+      .filter(({ address }) => only?.has(address) !== false)
+      .map(({ address, lease }) => {
+        const asked = { owner: lease ?? id, address, options: rest, isReplay: true };
+        return turns.pass(() => ipamOf(hosting).requestAddress(home.lease, asked));
+      });
+  });
+  for (const result of await Promise.allSettled(works)) if (result.status === 'rejected') throw result.reason;
 }
 
 /** Pools that no network came for: whoever asked for them was killed. */
 export async function dropForgottenPools(hosting: Hosting, olderThanMs = FORGOTTEN_MS): Promise<void> {
   const { cnm, state } = hosting;
-  for (const { pool, home, created } of state.pools.values()) {
-    if (home === undefined || home.guest !== undefined || cnm.env.now() - created < olderThanMs) continue;
+  for (const { id, pool, home } of state.pools.values()) {
+    if (home === undefined || home.guest !== undefined || state.ages.of(id) < olderThanMs) continue;
     try {
       await cnm.locks.run(`pool:${pool}`, async () => {
         const record = state.pools.get(pool);
@@ -315,6 +317,9 @@ export async function dropForgottenPools(hosting: Hosting, olderThanMs = FORGOTT
 /** Addresses that no endpoint came for: their engine was killed after it had asked for them. */
 export async function dropForgottenAddresses(hosting: Hosting): Promise<void> {
   const { cnm, state } = hosting;
+  state.ages.keep(
+    new Set([...state.pools.values()].flatMap(({ id, addresses }) => [id, ...addresses.map(({ lease }) => lease ?? '')])),
+  );
   for (const { pool } of state.pools.values()) {
     for (const address of unclaimed(hosting, pool)) {
       try {
@@ -331,13 +336,13 @@ export async function dropForgottenAddresses(hosting: Hosting): Promise<void> {
   }
 }
 
-function unclaimed({ cnm, state }: Hosting, pool: string): Address[] {
+function unclaimed({ state }: Hosting, pool: string): Address[] {
   const record = state.pools.get(pool);
   const guest = record?.home?.guest;
   if (record === undefined || guest === undefined) return [];
   const own = state.endpointsOf(guest).flatMap(({ asked }) => [asked.v4, asked.v6].filter((one) => one !== undefined));
   const claimed = new Set(own.map(prefixAddress));
-  return record.addresses.flatMap(({ address, since }) =>
-    since !== undefined && cnm.env.now() - since >= UNCLAIMED_MS && !claimed.has(address) ? [address] : [],
+  return record.addresses.flatMap(({ address, lease, since }) =>
+    since !== undefined && state.ages.of(lease ?? '') >= UNCLAIMED_MS && !claimed.has(address) ? [address] : [],
   );
 }

@@ -8,12 +8,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type EndpointId, type NetworkId, attemptAll, messageOf, parseAddress } from '../../base/index.ts';
 import {
   type Netns,
+  Turnstile,
   hasResolverRedirect,
   installResolverRedirect,
   removeResolverRedirect,
   restoreResolverRedirect,
 } from '../../kernel/index.ts';
 import type { SandboxWish } from '../../keeper/index.ts';
+import { REPLAYS_AT_ONCE } from '../context.ts';
 import { nameRecord } from '../steps/names.ts';
 import { resolverTable } from '../steps/resolver.ts';
 import type { Hosting } from './context.ts';
@@ -60,16 +62,18 @@ export async function nameGuest(hosting: Hosting, network: NetworkId, id: Endpoi
 /** Start: whoever was killed while an endpoint was named may not have told the keeper. The wish is whole, and harmless twice. */
 export async function replayNames(hosting: Hosting): Promise<void> {
   const { cnm, state } = hosting;
-  for (const ep of lodging(hosting)) {
+  const turns = new Turnstile(REPLAYS_AT_ONCE);
+  const tell = async (ep: GuestEndpoint): Promise<void> => {
     const home = state.networks.get(ep.network)?.home;
     const net = home && cnm.state.networkById(home.id);
-    if (net === undefined || ep.names === undefined) continue;
+    if (net === undefined || ep.names === undefined) return;
     try {
       await cnm.keeper.names(ep.id, nameRecord(net, memberOf(net.id, ep)));
     } catch (error) {
       cnm.env.log.error({ endpoint: ep.id, err: error }, 'the keeper did not take a wish');
     }
-  }
+  };
+  await Promise.all(lodging(hosting).map((ep) => turns.pass(() => tell(ep))));
 }
 
 /** Serves names in the endpoint's sandbox as soon as that is there. Never throws, and holds nobody up. */

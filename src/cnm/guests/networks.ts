@@ -7,6 +7,7 @@ import { contextOf, driverNetwork, refuseWhenClosing, stillWanted } from '../con
 import { RECORD_SCHEMA } from '../records.ts';
 import { type Hosting, guestDriver, guestNetworkValue } from './context.ts';
 import { endGuestEndpoint } from './endpoints.ts';
+import { HOMES_LOCK } from './home-leases.ts';
 import { enterHome, leaveHome, plannedHome, sharedOf } from './homes.ts';
 import { releaseGuestPool } from './leases.ts';
 import { stakeOf } from './members.ts';
@@ -58,10 +59,11 @@ function checkPools({ v4, v6 }: GuestNetworkSpec): void {
 }
 
 async function build(hosting: Hosting, draft: GuestNetwork, ctx: Ctx): Promise<void> {
-  const { state } = hosting;
+  const { cnm, state } = hosting;
   checkPools(draft.asked);
   const driver = guestDriver(hosting, draft);
-  if (driver.cluster !== undefined) return settle(hosting, draft, ctx);
+  // Pools that the cluster's network is made of must not be given back while it is made.
+  if (driver.cluster !== undefined) return cnm.locks.run(HOMES_LOCK, () => settle(hosting, draft, ctx));
   driver.validateNetwork?.(guestNetworkValue(draft));
   await undoable(async (undo) => {
     await state.commit({ networks: [draft] });
@@ -76,7 +78,7 @@ async function build(hosting: Hosting, draft: GuestNetwork, ctx: Ctx): Promise<v
   });
 }
 
-/** A network of several hosts: it stands for one of the cluster, which has the driver's part. */
+/** A network of several hosts: it stands for one of the cluster, which has the driver's part. The caller holds HOMES_LOCK. */
 async function settle(hosting: Hosting, asked: GuestNetwork, ctx: Ctx): Promise<void> {
   const { state } = hosting;
   sharedOf(hosting);

@@ -3,6 +3,7 @@
 import type { EndpointId, NetworkId } from '../../base/index.ts';
 import { Collection, type Store } from '../../store/index.ts';
 import { recordCodec } from '../records.ts';
+import { Ages } from './ages.ts';
 import type { GuestEndpoint, GuestNetwork, GuestPool } from './records.ts';
 
 export interface GuestChange {
@@ -23,16 +24,20 @@ export class GuestState {
   readonly endpoints = new Map<EndpointId, GuestEndpoint>();
   /** By the pool's id in its IPAM driver. */
   readonly pools = new Map<string, GuestPool>();
+  /** Of pools that no network has come for, and leases that no endpoint has come for. */
+  readonly ages: Ages;
 
-  private constructor(store: Store) {
+  private constructor(store: Store, steady: () => number) {
+    this.ages = new Ages(steady);
     this.#store = store;
     this.#networks = new Collection(store, 'guest-network', recordCodec<GuestNetwork>('guest-network'));
     this.#endpoints = new Collection(store, 'guest-endpoint', recordCodec<GuestEndpoint>('guest-endpoint'));
     this.#pools = new Collection(store, 'guest-pool', recordCodec<GuestPool>('guest-pool'));
   }
 
-  static async open(store: Store): Promise<GuestState> {
-    const state = new GuestState(store);
+  /** `steady`: as of Env. */
+  static async open(store: Store, steady: () => number): Promise<GuestState> {
+    const state = new GuestState(store, steady);
     for (const one of await state.#networks.all()) state.networks.set(one.id, one);
     for (const one of await state.#endpoints.all()) state.endpoints.set(one.id, one);
     for (const one of await state.#pools.all()) state.pools.set(one.pool, one);

@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { CnmError, type EndpointId, type ServiceId, messageOf, undoable } from '../../base/index.ts';
+import { CnmError, type EndpointId, type ServiceId, messageOf, steadyOf, undoable } from '../../base/index.ts';
 import { countInbound } from '../../kernel/index.ts';
 import { type Cnm, refuseWhenClosing } from '../context.ts';
 import { tryOpenSandboxNetns } from '../join.ts';
@@ -105,10 +105,11 @@ export class Memberships {
 
   /** Connections that a member of this host has, as far as this host can see; it ends with `signal` or at `until` at the latest. */
   async drained(service: ServiceRecord, endpoint: EndpointId, until: number, signal: AbortSignal): Promise<number> {
+    const isLate = this.#passing(until);
     for (;;) {
       const begun = performance.now();
       const left = await this.#connectionsOf(endpoint, service.id);
-      const isOver = this.#cnm.env.now() >= until || signal.aborted || this.#closing.signal.aborted;
+      const isOver = isLate() || signal.aborted || this.#closing.signal.aborted;
       const isGone = membershipOf(this.#cnm.state.endpointById(endpoint) ?? {}, service.id)?.state !== 'draining';
       if (left === 0 || isOver || isGone) return left;
       await sleep(pauseAfter(begun), undefined, { ref: false });
@@ -186,14 +187,15 @@ export class Memberships {
   }
 
   async #untilGone(endpoint: EndpointId, service: ServiceId): Promise<void> {
-    const { state, env } = this.#cnm;
+    const { state } = this.#cnm;
     const begun = performance.now();
+    let [known, isLate] = [-1, (): boolean => false];
     for (;;) {
       const lookBegun = performance.now();
       const leavesBy = membershipOf(state.endpointById(endpoint) ?? {}, service)?.leavesBy;
       if (leavesBy === undefined || this.#closing.signal.aborted) return;
-      const isLate = env.now() >= leavesBy;
-      if (isLate || (performance.now() - begun >= LEAST_MS && (await this.#connectionsOf(endpoint, service)) === 0)) break;
+      if (leavesBy !== known) [known, isLate] = [leavesBy, this.#passing(leavesBy)];
+      if (isLate() || (performance.now() - begun >= LEAST_MS && (await this.#connectionsOf(endpoint, service)) === 0)) break;
       await sleep(pauseAfter(lookBegun), undefined, { signal: this.#closing.signal, ref: false }).catch(() => {});
     }
     await this.#change(endpoint, service, {}, (now) => (now?.leavesBy === undefined ? now : undefined));
@@ -201,6 +203,14 @@ export class Memberships {
     if (record === undefined) return;
     this.#teller.tellSoon(record.network);
     if (record.ports.length > 0) this.#teller.publishSoon();
+  }
+
+  /** Whether a time of day is over, as far off as it is now: whoever sets the clock meanwhile cuts no connections. */
+  #passing(until: number): () => boolean {
+    const { env } = this.#cnm;
+    const steady = steadyOf(env);
+    const end = steady() + until - env.now();
+    return () => steady() >= end;
   }
 
   /** Those at its own listeners, from wherever they come, and those that clients of this host have through a service. */

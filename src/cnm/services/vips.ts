@@ -3,6 +3,7 @@
 import { CnmError, type Undo, codeOf, prefixAddress } from '../../base/index.ts';
 import type { Cnm } from '../context.ts';
 import type { NetworkRecord, ServiceRecord } from '../records.ts';
+import { askFor } from '../steps/doubt.ts';
 
 type Vips = ServiceRecord['vips'];
 
@@ -17,7 +18,11 @@ export async function requestVips(cnm: Cnm, net: NetworkRecord, owner: ServiceRe
     for (const [i, { pool }] of pools.entries()) {
       try {
         // Of no host: it stays when the one that asks for it now is gone.
-        const leased = await ipam.requestAddress(pool, { owner, isForPool: true, options: net.ipam.options });
+        const leased = await askFor(
+          undo,
+          () => ipam.requestAddress(pool, { owner, isForPool: true, options: net.ipam.options }),
+          () => ipam.releaseOwned?.(owner, pool),
+        );
         const address = prefixAddress(leased);
         undo.add(`release virtual address ${address}`, () => ipam.releaseAddress(pool, address, owner));
         vips.push({ address, pool });

@@ -22,6 +22,7 @@ import {
 import { type Cnm, driverOf } from '../context.ts';
 import { hostExclusions } from '../exclusions.ts';
 import type { EndpointRecord, IpamConfig, NetworkPool, NetworkRecord } from '../records.ts';
+import { askFor } from './doubt.ts';
 
 /** What a network's driver wants of its subnets. */
 interface PoolWish {
@@ -81,26 +82,37 @@ async function requestPool(
 ): Promise<NetworkPool> {
   const space = await spaceOf(ipam, net);
   const automatic = config.subnet === undefined || /^(0\.0\.0\.0|::)\//.test(config.subnet);
-  const pool = await ipam.requestPool({
-    owner: net.id,
-    space,
-    family,
-    ...(config.subnet && { subnet: config.subnet }),
-    ...(config.range && { range: config.range }),
-    ...(automatic && { exclude: await hostExclusions(cnm, family) }),
-    ...parentOf(cnm, net),
-    options: net.ipam.options,
-  });
+  const exclude = automatic ? await hostExclusions(cnm, family) : undefined;
+  const pool = await askFor(
+    undo,
+    () =>
+      ipam.requestPool({
+        owner: net.id,
+        space,
+        family,
+        ...(config.subnet && { subnet: config.subnet }),
+        ...(config.range && { range: config.range }),
+        ...(exclude && { exclude }),
+        ...parentOf(cnm, net),
+        options: net.ipam.options,
+      }),
+    () => ipam.releaseOwned?.(net.id),
+  );
   undo.add(`release pool ${pool.id}`, () => ipam.releasePool(pool.id, net.id));
   const lease = async (what: string, address: Address | undefined, options: Record<string, string>): Promise<Address> => {
     try {
+      const asked = {
+        owner: net.id,
+        isForPool: true,
+        ...(address && { address }),
+        options: { ...net.ipam.options, ...options },
+      };
       const leased = prefixAddress(
-        await ipam.requestAddress(pool.id, {
-          owner: net.id,
-          isForPool: true,
-          ...(address && { address }),
-          options: { ...net.ipam.options, ...options },
-        }),
+        await askFor(
+          undo,
+          () => ipam.requestAddress(pool.id, asked),
+          () => ipam.releaseOwned?.(net.id, pool.id),
+        ),
       );
       undo.add(`release ${what} ${leased}`, () => ipam.releaseAddress(pool.id, leased, net.id));
       return leased;
@@ -186,7 +198,7 @@ export async function requestAddresses(cnm: Cnm, net: NetworkRecord, ep: Endpoin
       if (asked !== undefined) throw outOfRange(net, asked);
       continue;
     }
-    const { prefix, pool } = await requestFrom(ipam, net, ep, family, pools, asked);
+    const { prefix, pool } = await requestFrom(ipam, net, ep, family, pools, asked, undo);
     undo.add(`release address ${prefix}`, () => ipam.releaseAddress(pool, prefixAddress(prefix), ep.id));
     leased[family === 4 ? 'v4' : 'v6'] = prefix;
     used.push(pool);
@@ -216,6 +228,7 @@ async function requestFrom(
   family: 4 | 6,
   pools: readonly NetworkPool[],
   asked: Address | undefined,
+  undo: Undo,
 ): Promise<{ prefix: Prefix; pool: string }> {
   const fitting = asked === undefined ? pools : pools.filter((pool) => prefixContains(pool.prefix, asked));
   if (asked !== undefined && fitting.length === 0) {
@@ -223,10 +236,11 @@ async function requestFrom(
   }
   for (const { pool, prefix: subnet } of fitting) {
     try {
-      const prefix = await ipam.requestAddress(pool, {
-        ...askerOf(net, ep),
-        ...(asked && { address: asked }),
-      });
+      const prefix = await askFor(
+        undo,
+        () => ipam.requestAddress(pool, { ...askerOf(net, ep), ...(asked && { address: asked }) }),
+        () => ipam.releaseOwned?.(ep.id, pool),
+      );
       if (prefixContains(subnet, prefixAddress(prefix))) return { prefix, pool };
       await ipam.releaseAddress(pool, prefixAddress(prefix), ep.id);
       throw new CnmError('plugin_failed', `IPAM driver ${ipam.name} gave ${prefix}, which is not inside ${subnet}`);

@@ -1,11 +1,12 @@
 /** The Store on an etcd cluster: every commit is one transaction there, and its revision is the cluster's. */
 
 import { randomBytes } from 'node:crypto';
-import { CnmError, type EtcdAddress, type Json, within } from '../../base/index.ts';
+import { CnmError, type EtcdAddress, type Json, codeOf, within } from '../../base/index.ts';
 import type { Change, ClusterStore, Entry, Key, Lease, Revision, Transaction } from '../contract.ts';
 
 import { EtcdChannel } from './channel.ts';
 import { EtcdLease } from './lease.ts';
+import { Markers } from './markers.ts';
 import { COMPARE, type Compare, type KeyValue, type RangeResponse, type RequestOp, type TxnResponse } from './protocol.ts';
 import { watchEtcd } from './watch.ts';
 
@@ -31,12 +32,10 @@ class EtcdStore implements ClusterStore {
   readonly #prefix: string;
   readonly #leases = new Set<EtcdLease>();
   readonly #closing = new AbortController();
-  readonly #id = randomBytes(8).toString('hex');
-  #commits = 0;
   /** As watches take it: data made anew or restored are told by a lower one. */
   readonly #latest = { revision: 0 };
-  /** Markers of commits whose answers came: the next commit takes them away. */
-  readonly #settled: Buffer[] = [];
+  readonly #markers: Markers;
+  #fencing: Promise<boolean> | undefined;
   /** The last commit of each key; never rejects. */
   readonly #underWay = new Map<Key, Promise<void>>();
 
@@ -44,6 +43,8 @@ class EtcdStore implements ClusterStore {
     this.#channel = channel;
     this.#prefix = prefix;
     this.clusterId = clusterId;
+    // Beside the records: no list or watch of them has any.
+    this.#markers = new Markers(`${prefix.slice(0, -1)}!commits/${randomBytes(8).toString('hex')}`);
   }
 
   async get(key: Key): Promise<Entry | undefined> {
@@ -75,10 +76,11 @@ class EtcdStore implements ClusterStore {
   }
 
   async #commit({ expect = [], expectNone = [], put = [], remove = [] }: Transaction): Promise<Revision> {
+    await this.#fence();
     const written = new Map(put.map(({ key, value, lease }) => [key, { text: Buffer.from(JSON.stringify(value)), lease }]));
     // What only removes can be told by what is gone; and an etcd that is full takes nothing that puts.
-    const marker = put.length === 0 ? undefined : this.#marker(this.#commits++);
-    const settled = this.#settled.splice(0, Math.max(0, MAX_OPERATIONS - put.length - remove.length));
+    const marker = put.length === 0 ? undefined : this.#markers.next();
+    const settled = this.#markers.settled(MAX_OPERATIONS - put.length - remove.length);
     const compare: Compare[] = [
       ...(marker === undefined
         ? []
@@ -108,20 +110,27 @@ class EtcdStore implements ClusterStore {
       ...(marker === undefined ? [] : [{ request_put: { key: marker, value: Buffer.alloc(0) } }]),
       ...settled.map((key) => ({ request_delete_range: { key } })),
     ];
-    const { answer, isRepeated } = await this.#channel
-      .call<TxnResponse>('KV', 'Txn', { compare, success })
-      .catch((error: unknown) => {
-        this.#settled.push(...settled, ...(marker === undefined ? [] : [marker]));
-        throw error;
-      });
-    const isDone = answer.succeeded;
-    const revision = isDone || !isRepeated ? undefined : await this.#doneBefore(marker, remove);
-    if (isDone || revision !== undefined) {
-      if (marker !== undefined) this.#settled.push(marker);
-      this.#latest.revision = Math.max(this.#latest.revision, Number(answer.header.revision));
-      return Number(revision ?? answer.header.revision);
+    let answer: TxnResponse;
+    let isRepeated: boolean;
+    let revision: string | undefined;
+    try {
+      ({ answer, isRepeated } = await this.#channel.call<TxnResponse>('KV', 'Txn', { compare, success }));
+      if (answer.succeeded) revision = answer.header.revision;
+      else if (isRepeated) revision = await this.#doneBefore(marker, remove);
+    } catch (error) {
+      this.#markers.settle(settled);
+      if (marker !== undefined && codeOf(error) === 'store_refused') this.#markers.settle([marker]);
+      else if (marker !== undefined) this.#markers.doubt(marker);
+      throw error;
     }
-    this.#settled.push(...settled);
+    if (revision !== undefined) {
+      if (marker !== undefined && isRepeated) this.#markers.keep([marker]);
+      else if (marker !== undefined) this.#markers.settle([marker]);
+      this.#latest.revision = Math.max(this.#latest.revision, Number(answer.header.revision));
+      return Number(revision);
+    }
+    this.#markers.settle(settled);
+    if (marker !== undefined && isRepeated) this.#markers.doubt(marker);
     throw new CnmError(
       'stale_revision',
       `a record was changed by another host: ${[...expect.map(({ key }) => key), ...expectNone].join(', ')}`,
@@ -135,9 +144,30 @@ class EtcdStore implements ClusterStore {
     return left.every(({ kvs }) => kvs.length === 0) ? left[0]?.header.revision : undefined;
   }
 
-  /** Tells a commit whose answer was lost from one that did not happen. Beside the records: no list or watch of them has it. */
-  #marker(commit: number): Buffer {
-    return Buffer.from(`${this.#prefix.slice(0, -1)}!commits/${this.#id}/${commit}`);
+  /**
+   * What a member that hung has still to do of commits that were given up is done by nobody any more. First of all: whoever looks what
+   * such a commit has left must not be overtaken by it.
+   */
+  async #fence(): Promise<void> {
+    while (this.#fencing !== undefined || this.#markers.isDoubtful) {
+      this.#fencing ??= this.#putDoubtful().finally(() => (this.#fencing = undefined));
+      if (!(await this.#fencing)) return;
+    }
+  }
+
+  /** False: an etcd that is full takes none, and no commit either that it has still to do. */
+  async #putDoubtful(): Promise<boolean> {
+    const markers = this.#markers.doubtful(MAX_OPERATIONS);
+    const success = markers.map((key) => ({ request_put: { key, value: Buffer.alloc(0) } }));
+    try {
+      await this.#channel.call<TxnResponse>('KV', 'Txn', { compare: [], success });
+    } catch (error) {
+      for (const marker of markers) this.#markers.doubt(marker);
+      if (codeOf(error) !== 'store_refused') throw error;
+      return false;
+    }
+    this.#markers.keep(markers);
+    return true;
   }
 
   watch(prefix: Key, after: Revision, signal: AbortSignal): AsyncIterable<Change> {
@@ -162,7 +192,7 @@ class EtcdStore implements ClusterStore {
     this.#closing.abort();
     await within(CLOSE_MS, Promise.all(this.#underWay.values()));
     for (const lease of this.#leases) lease.abandon();
-    const success = this.#settled.slice(0, MAX_OPERATIONS).map((key) => ({ request_delete_range: { key } }));
+    const success = this.#markers.all(MAX_OPERATIONS).map((key) => ({ request_delete_range: { key } }));
     if (success.length > 0)
       await within(
         CLOSE_MS,
@@ -172,6 +202,7 @@ class EtcdStore implements ClusterStore {
   }
 
   async #range(request: object): Promise<RangeResponse> {
+    await this.#fence();
     return (await this.#channel.call<RangeResponse>('KV', 'Range', request)).answer;
   }
 
