@@ -41,6 +41,13 @@ describe('errors', () => {
   });
 });
 
+test('a disk without room is said, with what helps', () => {
+  const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+  const { status, body } = errorAnswer(full, silentLogger);
+  expect([status, body.code]).toEqual([500, 'syscall_failed']);
+  expect(body.message).toMatch(/no space left on device, write: make room in the state directory and the run directory/);
+});
+
 test('field names match whatever their case, values stay, unknown ones too', () => {
   const folded = foldCase(networkCreateSchema, { name: 'a', IPAM: 1, enableipv6: true, Other: 2 });
   expect(folded).toEqual({ Name: 'a', IPAM: 1, EnableIPv6: true, Other: 2 });
