@@ -77,6 +77,12 @@ export const isPredefined = (name: string): boolean => (PREDEFINED as readonly s
 /** Longest name of a network or sandbox, characters. */
 const MAX_NAME = 255;
 
+/** What one request may name: more takes longer to check than others may be kept waiting, and a keeper takes no more names. */
+const MAX_SUBNETS = 128;
+const MAX_AUX = 4096;
+const MAX_ALIASES = 128;
+const MAX_LINK_LOCAL = 64;
+
 /** Network names may hold nearly anything (spec 02 §3.3), but nothing that a terminal, log or file would act on. */
 export function checkNetworkName(name: string): void {
   if (name.trim() === '') throw new CnmError('bad_name', 'invalid name: name is empty');
@@ -161,6 +167,8 @@ export function parseBool(key: string, text: string): boolean {
 export function checkIpam(configs: readonly IpamConfigSpec[], enabled: { v4: boolean; v6: boolean }): IpamConfig[] {
   const problems: Problem[] = [];
   const checked: IpamConfig[] = [];
+  if (configs.length > MAX_SUBNETS)
+    throw new CnmError('bad_subnet', `invalid network config: ${configs.length} subnets, up to ${MAX_SUBNETS} are allowed`);
   for (const config of configs) {
     const subnet = config.subnet === undefined || config.subnet === '' ? undefined : tryPrefix(config.subnet);
     if (subnet !== undefined && !(familyOf(subnet) === 4 ? enabled.v4 : enabled.v6)) continue;
@@ -174,6 +182,11 @@ export function checkIpam(configs: readonly IpamConfigSpec[], enabled: { v4: boo
 
 function checkConfig(config: IpamConfigSpec, subnet: Prefix | undefined, problems: Problem[]): IpamConfig | undefined {
   const aux = Object.entries(config.aux ?? {});
+  if (aux.length > MAX_AUX) {
+    const text = `${aux.length} auxiliary addresses of one subnet, up to ${MAX_AUX} are allowed: leave a part out by an ip-range`;
+    problems.push({ code: 'bad_aux_address', text });
+    return undefined;
+  }
   if (subnet === undefined) {
     if (config.subnet) {
       problems.push({
@@ -276,6 +289,8 @@ export interface CheckedEndpoint {
 /** Checks endpoint settings by themselves. Throws bad_address and its siblings, all problems joined. */
 export function checkEndpoint(spec: EndpointSpec): CheckedEndpoint {
   const problems: Problem[] = [];
+  refuseBeyond('aliases', 'bad_name', spec.aliases, MAX_ALIASES);
+  refuseBeyond('link-local addresses', 'bad_address', spec.linkLocal, MAX_LINK_LOCAL);
   const v4 = spec.ipv4 ? checkHostAddress(spec.ipv4, 4, problems) : undefined;
   const v6 = spec.ipv6 ? checkHostAddress(spec.ipv6, 6, problems) : undefined;
   const linkLocal = (spec.linkLocal ?? []).flatMap((text) => checkLinkLocal(text, problems) ?? []);
@@ -309,6 +324,11 @@ export function checkEndpoint(spec: EndpointSpec): CheckedEndpoint {
     options: spec.options ?? {},
     gwPriority: spec.gwPriority ?? 0,
   };
+}
+
+function refuseBeyond(what: string, code: ErrorCode, given: readonly string[] | undefined, most: number): void {
+  if (given === undefined || given.length <= most) return;
+  throw new CnmError(code, `invalid endpoint settings: ${given.length} ${what}, up to ${most} are allowed`);
 }
 
 /** What a DNS answer can hold (RFC 1035 §2.3.4). */

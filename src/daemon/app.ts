@@ -1,6 +1,5 @@
 /** The HTTP application: version prefix, headers, bodies, errors, and the table of routes (spec 02 §1). */
 
-import type { Socket } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { CnmError, type Logger, shown, within } from '../base/index.ts';
 import { parseBody } from './body.ts';
@@ -13,6 +12,7 @@ import { errorAnswer } from './errors.ts';
 import { BODY_LIMIT, MAX_CONNECTIONS, MAX_REQUESTS, SERVER_LIMITS } from './limits.ts';
 import { eventRoutes } from './events.ts';
 import { networkRoutes } from './networks.ts';
+import { refuseNonsense, refuseOddities } from './nonsense.ts';
 import { sandboxRoutes } from './sandboxes.ts';
 import { serviceRoutes } from './services.ts';
 import type { Answer, DaemonParts, Route, Stream } from './route.ts';
@@ -48,6 +48,7 @@ export function createApp(parts: DaemonParts): FastifyInstance {
   });
   const underWay = new Set<Promise<unknown>>();
   app.server.maxConnections = MAX_CONNECTIONS;
+  refuseOddities(app.server);
   const serve = (request: FastifyRequest, reply: FastifyReply): FastifyReply | Promise<FastifyReply> => {
     if (underWay.size >= MAX_REQUESTS) return send(reply, failure(tooBusy(), parts.log));
     const work = dispatch(routes, parts, request, reply).finally(() => underWay.delete(work));
@@ -76,20 +77,6 @@ async function drain(app: FastifyInstance, underWay: ReadonlySet<Promise<unknown
 
 const tooBusy = (): CnmError =>
   new CnmError('too_busy', `${MAX_REQUESTS} requests are being served already: try again in a moment`);
-
-/** What is no HTTP request, or comes too slowly. */
-export function refuseNonsense(error: Error & { code?: string }, socket: Socket): void {
-  if (!socket.writable) return void socket.destroy();
-  const [status, message] =
-    error.code === 'HPE_HEADER_OVERFLOW'
-      ? ['431 Request Header Fields Too Large', 'the header is too large']
-      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? ['408 Request Timeout', 'the request did not come in time']
-        : ['400 Bad Request', 'this is no HTTP request'];
-  const body = `${JSON.stringify({ message, code: 'bad_request' })}\n`;
-  const head = `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`;
-  socket.end(`${head}Connection: close\r\n\r\n${body}`, () => socket.destroy());
-}
 
 interface CompiledRoute extends Route {
   readonly pattern: RegExp;
@@ -120,6 +107,8 @@ async function dispatch(
 
 async function answer(routes: readonly CompiledRoute[], request: FastifyRequest, signal: AbortSignal): Promise<Answer> {
   if (request.method === 'OPTIONS') return { status: 200 };
+  if (request.headers.host === undefined && request.raw.httpVersion !== '1.0')
+    throw new CnmError('bad_request', 'the header Host is missing, which HTTP/1.1 wants: send it with any value');
   const { path, query } = split(request.url);
   const { version, rest } = versionOf(path);
   for (const route of routes) {
@@ -190,8 +179,14 @@ function failure(error: unknown, log: Logger): Answer {
     const message = `the body is larger than ${BODY_LIMIT / 1024 / 1024} MiB`;
     return { status: 413, json: { message, code: 'bad_request' } };
   }
-  const { status, body } = errorAnswer(error, log);
+  const { status, body } = errorAnswer(asOurs(error), log);
   return { status, json: body };
+}
+
+/** The framework looks at the type of a body before we do. */
+function asOurs(error: unknown): unknown {
+  if (!(error instanceof Error && 'code' in error && error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')) return error;
+  return new CnmError('bad_content_type', "malformed Content-Type header: must be 'application/json'");
 }
 
 async function send(reply: FastifyReply, answer: Answer): Promise<FastifyReply> {

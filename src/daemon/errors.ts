@@ -1,6 +1,6 @@
 /** Error kinds to HTTP statuses, and the form of an error's body. */
 
-import { type ErrorAnswer, type ErrorKind, type Logger, isCnmError, messageOf, plain } from '../base/index.ts';
+import { type ErrorAnswer, type ErrorKind, type Logger, errnoOf, isCnmError, messageOf, plain } from '../base/index.ts';
 
 export const statusOf: Readonly<Record<ErrorKind, number>> = {
   invalid: 400,
@@ -28,6 +28,11 @@ export function errorAnswer(error: unknown, log: Logger): { readonly status: num
       );
     }
     return { status: statusOf[error.kind], body: { message: plain(error.message), code: error.code } };
+  }
+  if (['ENOSPC', 'EDQUOT'].includes(errnoOf(error) ?? '')) {
+    log.error({ err: error }, 'a request failed');
+    const message = `${messageOf(error)}: make room in the state directory and the run directory of the daemon, and try again`;
+    return { status: statusOf.internal, body: { message: plain(message), code: 'syscall_failed' } };
   }
   const status = error instanceof Error && 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500;
   if (status >= 500) log.error({ err: error }, 'a request failed');

@@ -16,6 +16,8 @@ export const SERVER_LIMITS = {
   requestTimeout: 60_000,
   keepAliveTimeout: 60_000,
   connectionsCheckingInterval: 1000,
+  // It is refused by us, in words.
+  requireHostHeader: false,
 } as const satisfies ServerOptions;
 
 /** Time for a TLS handshake, milliseconds. */

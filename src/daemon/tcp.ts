@@ -6,7 +6,7 @@ import { type Server as NetServer, createServer as createPlainServer } from 'nod
 import { createSecureContext } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 import { CnmError, messageOf } from '../base/index.ts';
-import { refuseNonsense } from './app.ts';
+import { refuseNonsense, refuseOddities } from './nonsense.ts';
 import { HANDSHAKE_MS, MAX_CONNECTIONS, SERVER_LIMITS } from './limits.ts';
 
 /** Paths of PEM files: the authority of clients, our certificate, its key. */
@@ -51,6 +51,7 @@ function createTlsServer(app: FastifyInstance, files: TlsFiles): Server {
   );
   server.maxConnections = MAX_CONNECTIONS;
   server.on('clientError', refuseNonsense);
+  refuseOddities(server);
   return server;
 }
 

@@ -257,6 +257,16 @@ export function parseRequest(line: string): { readonly seq: number; readonly req
   return { seq, request: { op, table: known, id: id(message.id), revision: text(message.revision, 'revision', 64), value } };
 }
 
+/** The number of a change that is refused for what it says; undefined for what is no request at all. */
+export function seqOf(line: string): number | undefined {
+  try {
+    const { seq, op } = parsed(line);
+    return Number.isSafeInteger(seq) && (op === 'put' || op === 'drop') ? Number(seq) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Reads one line from a keeper. It is of our own making, hence only its frame is checked. Throws bad_request. */
 export function parseReply(line: string): Reply {
   const message = parsed(line);

@@ -12,6 +12,7 @@ import {
   PROTOCOL_VERSION,
   type Reply,
   type Request,
+  seqOf,
 } from './protocol.ts';
 import type { KeeperState } from './state.ts';
 
@@ -111,6 +112,8 @@ export class KeeperServer {
       return { seq, ok: await this.#perform(message.request) };
     } catch (error) {
       this.#log.warn({ error: messageOf(error) }, 'keeper: request failed');
+      // One request that is refused does not end what others wait for on this connection.
+      seq ??= seqOf(line);
       return seq === undefined ? undefined : errorReply(seq, error);
     }
   }

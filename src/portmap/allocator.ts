@@ -210,6 +210,11 @@ function fits(hold: PortHold, group: PortGroup): boolean {
 const endpoint = (address: Address, port: number): string =>
   familyOf(address) === 6 ? `[${address}]:${port}` : `${address}:${port}`;
 
+const HINTS: Readonly<Record<string, string>> = {
+  EACCES: 'ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE',
+  EMFILE: 'each host port is an open file of the keeper: raise its limit, by LimitNOFILE of its unit or ulimit -n',
+};
+
 function refusal({ group, hostPort, attempts }: Choice, answer: { readonly address: Address; readonly errno: string }): CnmError {
   const where = `${endpoint(answer.address, hostPort)}/${group.protocol}`;
   if (answer.errno === 'EADDRINUSE') {
@@ -222,7 +227,5 @@ function refusal({ group, hostPort, attempts }: Choice, answer: { readonly addre
   if (answer.errno === 'EADDRNOTAVAIL') {
     return new CnmError('bad_address', `failed to bind host port ${where}: ${answer.address} is not an address of this host`);
   }
-  const hint =
-    answer.errno === 'EACCES' ? 'ports below net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE' : undefined;
-  return new KernelError('bind', `host port ${where}`, answer.errno, hint);
+  return new KernelError('bind', `host port ${where}`, answer.errno, HINTS[answer.errno]);
 }

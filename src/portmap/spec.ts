@@ -32,6 +32,10 @@ export interface PortSpec {
   readonly exposed: readonly string[];
 }
 
+/** Bindings of one sandbox, and of one port of it: a host has no more ports, and a keeper takes no more. */
+const MAX_BINDINGS = 65_536;
+const MAX_BINDINGS_OF_PORT = 1024;
+
 /** The API's form; field names are the Engine API's. */
 export type PortBindingsInput = Readonly<
   Record<string, readonly { readonly HostIp?: string | null | undefined; readonly HostPort?: string | null | undefined }[] | null>
@@ -52,6 +56,13 @@ export function parsePortBindings(input: PortBindingsInput): PortSpec {
       if (container !== undefined && protocol !== undefined) exposed.push(`${container.from}/${protocol}`);
       continue;
     }
+    if (bindings.length > MAX_BINDINGS_OF_PORT)
+      throw new CnmError(
+        'bad_port',
+        `${shown(key)}: ${bindings.length} bindings of one port, up to ${MAX_BINDINGS_OF_PORT} are allowed`,
+      );
+    if (wanted.length + bindings.length > MAX_BINDINGS)
+      throw new CnmError('bad_port', `over ${MAX_BINDINGS} bindings of one sandbox`);
     for (const binding of bindings) {
       const host = hostSide(binding.HostIp ?? '', binding.HostPort ?? '', report);
       if (container !== undefined && protocol !== undefined) wanted.push({ protocol, port: container.from, ...host });

@@ -78,8 +78,11 @@ function prepare(folder: string): string | undefined {
   }
 }
 
+/** What LevelDB says of a failed opening is in its cause. */
+const causeOf = (error: unknown): unknown => (error instanceof Error && error.cause instanceof Error ? error.cause : error);
+
 function openingError(folder: string, error: unknown): CnmError {
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
+  const cause = causeOf(error);
   const code = cause instanceof Error && 'code' in cause ? cause.code : undefined;
   if (code === 'LEVEL_LOCKED') return new CnmError('daemon_running', `the store ${folder} is held by another daemon`, { cause });
   return new CnmError('store_corrupt', `the store ${folder} cannot be opened: ${messageOf(cause)}`, { cause });
@@ -175,6 +178,8 @@ export class EmbeddedStore extends MemoryStore {
   #gathering: NodeJS.Timeout | undefined;
   /** The folder did not take what the journal had: commits go there themselves until one succeeds. */
   #isBehind = false;
+  /** A batch failed, and a part of it may lie in the log: whatever came behind that would be damage. */
+  #isTorn = false;
 
   constructor(
     level: Level,
@@ -278,7 +283,8 @@ export class EmbeddedStore extends MemoryStore {
       // After the commit and not forced to disk: it may lag behind the store, and never runs ahead of it.
       if (durable) writeSync(this.#mark, `${String(step.revision).padStart(DURABLE_DIGITS, '0')}\n`, 0, 'latin1');
     } catch (error) {
-      throw new CnmError('store_unreachable', `the store does not take a change: ${messageOf(error)}`, { cause: error });
+      this.#oweAsBefore(step);
+      throw new CnmError('store_unreachable', `the store does not take a change: ${messageOf(causeOf(error))}`, { cause: error });
     }
     this.#take(step);
     this.#pending.clear();
@@ -287,17 +293,28 @@ export class EmbeddedStore extends MemoryStore {
     return step.revision;
   }
 
-  #put(stored: ReadonlyMap<Key, string | undefined>, at: Pick<Step, 'revision' | 'sum'>, sync: boolean): Promise<void> {
+  async #put(stored: ReadonlyMap<Key, string | undefined>, at: Pick<Step, 'revision' | 'sum'>, sync: boolean): Promise<void> {
     const { revision } = at;
-    return this.#level.batch(
-      [
-        ...[...stored].map(([key, value]) =>
-          value === undefined ? ({ type: 'del', key } as const) : ({ type: 'put', key, value } as const),
-        ),
-        { type: 'put', key: META, value: JSON.stringify({ revision, value: metaOf(at) }) },
-      ],
-      { sync },
-    );
+    const batch = [
+      ...[...stored].map(([key, value]) =>
+        value === undefined ? ({ type: 'del', key } as const) : ({ type: 'put', key, value } as const),
+      ),
+      { type: 'put', key: META, value: JSON.stringify({ revision, value: metaOf(at) }) } as const,
+    ];
+    if (this.#isTorn) await this.#beginLog();
+    try {
+      await this.#level.batch(batch, { sync });
+    } catch (error) {
+      this.#isTorn = true;
+      throw error;
+    }
+  }
+
+  /** At opening LevelDB takes over what is whole, and writes to a new log. */
+  async #beginLog(): Promise<void> {
+    await this.#level.close();
+    await this.#level.open();
+    this.#isTorn = false;
   }
 
   #step(texts: ReadonlyMap<Key, string>, remove: readonly Key[]): Step {
@@ -320,6 +337,14 @@ export class EmbeddedStore extends MemoryStore {
 
   #owe(step: Step): void {
     for (const [key, value] of storedOf(step)) this.#pending.set(key, value);
+  }
+
+  /** The folder may have got it all the same: the next batch says how things are. */
+  #oweAsBefore({ texts, removed }: Step): void {
+    for (const key of [...texts.keys(), ...removed]) {
+      const kept = this.kept(key);
+      if (!this.#pending.has(key)) this.#pending.set(key, kept && storedText(kept.revision, kept.text));
+    }
   }
 
   override async close(): Promise<void> {

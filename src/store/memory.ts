@@ -57,6 +57,10 @@ export class MemoryStore implements Store {
     this.#revision = revision;
   }
 
+  protected kept(key: Key): Kept | undefined {
+    return this.#entries.get(key);
+  }
+
   protected get revision(): Revision {
     return this.#revision;
   }

@@ -121,14 +121,27 @@ describe('what is refused, is refused in words and with a code', () => {
     expect(stdout).toMatch(/^content-type: application\/json\r?$/im);
   });
 
-  test('what is no HTTP request', async () => {
+  test.each([
+    ['what is no HTTP request', 'nonsense', /^HTTP\/1\.1 400 [^]*"code":"bad_request"/],
+    [
+      'a request without Host',
+      'GET /networks HTTP/1.1\r\nConnection: close',
+      /^HTTP\/1\.1 400 [^]*Host is missing[^]*"bad_request"/,
+    ],
+    [
+      'an expectation that is none',
+      'GET /networks HTTP/1.1\r\nHost: x\r\nExpect: tea',
+      /^HTTP\/1\.1 417 [^]*100-continue[^]*"bad_request"/,
+    ],
+    ['a tunnel', 'CONNECT x:80 HTTP/1.1\r\nHost: x', /^HTTP\/1\.1 404 [^]*page not found[^]*"no_page"/],
+  ])('%s is told so in the form of all errors', async (_what, head, said) => {
     const answer = await new Promise<string>((resolve) => {
       let text = '';
-      const socket = connect(lab.socket, () => socket.write('nonsense\r\n\r\n'));
+      const socket = connect(lab.socket, () => socket.write(`${head}\r\n\r\n`));
       socket.on('data', (chunk) => (text += chunk.toString()));
       socket.on('close', () => resolve(text));
     });
-    expect(answer).toMatch(/^HTTP\/1\.1 400 [\s\S]*"code":"bad_request"/);
+    expect(answer).toMatch(said);
   });
 });
 

@@ -129,7 +129,6 @@ test('joins take no room in the neighbour table, which the whole machine shares'
   expect(await house.host.host.rtnl().neighbour.list({ address: '10.1.0.9' as Address })).toEqual([]);
 });
 
-<<<<<<< HEAD
 test('a port of the bridge has no IPv6 of its own, so that a join does not grow with the IPv6 routes of all others', async () => {
   const house = await House.open();
   await house.network('net1', net(1));
@@ -144,7 +143,8 @@ test('a port of the bridge has no IPv6 of its own, so that a join does not grow 
   }
   // What passes over it does so as before.
   await a.exec('ping', ['-6', '-c', '1', '-W', '5', 'fd01::3']);
-=======
+});
+
 test('a bridge on which somebody has switched IPv6 off takes endpoints of both families, and lets them go', async () => {
   const house = await House.open();
   await house.network('net', net(1));
@@ -155,7 +155,6 @@ test('a bridge on which somebody has switched IPv6 off takes endpoints of both f
   expect(await ask(house.host, '10.1.0.9', 80)).toContain('a ');
   await house.controller.deleteSandbox('a', false);
   expect(await rtnl.neighbour.list({ link: bridge?.index ?? 0, address: '10.1.0.9' as Address })).toEqual([]);
->>>>>>> 6d6ac8756e68bc65216f497effcc665e229da437
 });
 
 test('a UDP flow that goes on from the same port reaches the new owner of a published port, not the old one', async () => {

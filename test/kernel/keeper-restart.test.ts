@@ -416,6 +416,19 @@ describe('the life of a keeper', () => {
     expect(statSync(join(folder, 'log')).size).toBeLessThan(1024 * 1024);
   });
 
+  test('a change that the keeper does not take is refused, and what else is asked at that moment is answered', async () => {
+    const { pid } = link;
+    const many = names(...Array.from({ length: 300 }, (_, i) => `a${i}`)).to('10.0.0.2');
+    const [refused, ...others] = await Promise.allSettled([
+      link.names(newEndpointId(), many),
+      ...Array.from({ length: 20 }, (_, i) => link.names(newEndpointId(), names(`c${i}`).to('10.0.0.3'))),
+    ]);
+    expect(refused).toMatchObject({ status: 'rejected', reason: { code: 'bad_request' } });
+    expect(others.map(({ status }) => status)).toEqual(Array(20).fill('fulfilled'));
+    expect(link.pid).toBe(pid);
+    expect((await link.inventory()).endpoints).toHaveLength(20);
+  });
+
   test('a message that makes no sense ends its connection and nothing else', async () => {
     const { pid } = link;
     for (const nonsense of ['garbage\n', '{"seq":1}\n', '[]\n', 'x'.repeat(17 * 1024 * 1024)]) {

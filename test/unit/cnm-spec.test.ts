@@ -115,6 +115,14 @@ describe('IPAM configurations', () => {
     expectRefused(() => checkIpam(configs as IpamConfigSpec[], BOTH), code, 'invalid network config:\n');
   });
 
+  test('more names and addresses than a keeper takes are refused before anything else is looked at', () => {
+    const texts = (count: number, text: (i: number) => string): string[] => Array.from({ length: count }, (_, i) => text(i));
+    expect(checkEndpoint({ aliases: texts(128, (i) => `a${i}`) }).aliases).toHaveLength(128);
+    expectRefused(() => checkEndpoint({ aliases: texts(129, (i) => `a${i}`) }), 'bad_name', '129 aliases, up to 128');
+    const linkLocal = texts(65, (i) => `169.254.1.${i + 1}`);
+    expectRefused(() => checkEndpoint({ linkLocal }), 'bad_address', '65 link-local addresses, up to 64');
+  });
+
   test('all problems are named at once, the code is that of the first', () => {
     const seen = refusal(() =>
       checkIpam(

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CnmError, silentLogger } from '../../src/base/index.ts';
 import { keeperPaths, makeFolders, readEntries, removeEntry, writeEntry } from '../../src/keeper/files.ts';
-import { errorReply, LineReader, parseEntry, parseReply, parseRequest } from '../../src/keeper/protocol.ts';
+import { errorReply, LineReader, parseEntry, parseReply, parseRequest, seqOf } from '../../src/keeper/protocol.ts';
 
 const sandbox = {
   netns: { path: '/run/x', identity: 'boot:1' },
@@ -58,6 +58,13 @@ describe('requests', () => {
   ])('%s is refused', (_, line) => {
     expect(() => parseRequest(line)).toThrow(refused);
   });
+});
+
+test('a change that is refused has a number to be answered with, and what is no request has none', () => {
+  expect(seqOf(put('names', { ...names, names: Array(300).fill('a') }))).toBe(1);
+  expect(seqOf('{"seq":2,"op":"drop","table":"names","id":"../x"}')).toBe(2);
+  for (const line of ['{', '[]', '{"seq":1}', '{"seq":1,"op":"explode"}', put('names', names, { seq: 'x' })])
+    expect(seqOf(line)).toBeUndefined();
 });
 
 test('an error keeps its code over the socket', () => {

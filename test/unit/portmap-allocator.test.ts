@@ -162,12 +162,13 @@ describe('refusal', () => {
     expect(host.calls.length).toBe(2);
   });
 
-  test('a missing privilege names the setting that grants it', async () => {
+  test.each([
+    ['a missing privilege', 'EACCES', 'net.ipv4.ip_unprivileged_port_start'],
+    ['a limit of open files', 'EMFILE', 'LimitNOFILE'],
+  ])('%s names the setting that helps', async (_what, errno, setting) => {
     const host = new Host();
-    host.taken.set('0.0.0.0 80', 'EACCES');
-    expect(await failure(make().allocate(sandbox('a'), wanted('80:80'), both, host.hold))).toContain(
-      'net.ipv4.ip_unprivileged_port_start',
-    );
+    host.taken.set('0.0.0.0 80', errno);
+    expect(await failure(make().allocate(sandbox('a'), wanted('80:80'), both, host.hold))).toContain(setting);
   });
 
   test('a keeper that does not answer leaves the ports free', async () => {

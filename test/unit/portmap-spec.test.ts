@@ -151,6 +151,16 @@ describe('API form', () => {
     });
   });
 
+  test('takes as many bindings as a host has ports, and of one port as many as can be looked at', () => {
+    const bindings = (count: number): { HostPort: string }[] => Array.from({ length: count }, () => ({ HostPort: '' }));
+    expect(parsePortBindings({ '80/tcp': bindings(1024) }).wanted).toHaveLength(1024);
+    expect(refusal(() => parsePortBindings({ '80/tcp': bindings(1025) }))).toMatch(
+      /80\/tcp: 1025 bindings of one port, up to 1024/,
+    );
+    const most = Object.fromEntries(Array.from({ length: 65 }, (_, i) => [`${i + 1}/tcp`, bindings(1024)]));
+    expect(refusal(() => parsePortBindings(most))).toMatch(/over 65536 bindings/);
+  });
+
   test('names every problem with its key', () => {
     const message = refusal(() =>
       parsePortBindings({

@@ -9,6 +9,7 @@ import {
   prefixAddress,
   prefixContains,
   shortId,
+  shown,
 } from '../../base/index.ts';
 import type { Undo } from '../../base/index.ts';
 import { labels, wire } from '../../driver/index.ts';
@@ -130,6 +131,11 @@ async function requestPool(
       : await lease('gateway', config.gateway, { [REQUEST_ADDRESS_TYPE]: GATEWAY_REQUEST });
   const aux: Record<string, Address> = {};
   for (const [key, address] of Object.entries(config.aux)) {
+    if (address === gateway && pool.gateway === undefined)
+      throw new CnmError(
+        'bad_aux_address',
+        `invalid auxiliary address ${shown(key)} ${address}: it would be the gateway too, name another one with --gateway`,
+      );
     aux[key] = address === gateway ? address : await lease(`auxiliary address ${key}`, address, {});
   }
   for (const key of asked.aux) aux[key] ??= await lease(`auxiliary address ${key}`, undefined, {});

@@ -53,6 +53,7 @@ const connects: Line[] = [
   ['an alias of letters from elsewhere', alias('раураl'), 400, 'bad_name', /alias/, /\[a-zA-Z0-9_\.-\]/],
   ['an alias with two dots', alias('a..b'), 400, 'bad_name', /"a\.\.b"/, /63/],
   ['an alias that is a number', alias(1), 400, 'bad_request', /Aliases\.0/, /string/],
+  ['a thousand aliases', alias(...Array.from({ length: 1000 }, (_, i) => `a${i}`)), 400, 'bad_name', /1000 aliases, up to 128/],
   ['aliases in a text', settings({ Aliases: 'a' }), 400, 'bad_request', /Aliases/, /array/],
   [
     'a link-local address that is none',

@@ -73,6 +73,21 @@ const subnets: Line[] = [
     /ff02::\/64/,
     /multicast/,
   ],
+  [
+    'a subnet of IPv4 written as IPv6',
+    { ...ipam({ Subnet: '::ffff:10.1.0.0/120' }), EnableIPv6: true },
+    400,
+    'bad_subnet',
+    /::ffff:.*\/120/,
+    /give it as IPv4/,
+  ],
+  [
+    'ten thousand subnets',
+    ipam(...Array.from({ length: 10_000 }, (_, i) => ({ Subnet: `10.${i >> 8}.${i & 255}.0/24` }))),
+    400,
+    'bad_subnet',
+    /10000 subnets, up to 128/,
+  ],
   ['a part of fe80::/64', { ...ipam({ Subnet: 'fe80::/80' }), EnableIPv6: true }, 400, 'bad_subnet', /fe80::\/80/, /link-local/],
   [
     'two subnets that overlap',
@@ -164,6 +179,28 @@ const inside: Line[] = [
     'bad_aux_address',
     /a 10\.1\.0\.5/,
     /gateway/,
+  ],
+  [
+    'an auxiliary address that would be the gateway',
+    ipam({ Subnet: S, AuxiliaryAddresses: { a: '10.1.0.1' } }),
+    400,
+    'bad_aux_address',
+    /a 10\.1\.0\.1/,
+    /--gateway/,
+  ],
+  [
+    'five thousand auxiliary addresses',
+    ipam({
+      Subnet: '10.1.0.0/16',
+      AuxiliaryAddresses: Object.fromEntries(
+        Array.from({ length: 5000 }, (_, i) => [`a${i}`, `10.1.${8 + (i >> 8)}.${i & 255}`]),
+      ),
+    }),
+    400,
+    'bad_aux_address',
+    /5000 auxiliary addresses/,
+    /4096/,
+    /ip-range/,
   ],
   [
     'two auxiliary addresses that are one',

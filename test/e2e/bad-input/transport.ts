@@ -56,6 +56,7 @@ const headers: Row[] = [
     code: 'bad_request',
     says: [/body is larger than 4 MiB/],
   },
+  typed('a body whose type is empty', '', 400, 'bad_content_type', /malformed/, /application\/json/),
   typed('a body of plain text', 'text/plain', 400, 'bad_content_type', /text\/plain/, /application\/json/),
   typed('a body of a form', 'application/x-www-form-urlencoded', 400, 'bad_content_type', /urlencoded/, /application\/json/),
   typed('a body of several parts', 'multipart/form-data; boundary=x', 400, 'bad_content_type', /multipart/, /application\/json/),
