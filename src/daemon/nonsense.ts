@@ -17,7 +17,11 @@ export function refuseNonsense(error: Error & { code?: string }, socket: Socket)
 
 /** Node ends a tunnel without a word, and answers an expectation that it does not know with a status alone. */
 export function refuseOddities(server: Server): void {
-  server.on('connect', (_request, socket) => refuse(socket, '404 Not Found', 'page not found', 'no_page'));
+  server.on('connect', (_request, socket) => {
+    // Node has let go of the socket, and of its errors: a client that is gone by now must end nobody else.
+    socket.on('error', () => socket.destroy());
+    refuse(socket, '404 Not Found', 'page not found', 'no_page');
+  });
   server.on('checkExpectation', (_request, response) => {
     const message = 'the header Expect is not understood: use 100-continue, or leave it out';
     const head = { 'Content-Type': 'application/json', Connection: 'close' };

@@ -284,6 +284,9 @@ export class EmbeddedStore extends MemoryStore {
       if (durable) writeSync(this.#mark, `${String(step.revision).padStart(DURABLE_DIGITS, '0')}\n`, 0, 'latin1');
     } catch (error) {
       this.#oweAsBefore(step);
+      // The folder may have this revision: the journal must not give it to another commit.
+      this.#isBehind = true;
+      this.#gathering ??= setTimeout(() => this.#settle(), GATHER_MS);
       throw new CnmError('store_unreachable', `the store does not take a change: ${messageOf(causeOf(error))}`, { cause: error });
     }
     this.#take(step);

@@ -80,12 +80,15 @@ test('a commit that does not fit is refused and leaves nothing, and those that c
   await again.close();
 });
 
-test('with a journal, what is not durable goes on meanwhile, and lasts', async () => {
+test('with a journal, what is not durable is refused too until there is room: the folder may have the revision that it would get', async () => {
   mkdirSync(join(folder, 'journal'));
   const store = await openEmbeddedStore(join(disk, 'store'), join(folder, 'journal'));
   let next = await fill(store, 0);
-  for (const last = next + 3; next < last; next++) await put(store, next, false);
-  expect(await afterKill('journal')).toEqual(await held(store));
+  const full = await held(store);
+  for (let i = next; i < next + 3; i++)
+    expect(await put(store, i, false).then(() => undefined, codeOf)).toBe('store_unreachable');
+  expect(await held(store)).toEqual(full);
+  expect(await afterKill('journal')).toEqual(full);
   rmSync(ballast);
   for (const last = next + 3; next < last; next++) await put(store, next, next % 2 === 0);
   const before = await held(store);

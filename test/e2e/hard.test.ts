@@ -145,6 +145,23 @@ describe('what is refused, is refused in words and with a code', () => {
   });
 });
 
+test('tunnels whose clients are gone before the refusal end nobody', async () => {
+  const pid = lab.daemon?.pid;
+  for (let round = 0; round < 20; round++) {
+    const socket = connect(lab.socket);
+    socket.on('error', () => {});
+    await new Promise<void>((resolve) => {
+      socket.write('CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n', () => resolve());
+    });
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    socket.destroy();
+    await closed;
+  }
+  expect((await lab.api('GET', '/networks')).status).toBe(200);
+  expect(lab.daemon?.pid).toBe(pid);
+  expect(lab.daemon?.exitCode).toBeNull();
+});
+
 test('a client that never sends the rest of its request does not hold up a stop; work under way is answered', async () => {
   const slow = connect(lab.socket);
   slow.on('error', () => {});

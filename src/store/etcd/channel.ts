@@ -68,7 +68,10 @@ export class EtcdChannel {
     );
   }
 
-  /** Asks until there is an answer. Throws store_unreachable when there is none in time, and store_refused. */
+  /**
+   * Asks until there is an answer. Throws store_refused where nothing was done, and store_unreachable where that is not known: there is no
+   * answer in time, or a refusal behind a try without one.
+   */
   async call<T>(service: keyof Services, method: string, request: object): Promise<Outcome<T>> {
     const [callMs, tryMs] = this.#isDoubtful ? [DOUBTFUL_CALL_MS, DOUBTFUL_TRY_MS] : [CALL_MS, TRY_MS];
     const deadline = performance.now() + callMs;
@@ -82,11 +85,11 @@ export class EtcdChannel {
       } catch (error) {
         lonely = isUnconnected(error) ? lonely + 1 : 0;
         const isAway = lonely >= LONELY_ROUNDS * this.#clients.length;
-        if (!PASSING.has((error as ServiceError).code) || this.#isClosed) throw this.#failure(error);
+        if (!PASSING.has((error as ServiceError).code) || this.#isClosed) throw this.#failure(error, isRepeated);
         this.#leave(client);
         if (isAway || performance.now() + RETRY_MS > deadline) {
           this.#isDoubtful = true;
-          throw this.#failure(error);
+          throw this.#failure(error, isRepeated);
         }
         await sleep(RETRY_MS);
       }
@@ -137,14 +140,15 @@ export class EtcdChannel {
     return method;
   }
 
-  #failure(error: unknown): CnmError {
+  #failure(error: unknown, isRepeated: boolean): CnmError {
     if (error instanceof CnmError) return error;
+    const refused = isRepeated ? 'store_unreachable' : 'store_refused';
     const { code, details } = error as ServiceError;
     const members = this.#address.members.join(', ');
     if (code === status.UNAUTHENTICATED || code === status.PERMISSION_DENIED)
-      return new CnmError('store_refused', `etcd at ${members} does not let us in: ${details}`, { cause: error });
+      return new CnmError(refused, `etcd at ${members} does not let us in: ${details}`, { cause: error });
     if (code === status.INVALID_ARGUMENT || code === status.RESOURCE_EXHAUSTED)
-      return new CnmError('store_refused', `etcd at ${members} refuses a change: ${details}`, { cause: error });
+      return new CnmError(refused, `etcd at ${members} refuses a change: ${details}`, { cause: error });
     return new CnmError('store_unreachable', `etcd at ${members} does not answer: ${details ?? messageOf(error)}`, {
       cause: error,
     });
