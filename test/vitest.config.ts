@@ -12,6 +12,7 @@ const LONGEST = [
   'kernel/guests-shared-undo',
   'kernel/services-undo',
   'kernel/services-published-undo',
+  'engine/restart',
   'lab/lab',
   'vm/units',
   'kernel/cnm-undo',
