@@ -10,7 +10,7 @@ import { inMachine } from './machine.ts';
 const ROOT = new URL('../..', import.meta.url).pathname;
 const INSIDE = new URL('inside', import.meta.url).pathname;
 /** Emulated processors are some twenty times slower, and there are machines that are half as quick as others. */
-const LIMIT_MS = 40 * 60_000;
+const LIMIT_MS = 30 * 60_000;
 
 interface Report {
   readonly testResults: readonly {

@@ -62,12 +62,13 @@ export async function inMachine({ script, boot = PLAIN_BOOT, wanted, limitMs }: 
     writeFileSync(join(job, 'script'), script);
     writeFileSync(join(job, 'boot'), boot);
     const shares: string[] = [];
-    for (const [tag, source] of [
-      ['machine', '/'],
-      ['job', job],
+    // What is read again and again, such as each program, stays in the machine's memory; what comes back is seen at once.
+    for (const [tag, source, cache] of [
+      ['machine', '/', 'always'],
+      ['job', job, 'auto'],
     ] as const) {
       const socket = join(folder, `${tag}.sock`);
-      const serve = ['-f', `--socket-path=${socket}`, '-o', `source=${source}`, '-o', 'sandbox=chroot', '-o', 'cache=auto'];
+      const serve = ['-f', `--socket-path=${socket}`, '-o', `source=${source}`, '-o', 'sandbox=chroot', '-o', `cache=${cache}`];
       children.push(spawn(virtiofsd, serve, { stdio: 'ignore' }));
       await appears(socket);
       shares.push('-chardev', `socket,id=${tag},path=${socket}`, '-device', `vhost-user-fs-pci,chardev=${tag},tag=${tag}`);
