@@ -7,7 +7,15 @@ import { openSync, realpathSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../base/index.ts';
-import { growSlowly, inheritedDescriptors, libc, notifyServiceManager, restartWithOnly, startWatchdog } from '../kernel/index.ts';
+import {
+  askForSlices,
+  growSlowly,
+  inheritedDescriptors,
+  libc,
+  notifyServiceManager,
+  restartWithOnly,
+  startWatchdog,
+} from '../kernel/index.ts';
 import { KeeperConnection } from './connection.ts';
 import { keeperPaths, makeFolders, type KeeperPaths } from './files.ts';
 import { Holds, restoreHolds } from './holds.ts';
@@ -24,6 +32,8 @@ const IDLE_MS = 5000;
 const IDLE_CHECK_MS = 500;
 /** A flood of forwarded names makes a collection at every step of growth, and a neighbour's question waits for it. */
 const GROWTH_PERCENT = 300;
+/** Who asks for a name waits for both threads of the keeper; by default one that runs may let them wait for 3 ms and more. */
+const SLICE_US = 200;
 /** Silence of either thread after which the kernel ends the keeper, so that another is started, and pause between two signs of life. */
 const HANG_MS = 15_000;
 const BEAT_MS = 1000;
@@ -45,6 +55,14 @@ function argumentsOf(args: readonly string[]): { readonly runDir: string; readon
     return { runDir, isSupervised: supervised === SUPERVISED };
   process.stderr.write('usage: keeper --run-dir /ABSOLUTE/DIR\n');
   process.exit(EXIT_USAGE);
+}
+
+function askForTurns(): void {
+  try {
+    askForSlices(SLICE_US);
+  } catch (error) {
+    log.warn({ error: messageOf(error) }, 'keeper: the scheduler lets it wait like others');
+  }
 }
 
 function shedPrivileges(): void {
@@ -112,7 +130,8 @@ async function main(): Promise<void> {
   makeFolders(paths);
   // First of all, and before the process starts once more: a daemon sees that one is on its way, however slow.
   if (isManaged) noteManaged(paths);
-  // Before anything is opened or locked: the process starts once more.
+  // Before anything is opened or locked: the process starts once more, and all its threads have this then.
+  askForTurns();
   shedPrivileges();
   const lock = openSync(paths.lock, 'a', 0o600);
   let isOurs = await tryLock(lock);

@@ -18,7 +18,7 @@ import {
 } from '../dns/index.ts';
 import { EpollSet, PacketRow } from '../kernel/index.ts';
 import { Handing } from './handed.ts';
-import { Contention, Quota } from './quota.ts';
+import { type Allowance, Contention, Quota } from './quota.ts';
 
 /** What the main thread tells the loop. Each is acknowledged by its ticket when it is in force. */
 export type Order =
@@ -45,6 +45,11 @@ export type Report =
 
 /** Questions of one sandbox that may wait at the main thread; the next one is refused. */
 export const MAX_PENDING = 4096;
+/**
+ * Refusals of each sandbox; what would need more is dropped, as the kernel does with what finds the socket full. A client that asks
+ * again as soon as it is refused would else take whole processors, its own and ours, and the scheduler lets all others wait for them.
+ */
+const REFUSALS: Allowance = { rate: 1000, burst: 1000 };
 /** Packets read from one socket before the next one has its turn. */
 const BATCH = 64;
 /** A turn that took longer, milliseconds, makes the sandbox's next one half as large; a shorter one twice. */
@@ -69,6 +74,7 @@ interface Served {
   readonly pending: Int32Array;
   readonly cache: Map<number, Cached>;
   readonly quota: Quota;
+  readonly refusals: Quota;
   /** Packets of its next turn: what is handed over takes several times as long as what is answered here. */
   batch: number;
 }
@@ -136,6 +142,7 @@ export class Reactor {
           pending: order.pending,
           cache: new Map(),
           quota: new Quota(),
+          refusals: new Quota(REFUSALS),
           batch: BATCH,
         });
         return this.#epoll.add(order.fd);
@@ -171,7 +178,7 @@ export class Reactor {
       // An error that waits on the socket is gone once told. One that stays must not spin: it is left out for a moment.
       return this.#mute(served);
     }
-    for (let i = 0; i < count; i++) this.#answer(served, i);
+    for (let i = 0; i < count; i++) this.#answer(served, i, start);
     row.sendAnswers(fd);
     if (count > 0) this.#charge(served, count, start);
   }
@@ -198,7 +205,7 @@ export class Reactor {
     }
   }
 
-  #answer(served: Served, i: number): void {
+  #answer(served: Served, i: number, now: number): void {
     const length = this.#row.length(i);
     const packet = this.#row.packet(i);
     const question = this.#question;
@@ -214,6 +221,8 @@ export class Reactor {
     }
     Atomics.sub(served.pending, 0, 1);
     if (length < 12 || ((packet[2] ?? 0) & 0x80) !== 0) return;
+    if (!served.refusals.isCovered(now)) return;
+    served.refusals.spend(1, now);
     const refusal = errorReply(packet.subarray(0, length), RCODE.REFUSED);
     packet.set(refusal);
     this.#row.answer(i, refusal.length);

@@ -58,6 +58,7 @@ const fn = {
   syscall: define('syscall', ['long', 'long', 'long', 'long', 'long'], 'long'),
   timer_create: define('syscall', ['long', 'long', 'void *', 'void *'], 'long'),
   timer_settime: define('syscall', ['long', 'long', 'long', 'void *', 'void *'], 'long'),
+  sched_attr: define('syscall', ['long', 'long', 'void *', 'long', 'long'], 'long'),
 } as const;
 
 // Arrays of texts, which end with a null.
@@ -273,6 +274,19 @@ export const pidfdOpen = (pid: number): number =>
 
 export const pidfdSendSignal = (pidfd: number, signal: number, pid: number): void =>
   void checked(fn.syscall(SYS_PIDFD_SEND_SIGNAL, pidfd, signal, 0, 0), 'pidfd_send_signal', `process ${pid}`);
+
+// By number: C libraries have had no functions for these for long.
+const [SYS_SCHED_SETATTR, SYS_SCHED_GETATTR] = process.arch === 'x64' ? [314, 315] : [274, 275];
+
+/** Fills `attributes`, a struct sched_attr, with those of the calling thread. */
+export function schedulerOf(attributes: Buffer): Buffer {
+  checked(fn.sched_attr(SYS_SCHED_GETATTR, 0, attributes, attributes.length, 0), 'sched_getattr', 'this thread');
+  return attributes;
+}
+
+/** For the calling thread: a struct sched_attr as schedulerOf fills it. */
+export const setScheduler = (attributes: Buffer): void =>
+  void checked(fn.sched_attr(SYS_SCHED_SETATTR, 0, attributes, 0, 0), 'sched_setattr', 'this thread');
 
 // By number: older C libraries have timers in a library of their own. All but x86 share their numbers.
 const [SYS_TIMER_CREATE, SYS_TIMER_SETTIME] = process.arch === 'x64' ? [222, 223] : [107, 110];

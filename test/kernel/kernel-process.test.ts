@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { createServer, connect, type Socket } from 'node:net';
+import { release } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import {
@@ -94,6 +95,36 @@ describe('a watched process', () => {
     );
     expect(timedOut).toBe(false);
     expect(stdout).toBe('watching');
+  });
+});
+
+describe('slices', () => {
+  test('are those that were asked for, in threads that are started later and over a restart too, and its niceness stays', async () => {
+    const { stdout, stderr } = await runProgram(
+      (kernel) => `
+        import { Worker, isMainThread } from 'node:worker_threads';
+        import { readFileSync, readdirSync } from 'node:fs';
+        import { setPriority, getPriority } from 'node:os';
+        import { askForSlices } from '${kernel}/slice.ts';
+        import * as libc from '${kernel}/libc.ts';
+        const slice = (thread) => Number(/^se\\.slice +: +(\\d+)$/m.exec(readFileSync('/proc/self/task/' + thread + '/sched', 'utf8'))?.[1]);
+        if (isMainThread && process.env.AGAIN === undefined) {
+          setPriority(3);
+          console.log('granted', askForSlices(300));
+          libc.execute(process.execPath, [process.execPath, ...process.argv.slice(1)], ['AGAIN=1', 'NODE_PATH=' + process.env.NODE_PATH]);
+        } else if (isMainThread) {
+          new Worker(new URL('file://' + process.argv[1]), { env: process.env });
+          setTimeout(() => {
+            console.log('slices', [...new Set(readdirSync('/proc/self/task').map(slice))].join(), 'nice', getPriority());
+            process.exit();
+          }, 500);
+        } else setInterval(() => {}, 1000);`,
+    );
+    const [major = 0, minor = 0] = release().split('.').map(Number);
+    // Before Linux 6.12 there is no such wish, and it is no error.
+    const wanted =
+      major > 6 || (major === 6 && minor >= 12) ? /^granted 300\nslices 300000 nice 3$/ : /^granted 0\nslices .* nice 3$/;
+    expect(stdout, stderr).toMatch(wanted);
   });
 });
 

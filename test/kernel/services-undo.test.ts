@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, test, vi } from 'vitest';
 import { EtcdCluster } from '../contract/etcd.ts';
 import type { HouseOptions } from './house-lab.ts';
+import { KILL_STEP } from './kill-step.ts';
 import { serviceCreations, serviceRemovals } from './services-cases.ts';
 import { eachCallFails, eachCallIsTheLast, roundsOf } from './services-rounds.ts';
 
@@ -37,5 +38,5 @@ test.each(ROUNDS)('$title of $where: whichever call fails, before its work or af
 test.each(ROUNDS)(
   '$title of $where: killed before or after any call, the next start puts it right',
   { timeout: 480_000 },
-  (round) => eachCallIsTheLast(round, placeOf(round.isShared)),
+  (round) => eachCallIsTheLast(round, placeOf(round.isShared), KILL_STEP),
 );

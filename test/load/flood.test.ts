@@ -1,5 +1,8 @@
 /** One sandbox floods its resolver: its neighbour gets every answer. The times are printed; `npm run bench` measures them. */
 
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { quantile } from '../bench/figures.ts';
 import { FLOODS, floodSandboxes, neighbourOf, type FloodKind } from '../bench/flood.ts';
@@ -15,6 +18,32 @@ beforeAll(async () => {
 afterAll(async () => {
   await lab.close();
 });
+
+test(
+  'who asks again as soon as it is refused gets no more by it: what is beyond some refusals is dropped',
+  { timeout: 60_000 },
+  async () => {
+    const file = join(lab.folder, 'eager');
+    const { questions, flags } = FLOODS['forwarded names'];
+    writeFileSync(file, `${questions.join('\n')}\n`);
+    const { stdout } = await execa('nsenter', [
+      `--net=${at.loud}`,
+      'dnsperf',
+      '-s',
+      '127.0.0.11',
+      '-d',
+      file,
+      '-l',
+      '4',
+      ...flags,
+    ]);
+    const count = (what: string): number => Number(new RegExp(`${what}:? (\\d+)`).exec(stdout)?.[1] ?? 0);
+    const seconds = Number(/Run time \(s\): +([\d.]+)/.exec(stdout)?.[1]);
+    expect(count('REFUSED'), stdout).toBeGreaterThan(0);
+    expect(count('REFUSED'), stdout).toBeLessThanOrEqual(1000 * (seconds + 1));
+    expect(count('NXDOMAIN'), stdout).toBeGreaterThan(0);
+  },
+);
 
 const shown = (values: readonly number[]): string =>
   [0.5, 0.99].map((p) => `p${100 * p} ${quantile(values, p).toFixed(2)} ms`).join(', ');
