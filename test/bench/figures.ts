@@ -3,7 +3,7 @@
 export interface Figure {
   readonly name: string;
   /** Of `value`, `floor` and `peer`. */
-  readonly unit: 'ms' | '/s' | 'MB' | 'µs' | '%' | 'Mbit/s';
+  readonly unit: 'ms' | '/s' | 'MB' | 'µs' | '%' | 'Mbit/s' | '×';
   /** Median. */
   readonly value: number;
   /** The bare sequence of the same run, and what it is. */
