@@ -195,11 +195,11 @@ export class Lab {
   /** What is ours in the kernel and on disk; empty when all is taken back. */
   async leftovers(): Promise<string[]> {
     const left: string[] = [];
-    await waitUntil(async () => !/veth|dead|br-/.test((await this.in('host', 'ip', '-o', 'link')).stdout), 20_000).catch(
-      () => {},
-    );
-    const links = (await this.in('host', 'ip', '-o', 'link')).stdout.split('\n').filter((line) => /veth|dead|br-/.test(line));
-    left.push(...links.map((line) => `link: ${line}`));
+    // By their own names: those of namespaces on the same line are by chance.
+    const links = async (): Promise<string[]> =>
+      (await this.in('host', 'ip', '-o', 'link')).stdout.split('\n').filter((line) => /^\d+: \S*(?:veth|dead|br-)/.test(line));
+    await waitUntil(async () => (await links()).length === 0, 20_000).catch(() => {});
+    left.push(...(await links()).map((line) => `link: ${line}`));
     for (const tool of ['iptables-save', 'ip6tables-save']) {
       const rules = (await this.in('host', tool)).stdout.split('\n').filter((line) => /veth|br-|dport/.test(line));
       left.push(...rules.map((rule) => `${tool}: ${rule}`));

@@ -6,7 +6,7 @@ import { waitUntil } from '../e2e/lab.ts';
 import { EngineLab, WIRE } from './lab.ts';
 
 /** Minutes of kills in random order. */
-const MINUTES = Number(process.env['PATCHBAY_ENGINE_MINUTES'] ?? 1);
+const MINUTES = Number(process.env['PATCHBAY_ENGINE_MINUTES'] ?? 0.5);
 const URL = `http://${WIRE.host}:8080/`;
 
 describe.each(['stable', 'newest'] as const)('the %s engine', { timeout: 180_000 }, (generation) => {

@@ -26,6 +26,8 @@ export interface ServerLease {
 
 /** Longest wait for the server to be up, to end, or to have written something, milliseconds. */
 const LIMIT_MS = 45_000;
+/** For a file that is being written, milliseconds. */
+const SETTLE_MS = 10;
 
 const running = new Set<DhcpServer>();
 
@@ -82,7 +84,7 @@ export class DhcpServer {
   /** As its file has them. */
   leases(): ServerLease[] {
     if (!existsSync(this.#options.leaseFile)) return [];
-    return readFileSync(this.#options.leaseFile, 'utf8')
+    return settled(this.#options.leaseFile)
       .split('\n')
       .flatMap((line) => {
         const [, mac = '', address = '', name = '', clientId = ''] = line.split(' ');
@@ -104,6 +106,16 @@ export class DhcpServer {
     await this.kill();
     if (change.forgets === true) rmSync(this.#options.leaseFile, { force: true });
     return DhcpServer.start({ ...this.#options, ...change });
+  }
+}
+
+/** What the file holds while it does not change: the server empties it with each change, and writes it anew. */
+function settled(file: string): string {
+  for (let before = readFileSync(file, 'utf8'); ;) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, SETTLE_MS);
+    const now = readFileSync(file, 'utf8');
+    if (now === before) return now;
+    before = now;
   }
 }
 

@@ -6,6 +6,7 @@ import { EtcdCluster } from '../contract/etcd.ts';
 import { OF_HOMES, deleteLabels, seen, undoLabels } from './fault-labels.ts';
 import { homeCreations, homeRemovals, lookAtEngine } from './home-cases.ts';
 import type { HouseOptions } from './house-lab.ts';
+import { KILL_STEP } from './kill-step.ts';
 import { eachCallFails, eachCallIsTheLast, roundsOf } from './services-rounds.ts';
 
 vi.mock(import('../../src/kernel/index.ts'), async (original) =>
@@ -17,9 +18,6 @@ vi.mock(import('../../src/cnm/shared/shared.ts'), async (original) =>
 vi.mock(import('../../src/base/index.ts'), async (original) =>
   (await import('./fault-labels.ts')).baseWithLabels(await original()),
 );
-
-/** Each kill is two starts: as many as fit into the whole suite, all of them in a run that takes its time for kills. */
-const KILL_STEP = process.env['PATCHBAY_KILLS'] === undefined ? 4 : 1;
 
 let etcd: EtcdCluster;
 beforeAll(async () => {

@@ -4,7 +4,7 @@
 const isWhole = process.env['PATCHBAY_KILLS'] !== undefined;
 
 /** From one call to the next. */
-export const KILL_STEP = isWhole ? 1 : 2;
+export const KILL_STEP = isWhole ? 1 : 4;
 
-/** The first one: calls that are not killed before their work are killed after it. */
-export const firstKill = (moment: 'before' | 'after'): number => (moment === 'before' ? 1 : KILL_STEP);
+/** The first one: calls that are killed after their work are others than those before. */
+export const firstKill = (moment: 'before' | 'after'): number => (moment === 'before' || isWhole ? 1 : 2);
