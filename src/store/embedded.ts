@@ -180,6 +180,8 @@ export class EmbeddedStore extends MemoryStore {
   #isBehind = false;
   /** A batch failed, and a part of it may lie in the log: whatever came behind that would be damage. */
   #isTorn = false;
+  /** What came later would open the folder once more, which may be another's by now. */
+  #isClosed = false;
 
   constructor(
     level: Level,
@@ -216,6 +218,7 @@ export class EmbeddedStore extends MemoryStore {
   }
 
   override async commit(tx: Transaction): Promise<Revision> {
+    if (this.#isClosed) throw new CnmError('store_unreachable', 'the store takes no change any more: it is closed');
     if (this.#queued === 0 && tx.durable !== true && this.#note(tx)) return this.revision;
     this.#queued++;
     const mine = this.#tail.then(async () => {
@@ -351,9 +354,12 @@ export class EmbeddedStore extends MemoryStore {
   }
 
   override async close(): Promise<void> {
+    this.#isClosed = true;
     clearTimeout(this.#gathering);
     if (this.#pending.size > 0) this.#settle();
     await this.#tail;
+    // A commit that was under way may have failed, and left the rest for later.
+    clearTimeout(this.#gathering);
     closeSync(this.#mark);
     this.#journal?.close();
     await this.#level.close();
