@@ -111,12 +111,13 @@ export class DhcpServer {
 
 /** What the file holds while it does not change: the server empties it with each change, and writes it anew. */
 function settled(file: string): string {
-  for (let before = readFileSync(file, 'utf8'); ;) {
+  for (let before = readFileSync(file, 'utf8'), tries = LIMIT_MS / SETTLE_MS; tries > 0; tries--) {
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, SETTLE_MS);
     const now = readFileSync(file, 'utf8');
     if (now === before) return now;
     before = now;
   }
+  throw new Error(`${file} does not come to rest`);
 }
 
 /** For afterEach. */

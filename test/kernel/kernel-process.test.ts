@@ -2,7 +2,6 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { createServer, connect, type Socket } from 'node:net';
-import { release } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import {
@@ -16,7 +15,7 @@ import {
   signalProcess,
   watchProcess,
 } from '../../src/kernel/index.ts';
-import { runProgram, testFolder } from './support.ts';
+import { hasSlices, runProgram, testFolder } from './support.ts';
 
 const children: ChildProcess[] = [];
 
@@ -120,10 +119,8 @@ describe('slices', () => {
           }, 500);
         } else setInterval(() => {}, 1000);`,
     );
-    const [major = 0, minor = 0] = release().split('.').map(Number);
     // Before Linux 6.12 there is no such wish, and it is no error.
-    const wanted =
-      major > 6 || (major === 6 && minor >= 12) ? /^granted 300\nslices 300000 nice 3$/ : /^granted 0\nslices .* nice 3$/;
+    const wanted = hasSlices() ? /^granted 300\nslices 300000 nice 3$/ : /^granted 0\nslices .* nice 3$/;
     expect(stdout, stderr).toMatch(wanted);
   });
 });

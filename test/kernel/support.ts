@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { release, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { rolldown } from 'rolldown';
@@ -48,6 +48,12 @@ function start(path: string, command: string, args: readonly string[], options: 
   const forget = (): void => void children.delete(child);
   child.then(forget, forget);
   return child;
+}
+
+/** Whether this kernel grants slices: Linux 6.12 and newer. */
+export function hasSlices(): boolean {
+  const [major = 0, minor = 0] = release().split('.').map(Number);
+  return major > 6 || (major === 6 && minor >= 12);
 }
 
 /** Where run directories are: in memory, as /run is. A file that is replaced is written to a disk at once, which takes milliseconds. */

@@ -1,12 +1,13 @@
 /** One sandbox floods its resolver: its neighbour gets every answer. The times are printed; `npm run bench` measures them. */
 
-import { writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { quantile } from '../bench/figures.ts';
 import { FLOODS, floodSandboxes, neighbourOf, type FloodKind } from '../bench/flood.ts';
 import { Lab } from '../e2e/lab.ts';
+import { hasSlices } from '../kernel/support.ts';
 
 let lab: Lab;
 let at: { loud: string; quiet: string; folder: string };
@@ -17,6 +18,16 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await lab.close();
+});
+
+test('both threads of the keeper that serve have short turns, where the kernel gives any', async () => {
+  const { keeper } = await lab.keeperProcesses();
+  const isShort = (thread: string): boolean =>
+    /^se\.slice +: +200000$/m.test(readFileSync(`/proc/${keeper}/task/${thread}/sched`, 'utf8'));
+  const short = readdirSync(`/proc/${keeper}/task`).filter(isShort);
+  // The main one, and the loop's, which it has started since. What Node had started before runs by the default.
+  expect(short.includes(String(keeper))).toBe(hasSlices());
+  expect(short.length >= 2).toBe(hasSlices());
 });
 
 test(
