@@ -4,13 +4,11 @@
  */
 
 export interface Allowance {
-  /** A second. */
+  /** A second, of whatever is counted. */
   readonly rate: number;
   readonly burst: number;
 }
 
-/** Questions of each sandbox while others ask too. */
-const QUESTIONS: Allowance = { rate: 40_000, burst: 4_000 };
 /** Two sandboxes that ask within such a span are asking at the same time. */
 const WINDOW_MS = 100;
 
@@ -44,7 +42,7 @@ export class Quota {
   #tokens: number;
   #filledAt = 0;
 
-  constructor(allowance: Allowance = QUESTIONS) {
+  constructor(allowance: Allowance) {
     this.#allowance = allowance;
     this.#tokens = allowance.burst;
   }

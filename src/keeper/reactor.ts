@@ -43,6 +43,11 @@ export type Report =
   /** As handed.ts packs them. */
   | { readonly kind: 'questions'; readonly questions: ArrayBuffer };
 
+/**
+ * Milliseconds of this thread for each sandbox while others ask too. Time and not questions: a slow machine has no less room then for
+ * whoever else wants a processor, the keeper's main thread among them.
+ */
+const SHARE: Allowance = { rate: 250, burst: 25 };
 /** Questions of one sandbox that may wait at the main thread; the next one is refused. */
 export const MAX_PENDING = 4096;
 /**
@@ -141,7 +146,7 @@ export class Reactor {
           view: order.view,
           pending: order.pending,
           cache: new Map(),
-          quota: new Quota(),
+          quota: new Quota(SHARE),
           refusals: new Quota(REFUSALS),
           batch: BATCH,
         });
@@ -180,13 +185,13 @@ export class Reactor {
     }
     for (let i = 0; i < count; i++) this.#answer(served, i, start);
     row.sendAnswers(fd);
-    if (count > 0) this.#charge(served, count, start);
+    if (count > 0) this.#charge(served, start);
   }
 
-  #charge(served: Served, count: number, start: number): void {
+  #charge(served: Served, start: number): void {
     const now = performance.now();
     served.batch = now - start > LONG_TURN_MS ? Math.max(SMALLEST_BATCH, served.batch >> 1) : Math.min(BATCH, served.batch << 1);
-    if (!this.#contention.note(served.quota, now) || served.quota.spend(count, now)) return;
+    if (!this.#contention.note(served.quota, now) || served.quota.spend(now - start, now)) return;
     this.#mute(served);
   }
 

@@ -2,6 +2,7 @@
 
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { quantile } from '../bench/figures.ts';
@@ -55,6 +56,46 @@ test(
     expect(count('NXDOMAIN'), stdout).toBeGreaterThan(0);
   },
 );
+
+const asking = (netns: string, seconds: number, ...flags: readonly string[]): Promise<unknown> =>
+  execa('nsenter', [
+    `--net=${netns}`,
+    'dnsperf',
+    '-s',
+    '127.0.0.11',
+    '-d',
+    join(lab.folder, 'local'),
+    '-l',
+    String(seconds),
+    ...flags,
+  ]);
+
+test('of the thread that answers local names a flood has its share while a neighbour asks', { timeout: 60_000 }, async () => {
+  const { keeper } = await lab.keeperProcesses();
+  const { questions, flags } = FLOODS['local names'];
+  writeFileSync(join(lab.folder, 'local'), `${questions.join('\n')}\n`);
+  const threads = readdirSync(`/proc/${keeper}/task`).filter((thread) => thread !== String(keeper));
+  // The first number of schedstat: nanoseconds on a processor.
+  const used = (): number[] =>
+    threads.map((thread) => Number(readFileSync(`/proc/${keeper}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6);
+  const busiest = async (): Promise<number> => {
+    const [before, begun] = [used(), performance.now()];
+    await setTimeout(2000);
+    const after = used();
+    return Math.max(...after.map((ms, i) => ms - (before[i] ?? 0))) / (performance.now() - begun);
+  };
+  const flood = asking(at.loud, 7, ...flags);
+  await setTimeout(500);
+  const alone = await busiest();
+  const neighbour = asking(at.quiet, 3, '-Q', '50');
+  await setTimeout(500);
+  const contended = await busiest();
+  await Promise.all([flood, neighbour]);
+  process.stdout.write(`share of the thread: ${alone.toFixed(2)} alone, ${contended.toFixed(2)} beside a neighbour\n`);
+  // A quarter, and what goes round it: waits, the neighbour's own.
+  expect(contended).toBeLessThan(0.4);
+  expect(alone).toBeGreaterThan(contended);
+});
 
 const shown = (values: readonly number[]): string =>
   [0.5, 0.99].map((p) => `p${100 * p} ${quantile(values, p).toFixed(2)} ms`).join(', ');

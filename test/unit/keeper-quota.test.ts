@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest';
 import { Contention, Quota } from '../../src/keeper/quota.ts';
 
+const ALLOWANCE = { rate: 40_000, burst: 4000 };
+
 test('one sandbox alone is never contended, two within a moment are, and that passes', () => {
   const contention = new Contention();
-  const [a, b] = [new Quota(), new Quota()];
+  const [a, b] = [new Quota(ALLOWANCE), new Quota(ALLOWANCE)];
   for (let t = 1000; t < 2000; t += 10) expect(contention.note(a, t)).toBe(false);
   contention.note(b, 2001);
   expect(contention.note(a, 2002)).toBe(true);
@@ -13,13 +15,13 @@ test('one sandbox alone is never contended, two within a moment are, and that pa
 
 test('a span of silence is not contention', () => {
   const contention = new Contention();
-  contention.note(new Quota(), 1000);
-  contention.note(new Quota(), 1001);
-  expect(contention.note(new Quota(), 9000)).toBe(false);
+  contention.note(new Quota(ALLOWANCE), 1000);
+  contention.note(new Quota(ALLOWANCE), 1001);
+  expect(contention.note(new Quota(ALLOWANCE), 9000)).toBe(false);
 });
 
 test('spending is bounded by a burst and a rate; a debt is paid by waiting', () => {
-  const quota = new Quota();
+  const quota = new Quota(ALLOWANCE);
   let spent = 0;
   while (quota.spend(64, 1000)) spent += 64;
   expect(spent).toBeLessThanOrEqual(4000);
