@@ -29,12 +29,14 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
+/** Without kernel and processes: these share their two processes, since to load the house anew for each costs more than the tests. */
+const PURE = ['test/unit/**/*.test.ts'];
+/** For a virtual machine's kernel; test/vm/guest.test.ts boots one and runs them there. */
+const INSIDE = ['test/vm/inside/**/*.test.ts'];
+
 export default defineConfig({
   root: new URL('..', import.meta.url).pathname,
   test: {
-    include: ['test/**/*.test.ts'],
-    // For a virtual machine's kernel; test/vm/guest.test.ts boots one and runs them there.
-    exclude: isGuest ? [] : ['test/vm/inside/**'],
     // Two cores; kernel tests live in namespaces of their own and may run side by side.
     pool: 'forks',
     maxWorkers: 2,
@@ -42,5 +44,11 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     teardownTimeout: 10_000,
+    projects: isGuest
+      ? [{ extends: true, test: { name: 'inside', include: INSIDE, isolate: false } }]
+      : [
+          { extends: true, test: { name: 'house', include: ['test/**/*.test.ts'], exclude: [...PURE, ...INSIDE] } },
+          { extends: true, test: { name: 'pure', include: PURE, isolate: false } },
+        ],
   },
 });
