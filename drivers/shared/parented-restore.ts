@@ -11,7 +11,7 @@ import {
 import type { Link } from '../../src/kernel/index.ts';
 import { type HostView, ensureHostSide, hasHostSide } from './host-side.ts';
 import { hasMovedLink, remakeMoved } from './moved-link.ts';
-import { type ParentUsers, ensureParent } from './parent.ts';
+import { type ParentUsers, ensureParent, isMade } from './parent.ts';
 import { type ParentedKind, type ParentedOptions, parseParented } from './parented-options.ts';
 import { type SublinkMode, attach, detach, isOn, linkOf } from './sublink.ts';
 import type { LinkParts } from './parts.ts';
@@ -96,7 +96,7 @@ export async function observeParented(
   const isRight = ({ net, endpoints }: RestoreNetwork): boolean => {
     const { parent, hostAccess, mode } = parseParented(kind, net);
     const link = view.links.get(parent.name);
-    if (link === undefined || (link.group === parts.mark.liveGroup && !link.up)) return false;
+    if (link === undefined || (isMade(parts, link) && !link.up)) return false;
     return (
       !hostAccess ||
       hasHostSide(

@@ -87,7 +87,6 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     const options = parseParented(kind, net);
     await removeHostSide(parts, net, options.mode);
     await releaseParent(parts, users, userOf(net, options));
-    users.forget(net.id);
   }
 
   async function parentOf(net: DriverNetwork, { parent }: ParentedOptions): Promise<Link> {
