@@ -20,6 +20,8 @@ export interface ParentUser {
 /** Who uses which parent, of all drivers that share it: a VLAN is deleted with the last of them. */
 export class ParentUsers {
   readonly #users = new Map<NetworkId, ParentUser>();
+  /** Indexes of the links that networks hang on: another link may come under the name. */
+  readonly #links = new Map<NetworkId, number>();
   /** Keys: names of parents. */
   readonly locks = new KeyedLock();
 
@@ -44,8 +46,19 @@ export class ParentUsers {
     this.#users.set(user.id, user);
   }
 
+  /** The network hangs on this link now. */
+  settle(id: NetworkId, { index }: Link): void {
+    this.#links.set(id, index);
+  }
+
+  /** Whether the network hangs on another link than this one. */
+  isElsewhere(id: NetworkId, { index }: Link): boolean {
+    return (this.#links.get(id) ?? index) !== index;
+  }
+
   forget(id: NetworkId): void {
     this.#users.delete(id);
+    this.#links.delete(id);
   }
 
   isSharedBy(user: ParentUser): boolean {
@@ -86,7 +99,7 @@ export async function ensureParent(parts: LinkParts, users: ParentUsers, parent:
     // One that is ours and was set down; the user's own is left as it is.
     if (isMade(parts, found) && !found.up)
       await rtnl.batch([{ op: 'link.set', at: { index: found.index }, change: { up: true } }]).catch((error: unknown) => {
-        throw unmade(parent.name, found, error);
+        throw unmade(parent.name, { kind: parent.isDummy ? 'dummy' : 'vlan' }, error);
       });
     return found;
   });

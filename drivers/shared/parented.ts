@@ -75,6 +75,7 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
       undo.add('release parent', () => releaseParent(parts, users, user));
       const parent = await ensureParent(parts, users, options.parent);
       await tryOut(net, parent, options.mode);
+      users.settle(net.id, parent);
       if (options.hostAccess) {
         undo.add('remove host side', () => removeHostSide(parts, net, options.mode));
         await ensureHostSide(parts, net, parent, options.mode, []);
@@ -183,7 +184,7 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
         const { parent } = parseParented(kind, net);
         return [parent.name, ownLinkName(kind.name, 'host', net.id)];
       },
-      observe: (desired) => observeParented(parts, kind, desired),
+      observe: (desired) => observeParented(parts, users, kind, desired),
       async restore(_ctx, desired) {
         // All first: a VLAN that one of them lets go may be another one's.
         const all = desired.map((wish) => ({ wish, options: noted(wish) }));
