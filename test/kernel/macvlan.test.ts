@@ -170,6 +170,27 @@ test('networks share a parent, and several subnets of a family are one network',
   expect(await defaults(e)).toEqual(['default via 10.32.0.254 dev eth0']);
 });
 
+test('networks share subnet and router with ranges of their own, over restarts, and no sandbox is the router', async () => {
+  const house = await lanHouse();
+  const part = (range: string) =>
+    onLan({}, { enableIPv6: false, ipam: { config: [{ subnet: LAN.v4, range, gateway: LAN.router }] } });
+  await house.network('one', part('10.30.0.32/27'));
+  await house.network('two', part('10.30.0.248/29'));
+  await house.start();
+  for (const net of ['one', 'two']) {
+    expect(house.controller.network(net).record.degraded).toBeUndefined();
+    expect(await comes(await house.sandbox(net, [[net, {}]]), LAN.far)).toBe(true);
+  }
+  await house.controller.deleteSandbox('one', true);
+  await house.controller.deleteNetwork('one');
+  expect(await refusal(house.sandbox('three', [['two', { ipv4: LAN.router }]]))).toMatch(/^address_in_use: /);
+  // .248 to .253, and .254 is the router.
+  const names = ['a', 'b', 'c', 'd', 'e'];
+  for (const name of names) await house.sandbox(name, [['two', {}]]);
+  expect(names.map((name) => house.address(name, 'two'))).not.toContain(LAN.router);
+  expect(await refusal(house.sandbox('full', [['two', {}]]))).toMatch(/^no_free_address: /);
+});
+
 test('the embedded resolver answers for names of the network; ports are not published, and that is said', async () => {
   const house = await lanHouse();
   await house.network('lan', onLan());
