@@ -17,6 +17,8 @@ export interface ParentUser {
   readonly isAlone: boolean;
 }
 
+type Claim = Pick<ParentUser, 'id' | 'parent'>;
+
 /** Who uses which parent, of all drivers that share it: a VLAN is deleted with the last of them. */
 export class ParentUsers {
   readonly #users = new Map<NetworkId, ParentUser>();
@@ -61,11 +63,11 @@ export class ParentUsers {
     this.#links.delete(id);
   }
 
-  isSharedBy(user: ParentUser): boolean {
+  isSharedBy(user: Claim): boolean {
     return this.#others(user).length > 0;
   }
 
-  #others({ id, parent }: ParentUser): ParentUser[] {
+  #others({ id, parent }: Claim): ParentUser[] {
     return [...this.#users.values()].filter((other) => other.id !== id && other.parent === parent);
   }
 }
@@ -148,7 +150,7 @@ function unmade(name: string, { kind }: Pick<LinkSpec, 'kind'>, error: unknown):
 }
 
 /** Ends a network's claim, and deletes a parent of our own making when nobody else uses it. */
-export async function releaseParent(parts: LinkParts, users: ParentUsers, user: ParentUser): Promise<void> {
+export async function releaseParent(parts: LinkParts, users: ParentUsers, user: Claim): Promise<void> {
   await users.locks.run(user.parent, async () => {
     if (!users.isSharedBy(user)) await removeMade(parts, user.parent);
     users.forget(user.id);

@@ -13,6 +13,7 @@ import { advertise } from './announcer.ts';
 import { type HostView, ensureHostSide, hasHostSide } from './host-side.ts';
 import { hasMovedLink, remakeMoved } from './moved-link.ts';
 import { type ParentUsers, ensureParent, isMade } from './parent.ts';
+import { parentLinkOf } from './parent-name.ts';
 import { type ParentedKind, type ParentedMode, type ParentedOptions, parseParented } from './parented-options.ts';
 import { attach, detach, isOn, linkOf } from './sublink.ts';
 import type { LinkParts } from './parts.ts';
@@ -94,13 +95,16 @@ export async function observeParented(
   desired: readonly RestoreNetwork[],
 ): Promise<NetworkId[]> {
   if (desired.length === 0) return [];
+  const parsed = new Map(desired.map(({ net }) => [net.id, optionsOf(kind, net)]));
   const view = await lookAt(
     parts,
-    desired.map(({ net }) => parseParented(kind, net).parent.name),
-    desired.some(({ net }) => parseParented(kind, net).hostAccess),
+    desired.map(({ net }) => parentLinkOf(kind.name, net)),
+    [...parsed.values()].some((options) => options?.hostAccess === true),
   );
   const isRight = ({ net, endpoints }: RestoreNetwork): boolean => {
-    const { parent, hostAccess, mode } = parseParented(kind, net);
+    const options = parsed.get(net.id);
+    if (options === undefined) return false;
+    const { parent, hostAccess, mode } = options;
     const link = view.links.get(parent.name);
     if (link === undefined || users.isElsewhere(net.id, link) || (isMade(parts, link) && !link.up)) return false;
     return (
@@ -116,6 +120,15 @@ export async function observeParented(
   const wrong: NetworkId[] = [];
   for (const wish of desired) if (!isRight(wish) || (await lacksLink(parts, kind, view, wish))) wrong.push(wish.net.id);
   return wrong;
+}
+
+/** Undefined for options that are not taken any more: a restore says so. */
+function optionsOf(kind: ParentedKind, net: DriverNetwork): ParentedOptions | undefined {
+  try {
+    return parseParented(kind, net);
+  } catch {
+    return undefined;
+  }
 }
 
 async function lacksLink(parts: LinkParts, kind: ParentedKind, { links }: HostView, wish: RestoreNetwork): Promise<boolean> {

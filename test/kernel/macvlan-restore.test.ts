@@ -119,6 +119,29 @@ test('a parent may be given by another name that it has, and nothing is mended f
   expect(degraded(house)).toBeUndefined();
 });
 
+test('options that are not taken any more are a problem of their network alone, which can still be deleted', async () => {
+  const house = await lanHouse();
+  const id = await house.network('lan', onLan({ host_access: 'true' }));
+  await house.network('other', onLan({}, { enableIPv6: false, ipam: { config: [{ subnet: '10.31.0.0/24' }] } }));
+  await house.sandbox('a', [['lan', {}]]);
+  const b = await house.sandbox('b', [['other', {}]]);
+  await house.controller.close();
+  const key = `network/${id}`;
+  const value = (await house.store.list('network/')).entries.find((one) => one.key === key)?.value as { options: object };
+  await house.store.commit({ put: [{ key, value: { ...value, options: { ...value.options, macvlan_mode: 'swirl' } } }] });
+  await house.start();
+  for (let round = 0; round < 2; round++) {
+    expect(degraded(house)).toContain("requested macvlan mode 'swirl' is not valid");
+    expect(house.controller.network('other').record.degraded).toBeUndefined();
+    await b.exec('ip', ['link', 'del', 'eth0']);
+    await house.controller.mend();
+    expect((await linksIn(b))[0]).toContain('eth0 macvlan');
+  }
+  for (const name of ['a', 'b']) await house.controller.deleteSandbox(name, true);
+  for (const name of ['lan', 'other']) await house.controller.deleteNetwork(name);
+  expect((await linksIn(house.host)).filter((line) => line.includes('macvlan'))).toEqual([]);
+});
+
 describe('what somebody took away inside a sandbox is back after the next look', () => {
   test.each([
     ['the link', 'ip link del eth0'],
