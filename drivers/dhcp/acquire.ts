@@ -184,16 +184,23 @@ async function request(asking: Asking, client: Client, offer: Offer): Promise<Le
 export async function giveBack(asking: Asking, id: string): Promise<void> {
   const lease = asking.leases.get(id);
   if (lease === undefined) return;
-  const { grant, parent, address } = lease;
-  if (grant !== undefined && lease.refused === undefined) {
-    const way = { targetMac: grant.serverMac, source: address, target: grant.server };
-    const words = { type: 'release', clientAddress: address, server: grant.server, way } as const;
-    await tell(asking.wires, parent, identityOf(lease), words).catch((error: unknown) =>
-      asking.env.log.warn(
-        { endpoint: id, address, problem: messageOf(error) },
-        'a DHCP server is not told that a lease has ended',
-      ),
-    );
-  }
+  const { grant } = lease;
+  if (grant !== undefined && lease.refused === undefined) await release(asking, lease, { ...grant, address: lease.address });
   await asking.leases.remove(id);
+}
+
+/** Tells a server that its address is not used. Never throws: nobody answers, and what does not reach the server runs out. */
+export async function release(
+  asking: Asking,
+  client: Client,
+  { address, server, serverMac }: Pick<Grant, 'address' | 'server' | 'serverMac'>,
+): Promise<void> {
+  const way = { targetMac: serverMac, source: address, target: server };
+  const words = { type: 'release', clientAddress: address, server, way } as const;
+  await tell(asking.wires, client.parent, identityOf(client), words).catch((error: unknown) =>
+    asking.env.log.warn(
+      { endpoint: client.id, address, problem: messageOf(error) },
+      'a DHCP server is not told that a lease has ended',
+    ),
+  );
 }

@@ -5,7 +5,7 @@
 
 import { type Address, messageOf } from '../../src/base/index.ts';
 import type { LeaseTrouble, LeaseWatch } from '../../src/ipam/index.ts';
-import type { Asking } from './acquire.ts';
+import { type Asking, release } from './acquire.ts';
 import { type Answer, type Ask, exchange } from './exchange.ts';
 import { BROADCAST, BROADCAST_MAC } from './frame.ts';
 import { type Grant, type LeaseRecord, identityOf } from './leases.ts';
@@ -30,6 +30,8 @@ interface Held {
   dueMs: number;
   /** It is not known whether this wire knows the lease: it is asked for as after a start of the machine. */
   isUnverified: boolean;
+  /** Aborted when it is given back, and when the daemon stops. */
+  readonly ending: AbortController;
   trouble?: LeaseTrouble;
 }
 
@@ -44,7 +46,10 @@ export class Renewals implements LeaseWatch {
   constructor(asking: Asking, patience: Patience = PATIENCE) {
     this.#asking = asking;
     this.#patience = patience;
-    asking.closing.addEventListener('abort', () => this.#timer?.cancel());
+    asking.closing.addEventListener('abort', () => {
+      this.#timer?.cancel();
+      for (const { ending } of this.#held.values()) ending.abort();
+    });
   }
 
   get troubles(): readonly LeaseTrouble[] {
@@ -63,16 +68,18 @@ export class Renewals implements LeaseWatch {
       // A calendar that was set back says nothing about how old the lease is.
       dueMs: isUnverified || passed < 0 ? 0 : (grant?.terms.renewMs ?? 0),
       isUnverified,
+      ending: new AbortController(),
     };
     this.#held.set(record.id, held);
     if (record.refused !== undefined) this.#tell(held, 'refused');
     this.#schedule();
   }
 
-  /** Not any more; resolves when nobody is asked. */
+  /** Not any more; resolves when nobody is asked. A server that is silent is not waited for. */
   async forget(id: string): Promise<void> {
     const held = this.#held.get(id);
     this.#held.delete(id);
+    held?.ending.abort();
     await this.#trying.get(id);
     if (held?.trouble !== undefined) this.onTroubles?.();
   }
@@ -121,16 +128,23 @@ export class Renewals implements LeaseWatch {
     const askedAt = clock.wall();
     const born = clock.steady();
     let outcome: Verdict | 'silence' | 'mute' = 'silence';
+    let refusal: Refusal | undefined;
     try {
       const verdict = await exchange(this.#asking.wires, clock, {
         parent: held.record.parent,
         identity: identityOf(held.record),
         asks: asksOf(held.record, stage),
         pausesMs: PAUSES_MS,
-        signal: closing,
-        accept: (reply) => verdictOf(held.record, stage, reply),
+        signal: held.ending.signal,
+        accept(reply) {
+          const said = verdictOf(held.record, stage, reply);
+          // What another server refuses may still be granted by the one that gave it: on one wire may be several.
+          if (said?.kind !== 'refused' || reply.server === held.record.grant?.server) return said;
+          refusal ??= said;
+          return undefined;
+        },
       });
-      outcome = verdict ?? 'silence';
+      outcome = verdict ?? refusal ?? 'silence';
     } catch (error) {
       outcome = 'mute';
       env.log.debug({ endpoint: held.record.id, problem: messageOf(error) }, 'a lease cannot be asked for');
@@ -175,6 +189,7 @@ export class Renewals implements LeaseWatch {
       await this.#asking.leases.put(record);
       held.record = record;
       this.#tell(held, 'refused');
+      if (answer.unwanted !== undefined) await release(this.#asking, record, answer.unwanted);
       return;
     }
     const { refused: _refused, ...rest } = held.record;
@@ -207,8 +222,9 @@ export class Renewals implements LeaseWatch {
   }
 
   #tell(held: Held, kind: LeaseTrouble['kind']): void {
-    if (held.trouble?.kind === kind) return;
-    held.trouble = { owner: held.record.id, address: held.record.address, kind, text: wordsOf(held.record, kind) };
+    const text = wordsOf(held.record, kind);
+    if (held.trouble?.kind === kind && held.trouble.text === text) return;
+    held.trouble = { owner: held.record.id, address: held.record.address, kind, text };
     this.onTroubles?.();
   }
 }
@@ -225,20 +241,26 @@ function wordsOf({ address, name, parent, grant, refused }: LeaseRecord, kind: L
   }
 }
 
-type Verdict =
-  | { readonly kind: 'given'; readonly terms: Terms; readonly reply: Answer }
-  | { readonly kind: 'refused'; readonly text: string };
+type Verdict = { readonly kind: 'given'; readonly terms: Terms; readonly reply: Answer } | Refusal;
+
+interface Refusal {
+  readonly kind: 'refused';
+  readonly text: string;
+  /** What was given instead. */
+  readonly unwanted?: Pick<Grant, 'address' | 'server' | 'serverMac'>;
+}
 
 /** What a reply means for the lease; undefined for what is not meant for it. */
 function verdictOf({ address, grant }: LeaseRecord, stage: Stage | 'unverified', reply: Answer): Verdict | undefined {
-  const isOwn = reply.server === grant?.server;
+  const { type, server, serverMac, address: given } = reply;
+  const terms = type === 'ack' && given === address ? termsOf(reply) : undefined;
+  if (terms !== undefined) return { kind: 'given', terms, reply };
   // Before T2 only the server that gave the lease may take it back.
-  if (reply.type === 'nak')
-    return (stage === 'bound' || stage === 'renewing') && !isOwn
-      ? undefined
-      : { kind: 'refused', text: reply.text ?? `by ${reply.server}, without a reason` };
-  const terms = reply.type === 'ack' && reply.address === address ? termsOf(reply) : undefined;
-  return terms && { kind: 'given', terms, reply };
+  if ((stage === 'bound' || stage === 'renewing') && server !== grant?.server) return undefined;
+  if (type === 'nak') return { kind: 'refused', text: reply.text ?? `by ${server}, without a reason` };
+  // Other clients move to that one. A sandbox keeps its address: the old one is not its own any more, and the new one not yet.
+  if (type !== 'ack' || given === undefined || given === address) return undefined;
+  return { kind: 'refused', text: `${server} gives ${given} instead`, unwanted: { address: given, server, serverMac } };
 }
 
 /**

@@ -45,7 +45,7 @@ export class Announcer {
 }
 
 /** Tells neighbours whose address this is now: gratuitous ARP and unsolicited neighbour advertisement. Errors never fail a join. */
-async function advertise(parts: LinkParts, ep: DriverEndpoint, at: JoinPlace, known?: Link): Promise<void> {
+export async function advertise(parts: LinkParts, ep: DriverEndpoint, at: JoinPlace, known?: Link): Promise<void> {
   try {
     const link = known ?? (await at.netns.rtnl().link.find({ name: at.ifname }));
     // Where none is recorded the link has its parent's.

@@ -41,7 +41,7 @@ export function hostAddresses({ v4, v6 }: DriverNetwork): Prefix[] {
 /** The same for a network's whole life: neighbours go on knowing it when it is made again. */
 const macOf = (net: DriverNetwork): Mac => parseMac(['02', ...(net.id.slice(0, 10).match(/../g) ?? [])].join(':'));
 
-const nameOf = (net: DriverNetwork, { kind }: SublinkMode): string => ownLinkName(kind, 'host', net.id);
+const nameOf = (net: DriverNetwork, { kind }: Pick<SublinkMode, 'kind'>): string => ownLinkName(kind, 'host', net.id);
 
 /** Where an endpoint is reached: one route a family. */
 const destinationsOf = ({ iface }: DriverEndpoint): Prefix[] =>
@@ -128,7 +128,7 @@ export async function addHostRoutes(parts: LinkParts, net: DriverNetwork, mode: 
 export async function removeHostRoutes(
   parts: LinkParts,
   net: DriverNetwork,
-  mode: SublinkMode,
+  mode: Pick<SublinkMode, 'kind'>,
   ep: DriverEndpoint,
 ): Promise<void> {
   const link = await parts.host.rtnl().link.find({ name: nameOf(net, mode) });
@@ -141,7 +141,7 @@ export async function removeHostRoutes(
 }
 
 /** Deletes the host's link, and with it addresses and routes. */
-export async function removeHostSide(parts: LinkParts, net: DriverNetwork, mode: SublinkMode): Promise<void> {
+export async function removeHostSide(parts: LinkParts, net: DriverNetwork, mode: Pick<SublinkMode, 'kind'>): Promise<void> {
   const link = await findSublink(parts, mode.kind, parts.host, nameOf(net, mode));
   if (link !== undefined) await removeSublink(parts.host, link);
 }

@@ -24,6 +24,10 @@ export interface VlanName {
 export const ownLinkName = (driver: SublinkKind, purpose: 'dummy' | 'probe' | 'host', id: NetworkId): string =>
   `${purpose.slice(0, 1)}${driver.slice(0, 1)}-${shortId(id)}`;
 
+/** Name of the link that a network hangs on, whatever else its options are. */
+export const parentLinkOf = (driver: SublinkKind, { id, options }: DriverNetwork): string =>
+  options[labels.parent] || ownLinkName(driver, 'dummy', id);
+
 /** Longest name of a link, octets. */
 const MAX_NAME = 15;
 

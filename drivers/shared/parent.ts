@@ -2,9 +2,9 @@
 
 import { type NetworkId, CnmError, KeyedLock, errnoOf, undoable } from '../../src/base/index.ts';
 import { type Link, type LinkSpec, kernelLacks } from '../../src/kernel/index.ts';
-import { retireHostLink } from './host-link.ts';
 import { type ParentName, type SublinkKind, parseVlan } from './parent-name.ts';
 import type { LinkParts } from './parts.ts';
+import { removeSublink } from './sublink.ts';
 
 /** A network and its claim to a parent. */
 export interface ParentUser {
@@ -17,9 +17,13 @@ export interface ParentUser {
   readonly isAlone: boolean;
 }
 
+type Claim = Pick<ParentUser, 'id' | 'parent'>;
+
 /** Who uses which parent, of all drivers that share it: a VLAN is deleted with the last of them. */
 export class ParentUsers {
   readonly #users = new Map<NetworkId, ParentUser>();
+  /** Indexes of the links that networks hang on: another link may come under the name. */
+  readonly #links = new Map<NetworkId, number>();
   /** Keys: names of parents. */
   readonly locks = new KeyedLock();
 
@@ -44,15 +48,26 @@ export class ParentUsers {
     this.#users.set(user.id, user);
   }
 
-  forget(id: NetworkId): void {
-    this.#users.delete(id);
+  /** The network hangs on this link now. */
+  settle(id: NetworkId, { index }: Link): void {
+    this.#links.set(id, index);
   }
 
-  isSharedBy(user: ParentUser): boolean {
+  /** Whether the network hangs on another link than this one. */
+  isElsewhere(id: NetworkId, { index }: Link): boolean {
+    return (this.#links.get(id) ?? index) !== index;
+  }
+
+  forget(id: NetworkId): void {
+    this.#users.delete(id);
+    this.#links.delete(id);
+  }
+
+  isSharedBy(user: Claim): boolean {
     return this.#others(user).length > 0;
   }
 
-  #others({ id, parent }: ParentUser): ParentUser[] {
+  #others({ id, parent }: Claim): ParentUser[] {
     return [...this.#users.values()].filter((other) => other.id !== id && other.parent === parent);
   }
 }
@@ -63,7 +78,8 @@ function whyNotBoth(user: ParentUser, other: ParentUser): string | undefined {
   if (user.driver !== other.driver)
     return `it is of driver ${other.driver}: a parent takes links of macvlan or of ipvlan, not both; use another parent, or a VLAN of it`;
   if (!user.isAlone && !other.isAlone) return undefined;
-  return user.driver === 'ipvlan' ? 'an ipvlan network has its parent for itself' : 'mode passthru has its parent for itself';
+  const whose = user.driver === 'ipvlan' ? 'an ipvlan network' : 'mode passthru';
+  return `${whose} has its parent for itself; use another parent, or a VLAN of it`;
 }
 
 /** Kinds of bridges and the like, whose ports have no room for links on top: the kernel answers EBUSY. */
@@ -83,8 +99,10 @@ export async function ensureParent(parts: LinkParts, users: ParentUsers, parent:
       );
     }
     // One that is ours and was set down; the user's own is left as it is.
-    if (found.group === parts.mark.liveGroup && !found.up)
-      await rtnl.batch([{ op: 'link.set', at: { index: found.index }, change: { up: true } }]);
+    if (isMade(parts, found) && !found.up)
+      await rtnl.batch([{ op: 'link.set', at: { index: found.index }, change: { up: true } }]).catch((error: unknown) => {
+        throw unmade(parent.name, { kind: parent.isDummy ? 'dummy' : 'vlan' }, error);
+      });
     return found;
   });
 }
@@ -94,7 +112,7 @@ async function makeParent(parts: LinkParts, parent: ParentName): Promise<Link> {
   const common = { name: parent.name, group: parts.mark.liveGroup };
   const spec: LinkSpec = parent.isDummy ? { kind: 'dummy', ...common } : await vlanSpec(parts, common);
   return undoable(async (undo) => {
-    undo.add('release parent', () => retireHostLink(parts, parent.name));
+    undo.add('release parent', () => removeMade(parts, parent.name));
     try {
       await rtnl.batch([{ op: 'link.add', spec }]);
       await rtnl.batch([{ op: 'link.set', at: { name: parent.name }, change: { up: true } }]);
@@ -115,7 +133,7 @@ async function vlanSpec(parts: LinkParts, common: { readonly name: string; reado
   return { kind: 'vlan', ...common, ...(base && { parent: base.index }), vlan: { id: vlan.id } };
 }
 
-function unmade(name: string, { kind }: LinkSpec, error: unknown): unknown {
+function unmade(name: string, { kind }: Pick<LinkSpec, 'kind'>, error: unknown): unknown {
   const [base = ''] = name.split('.');
   switch (errnoOf(error)) {
     case 'EOPNOTSUPP':
@@ -131,9 +149,20 @@ function unmade(name: string, { kind }: LinkSpec, error: unknown): unknown {
   }
 }
 
-/** Deletes a parent of our own making when nobody else uses it. */
-export async function releaseParent(parts: LinkParts, users: ParentUsers, user: ParentUser): Promise<void> {
+/** Ends a network's claim, and deletes a parent of our own making when nobody else uses it. */
+export async function releaseParent(parts: LinkParts, users: ParentUsers, user: Claim): Promise<void> {
   await users.locks.run(user.parent, async () => {
-    if (!users.isSharedBy(user)) await retireHostLink(parts, user.parent);
+    if (!users.isSharedBy(user)) await removeMade(parts, user.parent);
+    users.forget(user.id);
   });
+}
+
+/** Whether a link is of our own making for networks to hang on. A bridge of ours that is named as parent is its own network's. */
+export const isMade = ({ mark }: LinkParts, { kind, group }: Pick<Link, 'kind' | 'group'>): boolean =>
+  group === mark.liveGroup && (kind === 'vlan' || kind === 'dummy');
+
+/** At once, and not left to the reaper: until then the kernel gives the number of a VLAN to no other. One that is gone is fine. */
+async function removeMade(parts: LinkParts, name: string): Promise<void> {
+  const link = await parts.host.rtnl().link.find({ name });
+  if (link !== undefined && isMade(parts, link)) await removeSublink(parts.host, link);
 }

@@ -9,11 +9,13 @@ import {
   restoreInside,
 } from '../../src/driver/index.ts';
 import type { Link } from '../../src/kernel/index.ts';
+import { advertise } from './announcer.ts';
 import { type HostView, ensureHostSide, hasHostSide } from './host-side.ts';
 import { hasMovedLink, remakeMoved } from './moved-link.ts';
-import { type ParentUsers, ensureParent } from './parent.ts';
-import { type ParentedKind, type ParentedOptions, parseParented } from './parented-options.ts';
-import { type SublinkMode, attach, detach, isOn, linkOf } from './sublink.ts';
+import { type ParentUsers, ensureParent, isMade } from './parent.ts';
+import { parentLinkOf } from './parent-name.ts';
+import { type ParentedKind, type ParentedMode, type ParentedOptions, parseParented } from './parented-options.ts';
+import { attach, detach, isOn, linkOf } from './sublink.ts';
 import type { LinkParts } from './parts.ts';
 
 type Wished = RestoreNetwork['endpoints'][number];
@@ -39,6 +41,7 @@ export async function restoreParented(
       const problem = await restoreEndpoint(parts, parent, mode, net, endpoint);
       if (problem !== undefined) problems.push(problem);
     }
+    users.settle(net.id, parent);
     return { ...base, ...(problems.length > 0 && { problem: problems.join('; ') }) };
   } catch (error) {
     return { ...base, problem: messageOf(error) };
@@ -56,7 +59,7 @@ function gone(name: string, error: unknown): unknown {
 async function restoreEndpoint(
   parts: LinkParts,
   parent: Link,
-  mode: SublinkMode,
+  mode: ParentedMode,
   net: DriverNetwork,
   { ep, place, moved }: Wished,
 ): Promise<string | undefined> {
@@ -70,7 +73,9 @@ async function restoreEndpoint(
     }
     await refuseForeign(place, link);
     await detach(parts, mode.kind, ep, place);
-    await attach(parts, parent, mode, ep, place);
+    const made = await attach(parts, parent, mode, ep, place);
+    // Behind another parent may be another port of the switch, and ipvlan has another MAC there.
+    if (!mode.isLayer3) await advertise(parts, ep, place, made);
     return undefined;
   } catch (error) {
     return `endpoint ${ep.name}: ${messageOf(error)}`;
@@ -85,18 +90,23 @@ async function refuseForeign({ netns, ifname }: JoinPlace, own: Link | undefined
 /** Networks whose parent or host side is not as wished, or a link of theirs in a sandbox that is to be looked into. */
 export async function observeParented(
   parts: LinkParts,
+  users: ParentUsers,
   kind: ParentedKind,
   desired: readonly RestoreNetwork[],
 ): Promise<NetworkId[]> {
   if (desired.length === 0) return [];
+  const parsed = new Map(desired.map(({ net }) => [net.id, optionsOf(kind, net)]));
   const view = await lookAt(
     parts,
-    desired.some(({ net }) => parseParented(kind, net).hostAccess),
+    desired.map(({ net }) => parentLinkOf(kind.name, net)),
+    [...parsed.values()].some((options) => options?.hostAccess === true),
   );
   const isRight = ({ net, endpoints }: RestoreNetwork): boolean => {
-    const { parent, hostAccess, mode } = parseParented(kind, net);
+    const options = parsed.get(net.id);
+    if (options === undefined) return false;
+    const { parent, hostAccess, mode } = options;
     const link = view.links.get(parent.name);
-    if (link === undefined || (link.group === parts.mark.liveGroup && !link.up)) return false;
+    if (link === undefined || users.isElsewhere(net.id, link) || (isMade(parts, link) && !link.up)) return false;
     return (
       !hostAccess ||
       hasHostSide(
@@ -112,6 +122,15 @@ export async function observeParented(
   return wrong;
 }
 
+/** Undefined for options that are not taken any more: a restore says so. */
+function optionsOf(kind: ParentedKind, net: DriverNetwork): ParentedOptions | undefined {
+  try {
+    return parseParented(kind, net);
+  } catch {
+    return undefined;
+  }
+}
+
 async function lacksLink(parts: LinkParts, kind: ParentedKind, { links }: HostView, wish: RestoreNetwork): Promise<boolean> {
   const { parent, mode } = parseParented(kind, wish.net);
   const below = links.get(parent.name);
@@ -123,9 +142,14 @@ async function lacksLink(parts: LinkParts, kind: ParentedKind, { links }: HostVi
   return false;
 }
 
-async function lookAt(parts: LinkParts, isWhole: boolean): Promise<HostView> {
+async function lookAt(parts: LinkParts, parents: readonly string[], isWhole: boolean): Promise<HostView> {
   const rtnl = parts.host.rtnl();
   const links = new Map((await rtnl.link.list()).map((link) => [link.name, link]));
+  // Links have other names beside their own, by which the kernel finds them too (ip link property add … altname).
+  for (const name of parents) {
+    const link = links.has(name) ? undefined : await rtnl.link.find({ name });
+    if (link !== undefined) links.set(name, link);
+  }
   if (!isWhole) return { links, addresses: new Set(), routes: new Set() };
   return {
     links,

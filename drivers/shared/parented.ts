@@ -20,7 +20,7 @@ import type { Link } from '../../src/kernel/index.ts';
 import { Announcer } from './announcer.ts';
 import { addHostRoutes, ensureHostSide, hostAddresses, removeHostRoutes, removeHostSide } from './host-side.ts';
 import { truthOption } from './options.ts';
-import { ownLinkName } from './parent-name.ts';
+import { ownLinkName, parentLinkOf } from './parent-name.ts';
 import { type ParentUser, ParentUsers, ensureParent, releaseParent } from './parent.ts';
 import { type ParentedKind, type ParentedMode, type ParentedOptions, parseParented } from './parented-options.ts';
 import { observeParented, restoreParented } from './parented-restore.ts';
@@ -30,6 +30,7 @@ import type { LinkParts } from './parts.ts';
 
 export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users: ParentUsers): Driver {
   const announcer = new Announcer(parts);
+  const ofKind = { kind: kind.name };
   const { host } = parts;
 
   const userOf = (net: DriverNetwork, { parent, mode }: ParentedOptions): ParentUser => ({
@@ -75,6 +76,7 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
       undo.add('release parent', () => releaseParent(parts, users, user));
       const parent = await ensureParent(parts, users, options.parent);
       await tryOut(net, parent, options.mode);
+      users.settle(net.id, parent);
       if (options.hostAccess) {
         undo.add('remove host side', () => removeHostSide(parts, net, options.mode));
         await ensureHostSide(parts, net, parent, options.mode, []);
@@ -84,10 +86,8 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
   }
 
   async function deleteNetwork(net: DriverNetwork): Promise<void> {
-    const options = parseParented(kind, net);
-    await removeHostSide(parts, net, options.mode);
-    await releaseParent(parts, users, userOf(net, options));
-    users.forget(net.id);
+    await removeHostSide(parts, net, ofKind);
+    await releaseParent(parts, users, { id: net.id, parent: parentLinkOf(kind.name, net) });
   }
 
   async function parentOf(net: DriverNetwork, { parent }: ParentedOptions): Promise<Link> {
@@ -105,7 +105,7 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     const ways = waysOf(net, ep, options);
     const parent = await parentOf(net, options);
     const link = await undoable(async (undo) => {
-      undo.add('detach', () => unplug(net, ep, options, at));
+      undo.add('detach', () => unplug(net, ep, at));
       const made = await attach(parts, parent, options.mode, ep, at);
       if (options.hostAccess) await addHostRoutes(parts, net, options.mode, ep);
       return made;
@@ -121,20 +121,20 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     };
   }
 
-  async function unplug(net: DriverNetwork, ep: DriverEndpoint, options: ParentedOptions, at?: JoinPlace): Promise<void> {
-    if (options.hostAccess) await removeHostRoutes(parts, net, options.mode, ep);
+  async function unplug(net: DriverNetwork, ep: DriverEndpoint, at?: JoinPlace): Promise<void> {
+    if (net.options[labels.hostAccess] !== undefined) await removeHostRoutes(parts, net, ofKind, ep);
     // The link goes with a namespace that is gone.
     if (at !== undefined) await detach(parts, kind.name, ep, at);
   }
 
   /** An engine gives its link back when it is done with it, under the name that it had. */
   async function deleteEndpoint(net: DriverNetwork, ep: DriverEndpoint): Promise<void> {
-    await unplug(net, ep, parseParented(kind, net));
+    await unplug(net, ep);
     const link = await findSublink(parts, kind.name, host, bareLinkName(ep.id));
     if (link !== undefined) await removeSublink(host, link);
   }
 
-  /** Options that were taken once and are not any more, by a newer version, are a problem of the one network. */
+  /** Options that were taken once and are not any more, by a newer version, are a problem of the one network, which can still be deleted. */
   function noted({ net }: RestoreNetwork): ParentedOptions | RestoreReport {
     try {
       const options = parseParented(kind, net);
@@ -175,16 +175,13 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     join: (_ctx, net, ep, at) => join(net, ep, at),
     async leave(_ctx, net, ep, at) {
       announcer.stop(ep.id);
-      await unplug(net, ep, parseParented(kind, net), at);
+      await unplug(net, ep, at);
       return {};
     },
     restorer: {
       remakesMoved: true,
-      linksOf: ({ net }) => {
-        const { parent } = parseParented(kind, net);
-        return [parent.name, ownLinkName(kind.name, 'host', net.id)];
-      },
-      observe: (desired) => observeParented(parts, kind, desired),
+      linksOf: ({ net }) => [parentLinkOf(kind.name, net), ownLinkName(kind.name, 'host', net.id)],
+      observe: (desired) => observeParented(parts, users, kind, desired),
       async restore(_ctx, desired) {
         // All first: a VLAN that one of them lets go may be another one's.
         const all = desired.map((wish) => ({ wish, options: noted(wish) }));

@@ -40,6 +40,8 @@ export interface AddressRequest {
   readonly options?: Readonly<Record<string, string>>;
   /** It is for the pool's owner itself, such as its gateway. Default false. */
   readonly isForPool?: boolean;
+  /** It is that of a router outside, which pools of several owners may name in one subnet. Default false. */
+  readonly isOutside?: boolean;
   /** Leased before, as a record says, with this address: it is not for somebody else to say so again now. Default false. */
   readonly isReplay?: boolean;
 }

@@ -17,7 +17,7 @@ import {
 } from './contract.ts';
 import { GLOBAL_POOLS, LOCAL_POOLS, normalPools, uniqueLocalPool, type AddressPool } from './pools.ts';
 import { explainExhaustion, nextSubnet, type Blocker } from './spaces.ts';
-import { Subnet } from './subnet.ts';
+import { type LeaseRequest, Subnet } from './subnet.ts';
 import { normalWish } from './wish.ts';
 
 export const LOCAL_SPACE = 'LocalDefault';
@@ -116,7 +116,7 @@ class DefaultIpam implements IpamDriver {
     const lease = this.#lease(pool);
     return lease.subnet.lease({
       owner: request.owner,
-      purpose: request.options?.[REQUEST_ADDRESS_TYPE] === GATEWAY_REQUEST ? 'gateway' : 'plain',
+      purpose: purposeOf(request),
       ...(request.address === undefined ? {} : { address: request.address }),
       ...(lease.range === undefined ? {} : { range: lease.range }),
       isSerial: lease.isSerial || request.options?.[SERIAL_OPTION] === 'true',
@@ -149,6 +149,11 @@ class DefaultIpam implements IpamDriver {
     }
     return lease;
   }
+}
+
+function purposeOf({ isOutside, options }: AddressRequest): LeaseRequest['purpose'] {
+  if (isOutside === true) return 'router';
+  return options?.[REQUEST_ADDRESS_TYPE] === GATEWAY_REQUEST ? 'gateway' : 'plain';
 }
 
 const spaceName = (pool: PoolId): string => pool.slice(0, Math.max(pool.indexOf('/'), 0));

@@ -16,7 +16,8 @@ import { RunSet } from './bitmap.ts';
 
 export interface LeaseRequest {
   readonly owner: string;
-  readonly purpose: 'gateway' | 'plain';
+  /** `router`: it is outside, and several owners may name it. */
+  readonly purpose: 'gateway' | 'plain' | 'router';
   /** Absent: the lowest free one, or the next one when `isSerial`. */
   readonly address?: Address;
   /** Where an automatic choice looks; default: the whole subnet. */
@@ -26,7 +27,7 @@ export interface LeaseRequest {
 
 interface Lease {
   readonly owner: string;
-  readonly purpose: 'gateway' | 'plain';
+  readonly purpose: LeaseRequest['purpose'];
   /** Range of an automatic choice; undefined when the address was named. */
   readonly chosenFrom: string | undefined;
 }
@@ -35,6 +36,8 @@ export class Subnet {
   readonly prefix: Prefix;
   readonly #taken = new RunSet();
   readonly #leases = new Map<Address, Lease>();
+  /** Routers outside, and who has named them. */
+  readonly #routers = new Map<Address, Set<string>>();
   /** Automatic leases by owner, purpose and range, so that asking twice finds the first answer without a search. */
   readonly #chosen = new Map<string, Address>();
   /** Last address handed out serially, by range. */
@@ -62,6 +65,7 @@ export class Subnet {
   /** Ends a lease; what is free or someone else's stays as it is. Throws address_out_of_range. */
   release(address: Address, owner: string): void {
     this.#requireInside(address);
+    if (this.#routers.has(address)) return this.#releaseRouter(address, owner);
     const lease = this.#leases.get(address);
     if (lease === undefined || lease.owner !== owner) return;
     this.#leases.delete(address);
@@ -78,15 +82,28 @@ export class Subnet {
     };
   }
 
+  #releaseRouter(address: Address, owner: string): void {
+    const owners = this.#routers.get(address);
+    if (owners?.delete(owner) !== true || owners.size > 0) return;
+    this.#routers.delete(address);
+    this.#taken.remove(addressToBigInt(address));
+  }
+
   #named(request: LeaseRequest, address: Address): Address {
     this.#requireInside(address);
+    const routers = request.purpose === 'router' ? this.#routers.get(address) : undefined;
+    if (routers !== undefined) {
+      routers.add(request.owner);
+      return address;
+    }
     const lease = this.#leases.get(address);
     if (lease?.owner === request.owner && lease.purpose === request.purpose) return address;
     if (!this.#taken.add(addressToBigInt(address))) {
       const why = lease === undefined ? `${address} is reserved in ${this.prefix}` : address;
       throw new CnmError('address_in_use', `Address already in use: ${why}`);
     }
-    this.#leases.set(address, { owner: request.owner, purpose: request.purpose, chosenFrom: undefined });
+    if (request.purpose === 'router') this.#routers.set(address, new Set([request.owner]));
+    else this.#leases.set(address, { owner: request.owner, purpose: request.purpose, chosenFrom: undefined });
     return address;
   }
 

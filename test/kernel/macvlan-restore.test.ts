@@ -1,6 +1,8 @@
 /** Parents that go and come back, losses, restarts, and the host's own place in a network. */
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import { silentLogger } from '../../src/base/index.ts';
 import { waitUntil } from '../e2e/lab.ts';
 import { House } from './house-lab.ts';
 import { ask } from './firewall-lab.ts';
@@ -81,6 +83,63 @@ test('another parent may stand under the name: endpoints and the host move to it
   expect((await house.host.host.rtnl().link.get({ name: `hm-${id.slice(0, 12)}` })).parent).toBe(parent.index);
   expect(await ask(house.host, house.address('a', 'lan'), 80)).toMatch(/^a /);
   await works();
+});
+
+test('another parent under the name, between two looks: all move to it, and the wire is told', async () => {
+  const { house, a, id, works } = await busy({ host_access: 'true' });
+  const stale = '02:00:00:00:00:bb';
+  const address = house.address('a', 'lan');
+  await house.host.exec('sh', ['-ec', 'ip link set lan0 down; ip link set lan0 name old0']);
+  await house.outside.exec('ip', ['link', 'set', 'slan0', 'name', 'sold0']);
+  await plugIn(house);
+  await house.outside.exec('ip', ['neigh', 'replace', address, 'lladdr', stale, 'nud', 'stale', 'dev', 'switch0']);
+  // What is younger than a second is not taken from an announcement (arp(7), locktime).
+  await sleep(1100);
+  await house.controller.mend();
+  const parent = await house.host.host.rtnl().link.get({ name: 'lan0' });
+  expect((await a.host.rtnl().link.get({ name: 'eth0' })).parent).toBe(parent.index);
+  expect((await house.host.host.rtnl().link.get({ name: `hm-${id.slice(0, 12)}` })).parent).toBe(parent.index);
+  // Before anybody has sent a packet.
+  const { stdout } = await house.outside.exec('ip', ['neigh', 'show', address]);
+  expect(stdout).toContain(house.controller.sandbox('a').endpoints()[0]?.record.mac);
+  await works();
+});
+
+test('a parent may be given by another name that it has, and nothing is mended for that', async () => {
+  const house = await lanHouse();
+  await house.host.exec('ip', ['link', 'property', 'add', 'dev', 'lan0', 'altname', 'mylan']);
+  await house.network('lan', onLan({ parent: 'mylan', host_access: 'true' }));
+  const a = await house.sandbox('a', [['lan', {}]]);
+  expect(await comes(a, LAN.far)).toBe(true);
+  const said: string[] = [];
+  const log = { ...silentLogger, warn: (_about: unknown, text: string) => void said.push(text) };
+  await house.start({ parts: (parts) => ({ ...parts, env: { ...parts.env, log } }) });
+  for (let i = 0; i < 7; i++) await house.controller.mend();
+  expect(said).toEqual([]);
+  expect(degraded(house)).toBeUndefined();
+});
+
+test('options that are not taken any more are a problem of their network alone, which can still be deleted', async () => {
+  const house = await lanHouse();
+  const id = await house.network('lan', onLan({ host_access: 'true' }));
+  await house.network('other', onLan({}, { enableIPv6: false, ipam: { config: [{ subnet: '10.31.0.0/24' }] } }));
+  await house.sandbox('a', [['lan', {}]]);
+  const b = await house.sandbox('b', [['other', {}]]);
+  await house.controller.close();
+  const key = `network/${id}`;
+  const value = (await house.store.list('network/')).entries.find((one) => one.key === key)?.value as { options: object };
+  await house.store.commit({ put: [{ key, value: { ...value, options: { ...value.options, macvlan_mode: 'swirl' } } }] });
+  await house.start();
+  for (let round = 0; round < 2; round++) {
+    expect(degraded(house)).toContain("requested macvlan mode 'swirl' is not valid");
+    expect(house.controller.network('other').record.degraded).toBeUndefined();
+    await b.exec('ip', ['link', 'del', 'eth0']);
+    await house.controller.mend();
+    expect((await linksIn(b))[0]).toContain('eth0 macvlan');
+  }
+  for (const name of ['a', 'b']) await house.controller.deleteSandbox(name, true);
+  for (const name of ['lan', 'other']) await house.controller.deleteNetwork(name);
+  expect((await linksIn(house.host)).filter((line) => line.includes('macvlan'))).toEqual([]);
 });
 
 describe('what somebody took away inside a sandbox is back after the next look', () => {

@@ -128,7 +128,7 @@ describe('modes', () => {
         house.network('lan', onLan({ macvlan_mode: 'passthru' }, { ipam: { config: [{ subnet: '10.31.0.0/24' }] } })),
       ),
     ).toBe(
-      'parent_in_use: cannot create network lan: network other is already using parent interface lan0, and mode passthru has its parent for itself',
+      'parent_in_use: cannot create network lan: network other is already using parent interface lan0, and mode passthru has its parent for itself; use another parent, or a VLAN of it',
     );
     await house.controller.deleteNetwork('other');
     await house.network('lan', onLan({ macvlan_mode: 'passthru' }));
@@ -168,6 +168,27 @@ test('networks share a parent, and several subnets of a family are one network',
   expect(await comes(d, LAN.far)).toBe(true);
   const e = await house.sandbox('e', [['one', { ipv4: '10.32.0.77' }]]);
   expect(await defaults(e)).toEqual(['default via 10.32.0.254 dev eth0']);
+});
+
+test('networks share subnet and router with ranges of their own, over restarts, and no sandbox is the router', async () => {
+  const house = await lanHouse();
+  const part = (range: string) =>
+    onLan({}, { enableIPv6: false, ipam: { config: [{ subnet: LAN.v4, range, gateway: LAN.router }] } });
+  await house.network('one', part('10.30.0.32/27'));
+  await house.network('two', part('10.30.0.248/29'));
+  await house.start();
+  for (const net of ['one', 'two']) {
+    expect(house.controller.network(net).record.degraded).toBeUndefined();
+    expect(await comes(await house.sandbox(net, [[net, {}]]), LAN.far)).toBe(true);
+  }
+  await house.controller.deleteSandbox('one', true);
+  await house.controller.deleteNetwork('one');
+  expect(await refusal(house.sandbox('three', [['two', { ipv4: LAN.router }]]))).toMatch(/^address_in_use: /);
+  // .248 to .253, and .254 is the router.
+  const names = ['a', 'b', 'c', 'd', 'e'];
+  for (const name of names) await house.sandbox(name, [['two', {}]]);
+  expect(names.map((name) => house.address(name, 'two'))).not.toContain(LAN.router);
+  expect(await refusal(house.sandbox('full', [['two', {}]]))).toMatch(/^no_free_address: /);
 });
 
 test('the embedded resolver answers for names of the network; ports are not published, and that is said', async () => {
@@ -280,6 +301,28 @@ test('what this kernel has no module for is said by its name, and nothing is lef
     }
   }
   process.stdout.write(`${met} of ${cases.length} kinds are missing here\n`);
+  expect(await house.world()).toEqual(before);
+});
+
+test('a bridge of ours may be the parent, and is its own network’s when the other one goes or is refused', async () => {
+  const house = await lanHouse();
+  const id = await house.network('net');
+  const a = await house.sandbox('a', [['net', {}]]);
+  const parent = `br-${id.slice(0, 12)}`;
+  const before = await house.world();
+  const rest = { enableIPv6: false, ipam: { config: [{ subnet: '10.31.0.0/24' }] } };
+  await house.network('on', onLan({ parent }, rest));
+  const b = await house.sandbox('b', [['on', { ipv4: '10.31.0.9' }]]);
+  await a.exec('ip', ['addr', 'add', '10.31.0.8/24', 'dev', 'eth0']);
+  expect(await comes(a, '10.31.0.9')).toBe(true);
+  expect(await comes(b, '10.31.0.8')).toBe(true);
+  await house.controller.deleteSandbox('b', true);
+  await house.controller.deleteNetwork('on');
+  // A creation that fails with the parent in hand.
+  await house.host.exec('ip', ['link', 'add', 'own9', 'link', parent, 'type', 'macvlan', 'mode', 'passthru']);
+  expect(await refusal(house.network('on', onLan({ parent }, rest)))).toMatch(/^parent_in_use: /);
+  await house.host.exec('ip', ['link', 'del', 'own9']);
+  await a.exec('ip', ['addr', 'del', '10.31.0.8/24', 'dev', 'eth0']);
   expect(await house.world()).toEqual(before);
 });
 

@@ -306,3 +306,31 @@ describe('addresses', () => {
     expect((await failure(ipam.requestAddress('LocalDefault/10.0.0.0/24', { owner: 'e' }))).code).toBe('unknown_address_space');
   });
 });
+
+test('a router outside is named by networks that share its subnet, is nobody else’s, and is free after the last of them', async () => {
+  const ipam = createDefaultIpam({ hostId: 'h' });
+  const subnet = p('10.0.0.0/24');
+  const one = await pool(ipam, 'n1', { subnet, range: p('10.0.0.0/29') });
+  const two = await pool(ipam, 'n2', { subnet, range: p('10.0.0.64/27') });
+  const router = a('10.0.0.1');
+  const ask = (id: string, owner: string, isOutside = false) =>
+    ipam.requestAddress(id, { owner, address: router, ...(isOutside && { isOutside }) });
+  for (const [id, owner] of [
+    [one.id, 'n1'],
+    [two.id, 'n2'],
+    [two.id, 'n2'],
+  ] as const)
+    expect(await ask(id, owner, true)).toBe('10.0.0.1/24');
+  const taken = async (): Promise<void> => {
+    expect((await failure(ask(two.id, 'e1'))).code).toBe('address_in_use');
+    expect(prefixAddress(await ipam.requestAddress(one.id, { owner: 'e2' }))).toBe('10.0.0.2');
+  };
+  await taken();
+  await ipam.releaseAddress(one.id, router, 'n1');
+  await ipam.releaseAddress(one.id, router, 'e1');
+  await taken();
+  await ipam.releaseAddress(two.id, router, 'n2');
+  expect(await ask(two.id, 'e1')).toBe('10.0.0.1/24');
+  // What a sandbox has is no router.
+  expect((await failure(ask(one.id, 'n1', true))).code).toBe('address_in_use');
+});

@@ -39,6 +39,10 @@ const parentOf = (cnm: Cnm, net: NetworkRecord): { readonly parent?: string } =>
   return parent ? { parent } : {};
 };
 
+/** On a link of the host the router is outside: networks that share its subnet name the same one. */
+const outside = (cnm: Cnm, net: NetworkRecord): { readonly isOutside?: true } =>
+  driverOf(cnm, net).capabilities.usesParent === true ? { isOutside: true } : {};
+
 /** What an IPAM driver is asked about before anything is leased. */
 export const addressingOf = (cnm: Cnm, net: NetworkRecord): NetworkQuestion => ({
   driver: net.driver,
@@ -100,11 +104,17 @@ async function requestPool(
     () => ipam.releaseOwned?.(net.id),
   );
   undo.add(`release pool ${pool.id}`, () => ipam.releasePool(pool.id, net.id));
-  const lease = async (what: string, address: Address | undefined, options: Record<string, string>): Promise<Address> => {
+  const lease = async (
+    what: string,
+    address: Address | undefined,
+    options: Record<string, string>,
+    more: { readonly isOutside?: true } = {},
+  ): Promise<Address> => {
     try {
       const asked = {
         owner: net.id,
         isForPool: true,
+        ...more,
         ...(address && { address }),
         options: { ...net.ipam.options, ...options },
       };
@@ -128,7 +138,7 @@ async function requestPool(
   const gateway =
     config.gateway === undefined && (pool.gateway !== undefined || skipGateway)
       ? pool.gateway
-      : await lease('gateway', config.gateway, { [REQUEST_ADDRESS_TYPE]: GATEWAY_REQUEST });
+      : await lease('gateway', config.gateway, { [REQUEST_ADDRESS_TYPE]: GATEWAY_REQUEST }, outside(cnm, net));
   const aux: Record<string, Address> = {};
   for (const [key, address] of Object.entries(config.aux)) {
     if (address === gateway && pool.gateway === undefined)
@@ -184,7 +194,10 @@ export async function replayPools(cnm: Cnm, net: NetworkRecord): Promise<void> {
       ...(parent && { parent }),
       isReplay: true,
     });
-    for (const address of poolAddresses(pool)) await ipam.requestAddress(pool.pool, { ...owned, address, isReplay: true });
+    for (const address of poolAddresses(pool)) {
+      const more = address === pool.gateway ? outside(cnm, net) : {};
+      await ipam.requestAddress(pool.pool, { ...owned, ...more, address, isReplay: true });
+    }
   }
 }
 

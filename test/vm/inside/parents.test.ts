@@ -51,6 +51,9 @@ test(
     await lab.deleteNetwork('macvlan', one);
     expect(await lab.links()).toEqual(['lan0.50 vlan']);
     await lab.deleteNetwork('macvlan', two);
+    // Its number is free at once.
+    const again = await lab.network('macvlan', on('lan0.50'), ['10.50.0.0/24'], []);
+    await lab.deleteNetwork('macvlan', again);
     expect(await lab.links()).toEqual([]);
   },
 );
