@@ -42,11 +42,24 @@ export interface ParentedOptions {
   readonly advertise: Advertise;
 }
 
+/** The option's key alone, `-o host_access`, asks for it as well. */
+export const hostAccessOf = (options: DriverOptions): boolean =>
+  options[labels.hostAccess] === '' || truthOption(options, labels.hostAccess, false);
+
+/** That the kernel keeps the host and these sandboxes apart, which users find out late else (spec 11 U7). */
+export function hintOf({ isClosed, hostAccess, mode }: ParentedOptions): string {
+  if (isClosed || hostAccess) return '';
+  const way = mode.keepsApart
+    ? 'no mode like this one has a way round it'
+    : `-o ${labels.hostAccess}=true gives the host a place beside them`;
+  return `this host and the sandboxes of the network do not reach each other by the parent: ${way}`;
+}
+
 /** Parses the options of a network. Unknown keys are ignored. Throws bad_option. */
 export function parseParented(kind: ParentedKind, net: DriverNetwork): ParentedOptions {
   const parent = parseParent(kind.name, net);
   const mode = kind.parseMode(net.options);
-  const hostAccess = truthOption(net.options, labels.hostAccess, false);
+  const hostAccess = hostAccessOf(net.options);
   if (hostAccess && mode.keepsApart)
     throw badOption(labels.hostAccess, 'true', 'this mode keeps links on one parent apart; use mode bridge or vepa');
   checkIfacePrefix(net.options);

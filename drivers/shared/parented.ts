@@ -19,10 +19,16 @@ import {
 import type { Link } from '../../src/kernel/index.ts';
 import { Announcer } from './announcer.ts';
 import { addHostRoutes, ensureHostSide, hostAddresses, removeHostRoutes, removeHostSide } from './host-side.ts';
-import { truthOption } from './options.ts';
 import { ownLinkName, parentLinkOf } from './parent-name.ts';
 import { type ParentUser, ParentUsers, ensureParent, releaseParent } from './parent.ts';
-import { type ParentedKind, type ParentedMode, type ParentedOptions, parseParented } from './parented-options.ts';
+import {
+  type ParentedKind,
+  type ParentedMode,
+  type ParentedOptions,
+  hintOf,
+  hostAccessOf,
+  parseParented,
+} from './parented-options.ts';
 import { observeParented, restoreParented } from './parented-restore.ts';
 import { addSublink, attach, detach, findSublink, refused, removeSublink } from './sublink.ts';
 import { checkPools, waysOf } from './ways.ts';
@@ -159,7 +165,8 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     validateNetwork: (net) => void parseParented(kind, net),
     // The gateway is a router on the wire: there is none unless it is named.
     skipGwAlloc: async () => ({ v4: true, v6: true }),
-    auxAddresses: (options) => (truthOption(options, labels.hostAccess, false) ? [labels.auxHost] : []),
+    hint: (net) => hintOf(parseParented(kind, net)),
+    auxAddresses: (options) => (hostAccessOf(options) ? [labels.auxHost] : []),
     prepareParent: (_ctx, net) => prepareParent(net),
     createNetwork: (_ctx, net) => createNetwork(net),
     deleteNetwork: (_ctx, net) => deleteNetwork(net),

@@ -77,13 +77,26 @@ export async function addSublink(
   await parts.host.rtnl().batch([{ op: 'link.add', spec }]);
 }
 
+/**
+ * How a parent refuses promiscuous mode, another MAC in its filter, or one for itself: by right (the host of a virtual function), by
+ * lack of it, while it is up, or for want of room.
+ */
+const NO_OTHER_MAC: readonly string[] = ['EPERM', 'EACCES', 'EOPNOTSUPP', 'EADDRNOTAVAIL', 'EBUSY', 'EOVERFLOW', 'ENOSPC'];
+
 /** What the kernel's refusal means here, and what would work. */
 export function refused(error: unknown, parent: Link, { kind, isPassthru }: SublinkMode, ep?: DriverEndpoint): unknown {
-  const told = (code: 'parent_in_use' | 'parent_gone' | 'network_full' | 'address_in_use', text: string): CnmError =>
-    new CnmError(code, text, { cause: error });
+  const told = (
+    code: 'parent_in_use' | 'parent_refuses' | 'parent_gone' | 'network_full' | 'address_in_use',
+    text: string,
+  ): CnmError => new CnmError(code, text, { cause: error });
   // The same numbers mean other things where the link is there already.
   const isCreation = error instanceof KernelError && error.operation === 'link.add';
   const errno = errnoOf(error);
+  if (kind === 'macvlan' && error instanceof KernelError && error.operation === 'link.set' && NO_OTHER_MAC.includes(errno ?? ''))
+    return told(
+      'parent_refuses',
+      `parent ${parent.name} takes no frames for other MACs (${messageOf(error)}): allow promiscuous mode for it and, where it is a port of a virtual machine, forged transmits; or use a network of driver ipvlan`,
+    );
   if (!isCreation && errno !== 'EADDRINUSE') return error;
   switch (errno) {
     case 'EOPNOTSUPP':

@@ -136,6 +136,11 @@ export const errorCatalogue = {
     'The parent link is in use in a way that keeps others out.',
     'Use another parent, or a VLAN of it.',
   ),
+  parent_refuses: entry(
+    'forbidden',
+    'The parent link takes no frames for MACs other than its own.',
+    'Allow promiscuous mode and forged transmits for it, or use driver ipvlan.',
+  ),
   scope_refused: entry('forbidden', 'The scope does not fit the driver.', 'Leave the scope out, or use another driver.'),
   no_network: entry('not_found', 'No such network.', 'network ls shows the networks.'),
   no_endpoint: entry('not_found', 'No such endpoint.', 'network inspect shows the endpoints.'),

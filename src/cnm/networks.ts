@@ -204,9 +204,11 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
 }
 
 async function warningFor(cnm: Cnm, draft: NetworkRecord): Promise<string> {
-  const warnings: string[] = [];
+  const driver = driverOf(cnm, draft);
+  const hint = driver.hint?.(driverNetwork(draft)) ?? '';
   // A network on a link of the host has its subnet.
-  if (driverOf(cnm, draft).capabilities.usesParent === true) return '';
+  if (driver.capabilities.usesParent === true) return hint;
+  const warnings = hint === '' ? [] : [hint];
   for (const { subnet } of draft.ipam.config) {
     // `0.0.0.0/24` stands for any subnet of that size.
     const route = subnet === undefined || isUnspecified(prefixAddress(subnet)) ? undefined : await overlappedRoute(cnm, subnet);

@@ -50,7 +50,8 @@ async function fetched(lab: Lab, address: string, where: 'host' | 'outside' = 'o
 
 test('the usual command: a network, a process on it, names, the outside, and nothing left', async () => {
   const lab = await lanLab();
-  const id = await lab.ok(...CREATE, '-o', 'parent=lan0', 'mymacvlan');
+  const made = await lab.cli(...CREATE, '-o', 'parent=lan0', 'mymacvlan');
+  expect(made.stderr).toContain('do not reach each other by the parent: -o host_access=true');
   const created = await lab.cli(...CREATE, '-o', 'parent=lan0', 'mymacvlan');
   expect(created.stderr).toContain('network with name mymacvlan already exists');
   await lab.ok('run', '-d', '--name', 'web', '--network', 'mymacvlan', '--', lab.node, '-e', SERVE);
@@ -70,7 +71,7 @@ test('the usual command: a network, a process on it, names, the outside, and not
   await lab.ok('sandbox', 'rm', '-f', 'web', 'maria');
   await lab.ok('rm', 'mymacvlan');
   expect(await done(lab, 'host', 'ip', '-o', 'link', 'show', 'type', 'macvlan')).toBe('');
-  expect(id).toMatch(/^[0-9a-f]{64}$/);
+  expect(made.stdout.trim()).toMatch(/^[0-9a-f]{64}$/);
   expect(await lab.leftovers()).toEqual([]);
 });
 
