@@ -1,5 +1,6 @@
 /** Unix sockets: whether somebody serves one, since its file may be what a dead process left, and one that is listening already. */
 
+import { statSync } from 'node:fs';
 import { type Server, connect } from 'node:net';
 import { errnoOf } from './errors.ts';
 
@@ -16,6 +17,9 @@ export function isServed(path: string): Promise<boolean> {
     socket.once('error', (error) => resolve(errnoOf(error) === 'EAGAIN'));
   });
 }
+
+/** Whether something lies there that is no socket: nobody has left that behind, and it is not ours to take away. */
+export const isNoSocket = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isSocket() === false;
 
 /** Serves on a socket that somebody made and listens on; it is the server's then. */
 export function listenOnDescriptor(server: Server, fd: number): Promise<void> {

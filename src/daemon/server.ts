@@ -3,7 +3,7 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { CnmError, isServed, listenOnDescriptor } from '../base/index.ts';
+import { CnmError, isNoSocket, isServed, listenOnDescriptor } from '../base/index.ts';
 import { type TcpHost, type TlsFiles, createTcpServers, readTls, refuseTaken } from './tcp.ts';
 
 export interface ServerOptions {
@@ -23,6 +23,9 @@ export interface TcpOptions {
 
 /** sun_path holds 108 octets with its end (linux/un.h). */
 const MAX_SOCKET_PATH = 107;
+
+/** The last number that a group can have (chown(2)). */
+const MAX_GROUP = 2 ** 32 - 2;
 
 /** What can be known to be wrong before anything is opened. Throws bad_config. */
 export function checkServer({ path, group, tcp }: ServerOptions): void {
@@ -68,10 +71,11 @@ function groupId(group: string | undefined): number | undefined {
   const gid = Number(line?.split(':')[2]);
   if (line !== undefined && Number.isInteger(gid)) return gid;
   if (group === undefined) return undefined;
-  if (/^\d+$/.test(group)) return Number(group);
+  if (/^\d+$/.test(group) && Number(group) <= MAX_GROUP) return Number(group);
   throw new CnmError('bad_config', `--group ${group}: there is no such group`);
 }
 
 async function refuseServed(path: string): Promise<void> {
+  if (isNoSocket(path)) throw new CnmError('bad_config', `--host: ${path} is there and is no socket: use another path`);
   if (await isServed(path)) throw new CnmError('daemon_running', `another daemon serves ${path}`);
 }

@@ -3,7 +3,7 @@
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { CnmError, type Logger, isServed, listenOnDescriptor } from '../base/index.ts';
+import { CnmError, type Logger, isNoSocket, isServed, listenOnDescriptor } from '../base/index.ts';
 import type { Guests } from '../cnm/index.ts';
 import { createPlugin } from './app.ts';
 import { Engine } from './engine.ts';
@@ -90,6 +90,8 @@ async function listen(app: FastifyInstance, path: string): Promise<void> {
 }
 
 async function refuseServed(path: string): Promise<void> {
+  if (isNoSocket(path))
+    throw new CnmError('bad_config', `--plugin-dir: ${path} is there and is no socket: move it away, or use another folder`);
   if (await isServed(path))
     throw new CnmError('daemon_running', `another process serves ${path}: stop it, or use another --plugin-dir`);
 }
