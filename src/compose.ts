@@ -15,7 +15,16 @@ import { WIREGUARD_PORT } from '../drivers/overlay/wireguard.ts';
 import { openPlugins } from '../drivers/remote/plugins.ts';
 import { ParentUsers } from '../drivers/shared/parent.ts';
 import { type BalancerKind, createBalancer } from './balance/index.ts';
-import { type Address, type Env, type EtcdAddress, CnmError, errnoOf, parseAddress, quoted } from './base/index.ts';
+import {
+  type Address,
+  type Env,
+  type EtcdAddress,
+  CnmError,
+  errnoOf,
+  makeOpenFolder,
+  parseAddress,
+  quoted,
+} from './base/index.ts';
 import { Cluster, createNumbers, givingBackLater } from './cluster/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
 import { type DriverNetwork, Registry } from './driver/index.ts';
@@ -110,8 +119,7 @@ async function lockFolders({ stateDir, runDir }: ComposeOptions): Promise<FileLo
   refuseForeign(stateDir);
   // It may have been there with another mode.
   chmodSync(stateDir, 0o700);
-  mkdirSync(runDir, { recursive: true, mode: 0o755 });
-  for (const folder of ['netns', 'sandboxes']) mkdirSync(join(runDir, folder), { recursive: true, mode: 0o755 });
+  for (const folder of ['netns', 'sandboxes']) makeOpenFolder(join(runDir, folder));
   const state = await lockFile(join(stateDir, 'lock'));
   try {
     const run = await lockFile(join(runDir, 'lock'));

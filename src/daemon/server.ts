@@ -1,9 +1,9 @@
 /** The unix socket, beside which others may be: made with its final mode and group, taken over from a dead daemon, never from a living one. */
 
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { CnmError, isNoSocket, isServed, listenOnDescriptor } from '../base/index.ts';
+import { CnmError, isNoSocket, isServed, listenOnDescriptor, makeOpenFolder } from '../base/index.ts';
 import { type TcpHost, type TlsFiles, createTcpServers, readTls, refuseTaken } from './tcp.ts';
 
 export interface ServerOptions {
@@ -50,7 +50,7 @@ export async function listen(app: FastifyInstance, { path, group, tcp, inherited
     await listenOnDescriptor(app.server, inherited);
     return further?.open();
   }
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  makeOpenFolder(dirname(path));
   await refuseServed(path);
   rmSync(path, { force: true });
   // Between bind and chmod nobody else may connect.

@@ -1,9 +1,9 @@
 /** The sockets that an engine finds its plugins by: one a driver, so that each has a scope of its own (spec 03 §1 to §3). */
 
-import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { CnmError, type Logger, isNoSocket, isServed, listenOnDescriptor } from '../base/index.ts';
+import { CnmError, type Logger, isNoSocket, isServed, listenOnDescriptor, makeOpenFolder } from '../base/index.ts';
 import type { Guests } from '../cnm/index.ts';
 import { createPlugin } from './app.ts';
 import { Engine } from './engine.ts';
@@ -46,7 +46,7 @@ const socketOf = (folder: string, plugin: string): string => join(folder, `${plu
 
 /** Serves every plugin under `folder`. Throws daemon_running when another process serves one of them. */
 export async function servePlugins(parts: PluginParts, folder: string, inherited: Inherited): Promise<PluginServer> {
-  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  makeOpenFolder(folder);
   const served: { readonly app: FastifyInstance; readonly path: string }[] = [];
   const engines = parts.engines.map((path) => new Engine(path));
   const orphans = new Orphans({ ...parts, engines });

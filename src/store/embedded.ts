@@ -4,7 +4,7 @@
  */
 
 import { createHash } from 'node:crypto';
-import { chmodSync, closeSync, constants, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, constants, mkdirSync, openSync, readFileSync, readdirSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { CnmError, errnoOf, type Json, messageOf } from '../base/index.ts';
@@ -72,6 +72,9 @@ function prepare(folder: string): string | undefined {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
     chmodSync(folder, 0o700);
+    // A copy that was put back may have come with other modes.
+    for (const entry of readdirSync(folder, { withFileTypes: true }))
+      if (entry.isFile()) chmodSync(join(folder, entry.name), 0o600);
     return problemOf(folder, { durable: durableRevision(folder), revisionIn });
   } catch (error) {
     return messageOf(error);
