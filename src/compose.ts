@@ -1,7 +1,7 @@
 /** Builds the parts from a configuration. The only file that names concrete drivers. */
 
 import { lookup } from 'node:dns/promises';
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createBridgeDriver } from '../drivers/bridge/driver.ts';
 import { openDhcp } from '../drivers/dhcp/open.ts';
@@ -15,7 +15,18 @@ import { WIREGUARD_PORT } from '../drivers/overlay/wireguard.ts';
 import { openPlugins } from '../drivers/remote/plugins.ts';
 import { ParentUsers } from '../drivers/shared/parent.ts';
 import { type BalancerKind, createBalancer } from './balance/index.ts';
-import { type Address, type Env, type EtcdAddress, CnmError, errnoOf, parseAddress } from './base/index.ts';
+import {
+  type Address,
+  type Env,
+  type EtcdAddress,
+  CnmError,
+  errnoOf,
+  forFlag,
+  makeFolder,
+  makeOpenFolder,
+  parseAddress,
+  quoted,
+} from './base/index.ts';
 import { Cluster, createNumbers, givingBackLater } from './cluster/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
 import { type DriverNetwork, Registry } from './driver/index.ts';
@@ -106,11 +117,13 @@ const MEND_EVERY_MS = 5000;
 
 /** One daemon a state directory and a run directory. Children that change the firewall inherit the state lock. */
 async function lockFolders({ stateDir, runDir }: ComposeOptions): Promise<FileLock> {
-  mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+  forFlag('--state-dir', stateDir, () => makeFolder(stateDir, 0o700));
+  refuseForeign(stateDir);
   // It may have been there with another mode.
   chmodSync(stateDir, 0o700);
-  mkdirSync(runDir, { recursive: true, mode: 0o755 });
-  for (const folder of ['netns', 'sandboxes']) mkdirSync(join(runDir, folder), { recursive: true, mode: 0o755 });
+  forFlag('--run-dir', runDir, () => {
+    for (const folder of ['netns', 'sandboxes']) makeOpenFolder(join(runDir, folder));
+  });
   const state = await lockFile(join(stateDir, 'lock'));
   try {
     const run = await lockFile(join(runDir, 'lock'));
@@ -125,6 +138,19 @@ async function lockFolders({ stateDir, runDir }: ComposeOptions): Promise<FileLo
     state.close();
     throw error;
   }
+}
+
+/** What a state directory has from its first moments on. */
+const STATE = ['lock', 'instance-id', 'store'];
+/** What file systems have by themselves. */
+const SPARE = 'lost+found';
+
+/** It is closed to everybody else: a folder of the system must not be. Throws bad_config. */
+function refuseForeign(stateDir: string): void {
+  const names = readdirSync(stateDir).filter((name) => name !== SPARE);
+  if (names.includes('instance-id') || names.every((name) => STATE.includes(name))) return;
+  const other = names.find((name) => !STATE.includes(name)) ?? '';
+  throw new CnmError('bad_config', `--state-dir ${stateDir}: ${quoted(other)} is there: use a folder for the daemon alone`);
 }
 
 async function parts(

@@ -18,7 +18,7 @@ import {
 import { type PluginServer, checkPluginsFree, pluginPaths, servePlugins } from './plugin/index.ts';
 import { notifyServiceManager, requireCapabilities, takeListeners } from './kernel/index.ts';
 
-const UMASK = 0o022;
+const UMASK = 0o077;
 /** Exit code for a wrong flag or file, as for wrong usage of the CLI. */
 const WRONG_USAGE = 125;
 /** Longest stop, milliseconds: then the process goes anyway; a restart completes what was under way. */
@@ -27,7 +27,7 @@ const STOP_LIMIT_MS = 15_000;
 /** Runs until a signal. `notice`: what the start has to tell the log. */
 export async function runDaemon(notice: string | undefined): Promise<void> {
   const config = configOrExit();
-  // Whatever it was when we were started: nobody else writes to our files.
+  // Whatever it was when we were started. What others shall read is opened where it is made; the store makes files by itself.
   process.umask(UMASK);
   const log = createLogger(config.logLevel);
   if (notice !== undefined) log.warn({}, notice);

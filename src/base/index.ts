@@ -9,6 +9,7 @@ export * from './lock.ts';
 export * from './env.ts';
 export * from './json.ts';
 export * from './json-body.ts';
+export * from './open-files.ts';
 export * from './parse.ts';
 export * from './publish.ts';
 export * from './served.ts';

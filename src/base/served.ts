@@ -1,5 +1,6 @@
 /** Unix sockets: whether somebody serves one, since its file may be what a dead process left, and one that is listening already. */
 
+import { statSync } from 'node:fs';
 import { type Server, connect } from 'node:net';
 import { errnoOf } from './errors.ts';
 
@@ -15,6 +16,16 @@ export function isServed(path: string): Promise<boolean> {
     // EAGAIN: its queue is full, hence somebody listens.
     socket.once('error', (error) => resolve(errnoOf(error) === 'EAGAIN'));
   });
+}
+
+/** Whether something lies there that is no socket: nobody has left that behind, and it is not ours to take away. */
+export function isNoSocket(path: string): boolean {
+  try {
+    return !statSync(path).isSocket();
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return false;
+    throw error;
+  }
 }
 
 /** Serves on a socket that somebody made and listens on; it is the server's then. */

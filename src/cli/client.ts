@@ -130,8 +130,11 @@ function errorOf(payload: string): ErrorAnswer {
   }
 }
 
-/** A name or id as one path segment. */
-export const segment = (term: string): string => encodeURIComponent(term);
+/** A name or id as one path segment. Throws UsageError for an empty one, whose path would be that of all of them. */
+export function segment(term: string): string {
+  if (term === '') throw new UsageError('a name is empty: give a name, an id, or the beginning of an id');
+  return encodeURIComponent(term);
+}
 
 /** `?filters=` from `key=value` texts. Throws UsageError. */
 export function filterQuery(filters: readonly string[]): string {

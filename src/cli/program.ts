@@ -33,6 +33,7 @@ export const BOOLEAN_FLAGS = [
   'rm',
   'follow',
   'wait',
+  'all',
 ];
 
 export function createProgram(context: Omit<CliContext, 'client'>, environment: NodeJS.ProcessEnv): Command {

@@ -12,11 +12,12 @@ import { connect, disconnect } from './connections.ts';
 import { createByItself, join, leave, operInfo, removeEndpoint } from './endpoint-verbs.ts';
 import { EventLog, eventsOf } from './events.ts';
 import { type SandboxFiles, filesOf } from './files.ts';
+import { removeNetwork } from './ghosts.ts';
 import { Guests } from './guests/index.ts';
 import { GuestState } from './guests/state.ts';
 import { LeaseTroubles } from './lease-troubles.ts';
 import { Mender } from './mend.ts';
-import { createNetwork, deleteNetwork } from './networks.ts';
+import { createNetwork } from './networks.ts';
 import { Processes } from './processes.ts';
 import { Pruner } from './prune.ts';
 import { PortAllocator } from '../portmap/index.ts';
@@ -116,7 +117,7 @@ export class NetworkController implements AsyncDisposable {
 
   /** Errors: no_network, predefined_network, network_in_use. */
   async deleteNetwork(term: string): Promise<void> {
-    await this.#run(() => deleteNetwork(this.#cnm, term));
+    await this.#run(() => removeNetwork(this.#cnm, term));
   }
 
   /** Removes unused networks that `wanted` accepts; answers their names. */

@@ -159,15 +159,18 @@ function ofEndpoint(before: EndpointRecord | undefined, after: EndpointRecord | 
       ? []
       : [{ type: 'network', action, id: net.id, attributes: { container: sandbox, name: net.name, type: net.driver } }];
   const left = (sandbox: string): Told[] => [tell('leave', sandbox), ...network('disconnect', sandbox)];
+  // One that is made for a sandbox is there when it has joined; a join that fails takes it back.
+  const isOfConnect = ep.boundTo !== undefined;
   const isOut = before?.phase === 'leaving' && before.sandbox !== undefined && after?.sandbox === undefined;
   if (after === undefined) {
-    if (before?.phase === 'creating') return [];
+    if (before?.phase === 'creating' || (isOfConnect && before?.phase === 'ready')) return [];
     return [...(isOut ? left(before.sandbox) : []), tell('destroy')];
   }
-  // One that is made for a sandbox is joined in the same breath.
-  if ((after.phase === 'ready' || after.phase === 'joining') && before?.phase === 'creating') return [tell('create')];
-  if (after.phase === 'joined' && before?.phase !== 'joined' && after.sandbox !== undefined)
-    return [tell('join', after.sandbox), ...network('connect', after.sandbox)];
+  if (after.phase === 'ready' && before?.phase === 'creating' && !isOfConnect) return [tell('create')];
+  if (after.phase === 'joined' && before?.phase !== 'joined' && after.sandbox !== undefined) {
+    const made = isOfConnect && before?.phase === 'joining' ? [tell('create')] : [];
+    return [...made, tell('join', after.sandbox), ...network('connect', after.sandbox)];
+  }
   if (isOut) return left(before.sandbox);
   return [];
 }

@@ -3,9 +3,9 @@
  * the sandbox, hence edited in place, never replaced.
  */
 
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Address, errnoOf, shortId } from '../base/index.ts';
+import { type Address, errnoOf, makeOpenFolder, shortId, writeOpenFile } from '../base/index.ts';
 import {
   HOST_RESOLV_CONF,
   type ResolvConfAnswer,
@@ -40,7 +40,7 @@ export function filesOf(cnm: { readonly runDir: string }, sandbox: Pick<SandboxR
 /** Makes the folder and those files that are not there, as they are without any network. Undo: removeFiles. */
 export function createFiles(cnm: Cnm, sandbox: SandboxRecord): void {
   const files = filesOf(cnm, sandbox);
-  mkdirSync(files.folder, { recursive: true, mode: 0o755 });
+  makeOpenFolder(files.folder);
   const base = sandbox.mode === 'host' && sandbox.extraHosts.length === 0 ? readText('/etc/hosts') : HOSTS_HEAD;
   const extra = sandbox.extraHosts.map(({ name, address }) => `${address}\t${name}\n`).join('');
   writeAbsent(files.hosts, base + extra);
@@ -56,8 +56,8 @@ function resolvConfMode(sandbox: SandboxRecord): ResolvConfRequest['mode'] {
   return sandbox.resolver === undefined ? 'legacy' : 'internal';
 }
 
-function writeAbsent(path: string, text: string, mode = 0o666): void {
-  if (!existsSync(path)) writeFileSync(path, text, { mode });
+function writeAbsent(path: string, text: string, mode?: number): void {
+  if (!existsSync(path)) writeOpenFile(path, text, mode);
 }
 
 export function removeFiles(cnm: Cnm, sandbox: SandboxRecord): void {
@@ -143,8 +143,8 @@ function writeResolvConf(cnm: Cnm, sandbox: SandboxRecord, { text }: ResolvConfA
   const current = readText(resolvConf);
   const written = readText(hashFile);
   if (written !== '' && resolvConfHash(current) !== written) return;
-  writeFileSync(resolvConf, text);
-  writeFileSync(hashFile, resolvConfHash(text));
+  writeOpenFile(resolvConf, text);
+  writeOpenFile(hashFile, resolvConfHash(text));
 }
 
 function readText(path: string): string {

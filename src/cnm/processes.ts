@@ -130,7 +130,7 @@ export class Processes {
       ['SIGTERM', GRACE_MS],
       ['SIGKILL', KILL_WAIT_MS],
     ] as const) {
-      signalProcess(sandbox.process.pid, signal);
+      signalProcess(sandbox.process.pid, signal, sandbox.process.startTime);
       if (
         await within(
           waitMs,

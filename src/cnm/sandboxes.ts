@@ -45,6 +45,9 @@ export interface SandboxSpec {
   readonly autoRemove?: boolean;
 }
 
+/** Nameservers of a sandbox: a keeper takes no more. */
+const MAX_DNS = 64;
+
 interface Plan {
   readonly record: SandboxRecord;
   readonly connections: readonly { readonly net: NetworkRecord; readonly asked: CheckedEndpoint }[];
@@ -109,6 +112,8 @@ function planOf(cnm: Cnm, spec: SandboxSpec): Plan {
       `Published ports are discarded: ${words} has no port mapping, its sandboxes are reached by their own addresses`,
     );
   }
+  const dns = spec.dns ?? [];
+  if (dns.length > MAX_DNS) throw new CnmError('bad_address', `${dns.length} nameservers, up to ${MAX_DNS} are allowed`);
   const id = newSandboxId();
   const record: SandboxRecord = {
     schema: RECORD_SCHEMA,
@@ -125,7 +130,7 @@ function planOf(cnm: Cnm, spec: SandboxSpec): Plan {
     exposed,
     held: [],
     heldFamilies: { v4: false, v6: false },
-    dns: (spec.dns ?? []).map(parseAddress),
+    dns: dns.map(parseAddress),
     dnsSearch: checkWords(spec.dnsSearch ?? [], 'search domain'),
     dnsOptions: checkWords(spec.dnsOptions ?? [], 'resolver option'),
     extraHosts: extraHosts(cnm, spec.extraHosts ?? []),

@@ -11,14 +11,19 @@ import { guestLinks } from './guests/restore.ts';
 import { memberById } from './lodgers.ts';
 import { wishOf } from './restore.ts';
 
+/** Names that we give to pins and folders: what is called otherwise in a folder of ours is somebody else's. */
+const PIN = /^(?:overlay-)?[0-9a-f]{12}$/;
+const FOLDER = /^[0-9a-f]{12}$/;
+
 export async function sweep(hosting: Hosting): Promise<void> {
   const { cnm } = hosting;
   await sweepLinks(cnm, new Set([...wantedLinks(cnm), ...guestLinks(hosting)]));
   const known = new Set(cnm.state.allSandboxes().map((s) => shortId(s.id)));
   const pins = new Set([...known, ...wantedPins(cnm)]);
-  for (const name of entries(join(cnm.runDir, 'netns'))) if (!pins.has(name)) sweepPin(cnm, join(cnm.runDir, 'netns', name));
+  for (const name of entries(join(cnm.runDir, 'netns')))
+    if (PIN.test(name) && !pins.has(name)) sweepPin(cnm, join(cnm.runDir, 'netns', name));
   for (const name of entries(join(cnm.runDir, 'sandboxes'))) {
-    if (!known.has(name)) rmSync(join(cnm.runDir, 'sandboxes', name), { recursive: true, force: true });
+    if (FOLDER.test(name) && !known.has(name)) rmSync(join(cnm.runDir, 'sandboxes', name), { recursive: true, force: true });
   }
   await sweepKeeper(hosting);
   const owners = new Set(

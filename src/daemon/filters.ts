@@ -230,7 +230,7 @@ export function pruneMatcher(filters: Filters, now: number): (net: NetworkRecord
 
 /** RFC 3339, Unix seconds with a fraction, or a Go duration before now; milliseconds. */
 export function parseTime(what: string, text: string, now: number): number {
-  if (/^\d+(\.\d{1,9})?$/.test(text)) return Number(text) * 1000;
+  if (/^\d{1,15}(\.\d{1,9})?$/.test(text)) return Number(text) * 1000;
   const duration = parseDuration(text);
   if (duration !== undefined) return now - duration;
   const time = /^\d{4}-\d{2}-\d{2}(T[\d:.]+(Z|[+-]\d{2}:\d{2})?)?$/.test(text) ? Date.parse(text) : Number.NaN;

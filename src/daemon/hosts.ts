@@ -19,7 +19,7 @@ export function readHosts(values: HostValues, problems: string[]): { socket: str
   const sockets: string[] = [];
   const hosts: TcpHost[] = [];
   for (const url of [values.host ?? []].flat()) {
-    const path = /^unix:\/\/(\/.+)$/.exec(url)?.[1];
+    const path = /^unix:\/\/(\/[^\0]+)$/.exec(url)?.[1];
     const tcp = parseTcp(url);
     if (path !== undefined) sockets.push(path);
     else if (tcp !== undefined) hosts.push(tcp);

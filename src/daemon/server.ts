@@ -1,9 +1,9 @@
 /** The unix socket, beside which others may be: made with its final mode and group, taken over from a dead daemon, never from a living one. */
 
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { CnmError, isServed, listenOnDescriptor } from '../base/index.ts';
+import { CnmError, forFlag, isNoSocket, isServed, listenOnDescriptor, makeOpenFolder } from '../base/index.ts';
 import { type TcpHost, type TlsFiles, createTcpServers, readTls, refuseTaken } from './tcp.ts';
 
 export interface ServerOptions {
@@ -24,6 +24,9 @@ export interface TcpOptions {
 /** sun_path holds 108 octets with its end (linux/un.h). */
 const MAX_SOCKET_PATH = 107;
 
+/** The last number that a group can have (chown(2)). */
+const MAX_GROUP = 2 ** 32 - 2;
+
 /** What can be known to be wrong before anything is opened. Throws bad_config. */
 export function checkServer({ path, group, tcp }: ServerOptions): void {
   if (Buffer.byteLength(path) > MAX_SOCKET_PATH)
@@ -34,9 +37,14 @@ export function checkServer({ path, group, tcp }: ServerOptions): void {
 
 /** Whether nobody else serves there, before anything is made in the kernel. Throws daemon_running or bad_config. */
 export async function checkFree({ path, tcp, inherited }: ServerOptions): Promise<void> {
-  if (inherited === undefined) await refuseServed(path);
+  if (inherited === undefined) {
+    makeFolderOf(path);
+    await refuseServed(path);
+  }
   await refuseTaken(tcp?.hosts ?? []);
 }
+
+const makeFolderOf = (path: string): void => forFlag('--host', `unix://${path}`, () => makeOpenFolder(dirname(path)));
 
 /** Listens; resolves when requests are served. Throws bad_config or daemon_running. */
 export async function listen(app: FastifyInstance, { path, group, tcp, inherited }: ServerOptions): Promise<void> {
@@ -47,7 +55,7 @@ export async function listen(app: FastifyInstance, { path, group, tcp, inherited
     await listenOnDescriptor(app.server, inherited);
     return further?.open();
   }
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  makeFolderOf(path);
   await refuseServed(path);
   rmSync(path, { force: true });
   // Between bind and chmod nobody else may connect.
@@ -68,10 +76,11 @@ function groupId(group: string | undefined): number | undefined {
   const gid = Number(line?.split(':')[2]);
   if (line !== undefined && Number.isInteger(gid)) return gid;
   if (group === undefined) return undefined;
-  if (/^\d+$/.test(group)) return Number(group);
+  if (/^\d+$/.test(group) && Number(group) <= MAX_GROUP) return Number(group);
   throw new CnmError('bad_config', `--group ${group}: there is no such group`);
 }
 
 async function refuseServed(path: string): Promise<void> {
+  if (isNoSocket(path)) throw new CnmError('bad_config', `--host: ${path} is there and is no socket: use another path`);
   if (await isServed(path)) throw new CnmError('daemon_running', `another daemon serves ${path}`);
 }

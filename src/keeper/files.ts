@@ -3,9 +3,9 @@
  * keeper); the keeper reads all of them once, at its start.
  */
 
-import { chmodSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { messageOf, type Logger } from '../base/index.ts';
+import { makeFolder, messageOf, type Logger } from '../base/index.ts';
 import { parseEntry, TABLES, type Entry, type Table } from './protocol.ts';
 
 export interface KeeperPaths {
@@ -30,9 +30,9 @@ export function keeperPaths(runDir: string): KeeperPaths {
 
 /** Makes the folders, for root only. Repeatable. */
 export function makeFolders(paths: KeeperPaths): void {
-  mkdirSync(paths.folder, { recursive: true, mode: 0o700 });
+  makeFolder(paths.folder, 0o700);
   chmodSync(paths.folder, 0o700);
-  for (const table of TABLES) mkdirSync(join(paths.folder, table), { recursive: true, mode: 0o700 });
+  for (const table of TABLES) makeFolder(join(paths.folder, table), 0o700);
 }
 
 const fileOf = (paths: KeeperPaths, table: Table, id: string): string => join(paths.folder, table, `${id}.json`);

@@ -21,6 +21,8 @@ export const MAX_TOLD_CONFLICTS = 1024;
 
 const MAX_NAMES = 256;
 const MAX_ADDRESSES = 256;
+/** A port may be published on some thousand addresses, each in a binding of its own. */
+const MAX_HOLD_ADDRESSES = 2048;
 const MAX_NETWORKS = 1024;
 const MAX_UPSTREAMS_LISTED = 64;
 const MAX_GROUPS = 65_536;
@@ -218,8 +220,8 @@ const CHECKS: { readonly [T in Table]: (value: unknown) => void } = {
     for (const group of list(value, MAX_GROUPS, 'holds')) {
       const { protocol, addresses, port: number, isOurs } = fields(group, 'hold');
       if (protocol !== 'tcp' && protocol !== 'udp') refuse('hold.protocol');
-      if (list(addresses, MAX_ADDRESSES, 'hold.addresses').length === 0) refuse('hold.addresses');
-      for (const one of list(addresses, MAX_ADDRESSES, 'hold.addresses')) address(one, 'hold.address');
+      if (list(addresses, MAX_HOLD_ADDRESSES, 'hold.addresses').length === 0) refuse('hold.addresses');
+      for (const one of list(addresses, MAX_HOLD_ADDRESSES, 'hold.addresses')) address(one, 'hold.address');
       port(number, 1, 'hold.port');
       if (isOurs !== undefined && typeof isOurs !== 'boolean') refuse('hold.isOurs');
     }

@@ -1,9 +1,9 @@
 /** The sockets that an engine finds its plugins by: one a driver, so that each has a scope of its own (spec 03 §1 to §3). */
 
-import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { CnmError, type Logger, isServed, listenOnDescriptor } from '../base/index.ts';
+import { CnmError, type Logger, forFlag, isNoSocket, isServed, listenOnDescriptor, makeOpenFolder } from '../base/index.ts';
 import type { Guests } from '../cnm/index.ts';
 import { createPlugin } from './app.ts';
 import { Engine } from './engine.ts';
@@ -36,8 +36,11 @@ export interface PluginServer {
 
 /** Whether nobody else serves the plugins, before anything is made in the kernel. Throws daemon_running. */
 export async function checkPluginsFree(folder: string, inherited: Inherited): Promise<void> {
+  makeFolderOf(folder);
   for (const path of pluginPaths(folder)) if (!inherited.has(path)) await refuseServed(path);
 }
+
+const makeFolderOf = (folder: string): void => forFlag('--plugin-dir', folder, () => makeOpenFolder(folder));
 
 /** Paths of all plugins' sockets. */
 export const pluginPaths = (folder: string): string[] => Object.keys(PLUGINS).map((plugin) => socketOf(folder, plugin));
@@ -46,7 +49,7 @@ const socketOf = (folder: string, plugin: string): string => join(folder, `${plu
 
 /** Serves every plugin under `folder`. Throws daemon_running when another process serves one of them. */
 export async function servePlugins(parts: PluginParts, folder: string, inherited: Inherited): Promise<PluginServer> {
-  mkdirSync(folder, { recursive: true, mode: 0o755 });
+  makeFolderOf(folder);
   const served: { readonly app: FastifyInstance; readonly path: string }[] = [];
   const engines = parts.engines.map((path) => new Engine(path));
   const orphans = new Orphans({ ...parts, engines });
@@ -90,6 +93,8 @@ async function listen(app: FastifyInstance, path: string): Promise<void> {
 }
 
 async function refuseServed(path: string): Promise<void> {
+  if (isNoSocket(path))
+    throw new CnmError('bad_config', `--plugin-dir: ${path} is there and is no socket: move it away, or use another folder`);
   if (await isServed(path))
     throw new CnmError('daemon_running', `another process serves ${path}: stop it, or use another --plugin-dir`);
 }

@@ -4,10 +4,10 @@
  */
 
 import { createHash } from 'node:crypto';
-import { chmodSync, closeSync, constants, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, constants, openSync, readFileSync, readdirSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
-import { CnmError, errnoOf, type Json, messageOf } from '../base/index.ts';
+import { CnmError, errnoOf, type Json, makeFolder, messageOf } from '../base/index.ts';
 import type { Key, Revision, Transaction } from './contract.ts';
 import { Journal, type JournalEntry } from './journal.ts';
 import { type Kept, MemoryStore, textsOf } from './memory.ts';
@@ -70,8 +70,11 @@ export async function openEmbeddedStore(folder: string, journalFolder?: string):
 /** Makes the folder; answers what keeps it from being opened, in words. */
 function prepare(folder: string): string | undefined {
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder, 0o700);
     chmodSync(folder, 0o700);
+    // A copy that was put back may have come with other modes.
+    for (const entry of readdirSync(folder, { withFileTypes: true }))
+      if (entry.isFile()) chmodSync(join(folder, entry.name), 0o600);
     return problemOf(folder, { durable: durableRevision(folder), revisionIn });
   } catch (error) {
     return messageOf(error);

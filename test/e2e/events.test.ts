@@ -140,6 +140,7 @@ test('a time to come ends the stream', async () => {
 test.each([
   ['since=2000000000&until=1000000000', 'bad_request'],
   ['since=yesterday', 'bad_filter'],
+  [`until=${'9'.repeat(400)}`, 'bad_filter'],
   [`filters=${encodeURIComponent('{"colour":["red"]}')}`, 'bad_filter'],
 ])('GET /events?%s is refused', async (query, code) => {
   expect(await lab.api('GET', `/events?${query}`)).toMatchObject({ status: 400, json: { code } });

@@ -1,7 +1,7 @@
 /** A start that fails leaves nothing behind on a machine that has nothing of ours: no rule, no link, no route, no keeper. */
 
-import { existsSync, readdirSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { DIST, Lab, mountsUnder, waitUntil } from './lab.ts';
 
@@ -43,6 +43,7 @@ test.each([
   [['--bridge', 'loopish'], /127\.9\.0\.0\/16.*loopback/, 'bad_subnet'],
   [['--default-address-pool', 'base=10.0.0.0/24,size=8'], /size/, 'bad_'],
   [['--group', 'nosuch'], /nosuch: there is no such group/, 'bad_config'],
+  [['--group', '4294967295'], /4294967295: there is no such group/, 'bad_config'],
 ])('%j', { timeout: 120_000 }, async (flags, says, code) => {
   const before = await world();
   const { exitCode, stderr } = await start('--host', `unix://${join(lab.folder, 'other.sock')}`, ...flags);
@@ -59,6 +60,51 @@ test('a socket that another daemon serves', { timeout: 120_000 }, async () => {
   expect(stderr).toMatch(/another daemon serves/);
   await leavesNothing(before);
   expect(await lab.ok('ls', '-q')).not.toBe('');
+});
+
+test.each([
+  ['the socket', (): string => join(lab.folder, 'text')],
+  ['the socket of a plugin', (): string => join(folder, 'plugin', 'patchbay-bridge.sock')],
+])('a file in the place of %s is nobody’s to take away', { timeout: 120_000 }, async (_what, place) => {
+  const path = place();
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, 'kept');
+  const before = await world();
+  const socket = path.endsWith('.sock') ? join(lab.folder, 'other.sock') : path;
+  const { exitCode, stderr } = await start('--host', `unix://${socket}`);
+  expect(exitCode).toBe(1);
+  expect(stderr).toMatch(/is there and is no socket/);
+  expect(stderr).toContain('patchbayd: bad_config');
+  expect(readFileSync(path, 'utf8')).toBe('kept');
+  await leavesNothing(before);
+});
+
+test('a state directory that has things of others, whose rights stay', { timeout: 120_000 }, async () => {
+  const before = await world();
+  const shared = join(lab.folder, 'shared');
+  mkdirSync(shared, { mode: 0o755 });
+  writeFileSync(join(shared, 'text'), 'kept');
+  const { exitCode, stderr } = await start('--host', `unix://${join(lab.folder, 'other.sock')}`, '--state-dir', shared);
+  expect([exitCode, stderr]).toEqual([1, expect.stringMatching(/shared: "text" is there: use a folder[^]*bad_config/)]);
+  expect([statSync(shared).mode & 0o777, readdirSync(shared)]).toEqual([0o755, ['text']]);
+  await leavesNothing(before);
+});
+
+test.each([
+  ['--state-dir', '/proc/patchbay/state'],
+  ['--state-dir', '/etc/passwd'],
+  ['--run-dir', '/proc/patchbay/run'],
+  ['--run-dir', '/etc/passwd'],
+  ['--host', 'unix:///proc/patchbay/other.sock'],
+  ['--host', 'unix:///etc/passwd/other.sock'],
+  ['--plugin-dir', '/proc/patchbay/plugins'],
+])('%s %s, where no folder can be made', { timeout: 120_000 }, async (flag, value) => {
+  const before = await world();
+  const socket = flag === '--host' ? [] : ['--host', `unix://${join(lab.folder, 'other.sock')}`];
+  const { exitCode, stderr } = await start(...socket, flag, value);
+  expect([exitCode, stderr]).toEqual([1, expect.stringContaining(`patchbayd: ${flag} ${value}: `)]);
+  expect(stderr).toContain('patchbayd: bad_config');
+  await leavesNothing(before);
 });
 
 test('plugins that another daemon serves', { timeout: 120_000 }, async () => {

@@ -121,12 +121,17 @@ describe('files', () => {
     for (const top of [lab.stateDir, join(lab.runDir, 'keeper')]) {
       expect([top, (statSync(top).mode & 0o777).toString(8)]).toEqual([top, '700']);
       for (const path of below(top)) {
-        // LevelDB makes its own files; its folder is closed.
-        if (path.startsWith(join(lab.stateDir, 'store/'))) continue;
         const stat = statSync(path);
         expect([path, stat.mode & 0o077]).toEqual([path, 0]);
       }
     }
+  });
+
+  test('another user reads what processes in a sandbox read', async () => {
+    const { json } = await lab.api<SandboxAnswer>('GET', '/sandboxes/box');
+    for (const path of [json.Files.Hosts, json.Files.ResolvConf, json.Files.Hostname])
+      expect([path, (await asUser(false, 'cat', path)).exitCode]).toEqual([path, 0]);
+    expect((await asUser(false, 'ls', join(lab.runDir, 'netns'))).stdout).not.toBe('');
   });
 
   test('nothing of ours can be written by others', () => {

@@ -1,3 +1,4 @@
+import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { UsageError, filterQuery } from '../../src/cli/client.ts';
 import {
@@ -9,6 +10,7 @@ import {
   networkFlag,
   rewriteBooleans,
 } from '../../src/cli/flags.ts';
+import { BOOLEAN_FLAGS, createProgram } from '../../src/cli/program.ts';
 
 function expectRefused(work: () => unknown, words: string): void {
   expect(work).toThrow(UsageError);
@@ -160,6 +162,14 @@ describe('boolean flags', () => {
     const seen = rewriteBooleans(args, flags);
     expect(seen.args).toEqual(rewritten);
     expect([...seen.no]).toEqual(no);
+  });
+
+  test('each option of the command table without a value is one', () => {
+    const program = createProgram({ out: () => {}, err: () => {}, no: new Set(), exitCode: 0 }, {});
+    const below = (command: Command): Command[] => [command, ...command.commands.flatMap(below)];
+    const options = below(program).flatMap((command) => command.options);
+    const booleans = options.filter(({ required, optional }) => !required && !optional).map(({ long }) => long?.slice(2));
+    expect([...new Set(booleans)].toSorted()).toEqual(BOOLEAN_FLAGS.toSorted());
   });
 
   test.each(['', 'yes', 'tRUE', '2'])('--ipv6=%s is refused', (value) => {

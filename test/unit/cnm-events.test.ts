@@ -78,6 +78,21 @@ test.each<[string, Change, string[]]>([
     change('endpoint', { ...ep, phase: 'joined', sandbox }, { ...ep, phase: 'joined', sandbox }),
     [],
   ],
+  [
+    'an endpoint of a connect on its way in',
+    change('endpoint', { ...ep, phase: 'creating', boundTo: sandbox }, { ...ep, phase: 'joining', boundTo: sandbox, sandbox }),
+    [],
+  ],
+  [
+    'an endpoint of a connect that is in',
+    change(
+      'endpoint',
+      { ...ep, phase: 'joining', boundTo: sandbox, sandbox },
+      { ...ep, phase: 'joined', boundTo: sandbox, sandbox },
+    ),
+    ['endpoint create', 'endpoint join', 'network connect'],
+  ],
+  ['an endpoint of a connect that failed', change('endpoint', { ...ep, boundTo: sandbox }, undefined), []],
   ['an endpoint that could not join', change('endpoint', { ...ep, phase: 'joining', sandbox }, ep), []],
   [
     'an endpoint that is out',

@@ -215,12 +215,21 @@ describe('prune filters', () => {
     expect(takes({ until: [until] }, { created: limit + 1 })).toBe(false);
   });
 
-  test.each(['', 'x', '-5', '-10m', '10d', '1h 30m', '2024-13-01', '2024-02-30T25:00:00Z', '1e3', `${'1'.repeat(1000)}x`])(
-    'until=%s is refused',
-    (until) => {
-      expectRefused(() => takes({ until: [until] }), 'use RFC 3339, Unix seconds or a duration such as 10m');
-    },
-  );
+  test.each([
+    '',
+    'x',
+    '-5',
+    '-10m',
+    '10d',
+    '1h 30m',
+    '2024-13-01',
+    '2024-02-30T25:00:00Z',
+    '1e3',
+    '1'.repeat(400),
+    `${'1'.repeat(1000)}x`,
+  ])('until=%s is refused', (until) => {
+    expectRefused(() => takes({ until: [until] }), 'use RFC 3339, Unix seconds or a duration such as 10m');
+  });
 
   test('two limits are refused', () => {
     expectRefused(() => takes({ until: ['1', '2'] }), 'more than one until filter');

@@ -28,6 +28,7 @@ describe('requests', () => {
     ['names', names],
     ['peers', peers],
     ['holds', holds],
+    ['holds', [{ ...holds[0], addresses: Array.from({ length: 2048 }, (_, i) => `127.0.${i >> 8}.${i & 255}`) }]],
   ])('a sound put of %s is taken as it is', (table, value) => {
     expect(parseRequest(put(table, value))).toEqual({ seq: 1, request: { op: 'put', table, id: 'abc', revision: 'r1', value } });
   });

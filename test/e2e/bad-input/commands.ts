@@ -86,6 +86,13 @@ export const toolRows: readonly CommandRow[] = [
   [['sandbox', 'create', '--add-host', 'far', 'bad'], 1, [/"far"/, /name:address/]],
   [['sandbox', 'create', '--dns', 'dns.example', 'bad'], 1, [/dns\.example/, /IP/]],
   [['sandbox', 'rm', 'ghost'], 1, [/ghost/]],
+  ...['inspect', 'rm', 'sandbox inspect', 'sandbox rm', 'endpoint inspect', 'endpoint leave', 'service inspect'].map(
+    (verb): CommandRow => [[...verb.split(' '), ''], 125, [/name is empty/]],
+  ),
+  [['port', ''], 125, [/name is empty/]],
+  [['logs', ''], 125, [/name is empty/]],
+  [['exec', '', '--', 'true'], 125, [/name is empty/]],
+  [['connect', '', 'spare'], 125, [/name is empty/]],
   [['run', '--', 'true'], 125, [/--name/]],
   [['run', '--name', 'bad'], 125, [/command|argument/]],
   [['exec', 'ghost', '--', 'true'], 1, [/ghost/]],

@@ -139,6 +139,14 @@ const files: Line[] = [
     /253/,
   ],
   ['a resolver option with a hash', { Name: N, DnsOptions: ['#x'] }, 400, 'bad_option', /#x/, /253/],
+  [
+    'sixty-five nameservers',
+    { Name: N, Dns: Array.from({ length: 65 }, (_, i) => `192.0.2.${i}`), Networks: { net: {} } },
+    400,
+    'bad_address',
+    /65 nameservers/,
+    /64/,
+  ],
   ['a hosts line without address', { Name: N, ExtraHosts: ['a'] }, 400, 'bad_address', /"a"/, /name:address/],
   ['a hosts line with a name for an address', { Name: N, ExtraHosts: ['a:b'] }, 400, 'bad_address', /"a:b"/, /name:address/],
   [

@@ -1,0 +1,55 @@
+/** Folders, and folders and files that everybody may look into, whatever the mask of this process. What is there already keeps its mode. */
+
+import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { CnmError, errnoOf, messageOf } from './errors.ts';
+
+const FOLDER_MODE = 0o755;
+const FILE_MODE = 0o644;
+
+/**
+ * Makes a folder with those above it that are missing; answers the first one made. One by one: Node 20's own recursive way never ends
+ * where a file system answers ENOENT to every new name, as /proc does. Throws the system's error.
+ */
+export function makeFolder(path: string, mode: number): string | undefined {
+  const missing: string[] = [];
+  for (let at = resolve(path); !existsSync(at); at = dirname(at)) missing.unshift(at);
+  for (const folder of missing) makeOne(folder, mode);
+  if (missing.length === 0) makeOne(path, mode);
+  return missing[0];
+}
+
+/** Somebody else may make it in the same moment. */
+function makeOne(folder: string, mode: number): void {
+  try {
+    mkdirSync(folder, { mode });
+  } catch (error) {
+    if (errnoOf(error) !== 'EEXIST' || statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) throw error;
+  }
+}
+
+/** Does `make` for a folder that a flag names. Throws bad_config with the flag where it cannot be made. */
+export function forFlag(flag: string, path: string, make: () => void): void {
+  try {
+    make();
+  } catch (error) {
+    throw new CnmError('bad_config', `${flag} ${path}: ${messageOf(error)}: use a folder that is there or can be made`, {
+      cause: error,
+    });
+  }
+}
+
+/** With those above it that are missing. */
+export function makeOpenFolder(path: string): void {
+  const first = makeFolder(path, FOLDER_MODE);
+  if (first === undefined) return;
+  const shortest = resolve(first).length;
+  for (let made = resolve(path); made.length >= shortest; made = dirname(made)) chmodSync(made, FOLDER_MODE);
+}
+
+/** Written in place. `mode`: of a file that is made. */
+export function writeOpenFile(path: string, text: string, mode = FILE_MODE): void {
+  const isNew = !existsSync(path);
+  writeFileSync(path, text);
+  if (isNew) chmodSync(path, mode);
+}

@@ -1,0 +1,50 @@
+/** Whatever a failed removal has left in a network keeps nobody from removing the network. */
+
+import { expect, test } from 'vitest';
+import { codeOf } from '../../src/base/index.ts';
+import { Faults } from './faults.ts';
+import { House } from './house-lab.ts';
+import { breakable } from './use-cases.ts';
+
+/** More than any of the removals has. */
+const MOST_CALLS = 100;
+
+type Act = (house: House) => Promise<unknown>;
+
+test.each<[what: string, act: Act]>([
+  ['a disconnect', ({ controller }) => controller.disconnect('net', 'box', false)],
+  ['the removal of a sandbox', ({ controller }) => controller.deleteSandbox('box', false)],
+  ['the removal of an endpoint', ({ controller }) => controller.deleteEndpoint('ep', true)],
+])('%s that failed, at whichever call', { timeout: 120_000 }, async (_what, act) => {
+  const faults = new Faults();
+  const house = await House.open(breakable(faults));
+  const { controller } = house;
+  let ended = 0;
+  for (let n = 1; n <= MOST_CALLS; n++) {
+    await house.network('net');
+    await controller.createSandbox({ name: 'box', networks: [['net', {}]], portBindings: { '80/tcp': [{ HostPort: '8080' }] } });
+    await controller.createEndpoint('net', 'ep');
+    faults.breakAt(n, 'before');
+    await act(house).catch(() => undefined);
+    const { broke } = faults;
+    faults.reset();
+    // These are somebody's, and stay; the others have been asked to go.
+    const there = controller.endpoints().map(({ record }) => record);
+    for (const { id, phase, boundTo } of there)
+      if (boundTo === undefined && phase === 'ready') await controller.deleteEndpoint(id, false);
+    if (there.some(({ phase }) => phase === 'joined') && controller.sandboxes().length > 0) {
+      expect(await controller.deleteNetwork('net').catch(codeOf), `call ${n}, ${broke}`).toBe('network_in_use');
+      await controller.disconnect('net', 'box', false);
+    }
+    if (there.some(({ phase }) => phase === 'leaving' || phase === 'deleting')) ended++;
+    await controller.deleteNetwork('net');
+    expect([controller.networks().some(({ name }) => name === 'net'), controller.endpoints()]).toEqual([false, []]);
+    for (const { phase } of house.controller.sandboxes().map(({ record }) => record)) expect(phase).toBe('ready');
+    await controller.deleteSandbox('box', false).catch(() => undefined);
+    if (broke === undefined) {
+      expect(ended).toBeGreaterThan(2);
+      return;
+    }
+  }
+  throw new Error(`more than ${MOST_CALLS} calls`);
+});
