@@ -1,7 +1,7 @@
 /** Builds the parts from a configuration. The only file that names concrete drivers. */
 
 import { lookup } from 'node:dns/promises';
-import { chmodSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createBridgeDriver } from '../drivers/bridge/driver.ts';
 import { openDhcp } from '../drivers/dhcp/open.ts';
@@ -126,6 +126,8 @@ async function lockFolders({ stateDir, runDir }: ComposeOptions): Promise<FileLo
   });
   const state = await lockFile(join(stateDir, 'lock'));
   try {
+    // The folder is ours from now on, whatever becomes of this start.
+    instanceId(stateDir);
     const run = await lockFile(join(runDir, 'lock'));
     return {
       fd: state.fd,
@@ -145,8 +147,9 @@ const STATE = ['lock', 'instance-id', 'store'];
 /** What file systems have by themselves. */
 const SPARE = 'lost+found';
 
-/** It is closed to everybody else: a folder of the system must not be. Throws bad_config. */
+/** It is closed to everybody else: a folder of the system must not be. One that is closed already changes for nobody. Throws bad_config. */
 function refuseForeign(stateDir: string): void {
+  if ((statSync(stateDir).mode & 0o077) === 0) return;
   const names = readdirSync(stateDir).filter((name) => name !== SPARE);
   if (names.includes('instance-id') || names.every((name) => STATE.includes(name))) return;
   const other = names.find((name) => !STATE.includes(name)) ?? '';

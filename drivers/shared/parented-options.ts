@@ -42,10 +42,6 @@ export interface ParentedOptions {
   readonly advertise: Advertise;
 }
 
-/** The option's key alone, `-o host_access`, asks for it as well. */
-export const hostAccessOf = (options: DriverOptions): boolean =>
-  options[labels.hostAccess] === '' || truthOption(options, labels.hostAccess, false);
-
 /** That the kernel keeps the host and these sandboxes apart, which users find out late else (spec 11 U7). */
 export function hintOf({ isClosed, hostAccess, mode }: ParentedOptions): string {
   if (isClosed || hostAccess) return '';
@@ -59,9 +55,15 @@ export function hintOf({ isClosed, hostAccess, mode }: ParentedOptions): string 
 export function parseParented(kind: ParentedKind, net: DriverNetwork): ParentedOptions {
   const parent = parseParent(kind.name, net);
   const mode = kind.parseMode(net.options);
-  const hostAccess = hostAccessOf(net.options);
+  const hostAccess = truthOption(net.options, labels.hostAccess, false);
   if (hostAccess && mode.keepsApart)
     throw badOption(labels.hostAccess, 'true', 'this mode keeps links on one parent apart; use mode bridge or vepa');
   checkIfacePrefix(net.options);
   return { parent, mode, isClosed: net.internal || parent.isDummy, hostAccess, advertise: advertiseOptions(net.options) };
+}
+
+/** The same for a network that is new: what was taken for nothing once, and asks for something, is refused. Throws bad_option. */
+export function checkNew(kind: ParentedKind, net: DriverNetwork): void {
+  parseParented(kind, net);
+  if (net.options[labels.hostAccess] === '') throw badOption(labels.hostAccess, '', 'use true or false');
 }

@@ -25,12 +25,13 @@ import {
   type ParentedKind,
   type ParentedMode,
   type ParentedOptions,
+  checkNew,
   hintOf,
-  hostAccessOf,
   parseParented,
 } from './parented-options.ts';
 import { observeParented, restoreParented } from './parented-restore.ts';
 import { addSublink, attach, detach, findSublink, refused, removeSublink } from './sublink.ts';
+import { truthOption } from './options.ts';
 import { checkPools, waysOf } from './ways.ts';
 import type { LinkParts } from './parts.ts';
 
@@ -162,11 +163,11 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
       usesParent: true,
       ownMac: kind.ownMac,
     },
-    validateNetwork: (net) => void parseParented(kind, net),
+    validateNetwork: (net) => checkNew(kind, net),
     // The gateway is a router on the wire: there is none unless it is named.
     skipGwAlloc: async () => ({ v4: true, v6: true }),
     hint: (net) => hintOf(parseParented(kind, net)),
-    auxAddresses: (options) => (hostAccessOf(options) ? [labels.auxHost] : []),
+    auxAddresses: (options) => (truthOption(options, labels.hostAccess, false) ? [labels.auxHost] : []),
     prepareParent: (_ctx, net) => prepareParent(net),
     createNetwork: (_ctx, net) => createNetwork(net),
     deleteNetwork: (_ctx, net) => deleteNetwork(net),

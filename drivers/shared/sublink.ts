@@ -79,9 +79,11 @@ export async function addSublink(
 
 /**
  * How a parent refuses promiscuous mode, another MAC in its filter, or one for itself: by right (the host of a virtual function), by
- * lack of it, while it is up, or for want of room.
+ * lack of it, or for want of room.
  */
-const NO_OTHER_MAC: readonly string[] = ['EPERM', 'EACCES', 'EOPNOTSUPP', 'EADDRNOTAVAIL', 'EBUSY', 'EOVERFLOW', 'ENOSPC'];
+const NO_OTHER_MAC: readonly string[] = ['EPERM', 'EACCES', 'EOPNOTSUPP', 'EADDRNOTAVAIL', 'EOVERFLOW', 'ENOSPC'];
+/** One that is up and changes its own MAC only while it is down: mode passthru gives it one. */
+const NOT_WHILE_UP = 'EBUSY';
 
 /** What the kernel's refusal means here, and what would work. */
 export function refused(error: unknown, parent: Link, { kind, isPassthru }: SublinkMode, ep?: DriverEndpoint): unknown {
@@ -92,7 +94,8 @@ export function refused(error: unknown, parent: Link, { kind, isPassthru }: Subl
   // The same numbers mean other things where the link is there already.
   const isCreation = error instanceof KernelError && error.operation === 'link.add';
   const errno = errnoOf(error);
-  if (kind === 'macvlan' && error instanceof KernelError && error.operation === 'link.set' && NO_OTHER_MAC.includes(errno ?? ''))
+  const isSet = kind === 'macvlan' && error instanceof KernelError && error.operation === 'link.set';
+  if (isSet && (NO_OTHER_MAC.includes(errno ?? '') || (isPassthru && errno === NOT_WHILE_UP)))
     return told(
       'parent_refuses',
       `parent ${parent.name} takes no frames for other MACs (${messageOf(error)}): allow promiscuous mode for it and, where it is a port of a virtual machine, forged transmits; or use a network of driver ipvlan`,

@@ -1,6 +1,6 @@
 /** Folders, and folders and files that everybody may look into, whatever the mask of this process. What is there already keeps its mode. */
 
-import { chmodSync, existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, fchmodSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { CnmError, errnoOf, messageOf } from './errors.ts';
 
@@ -49,7 +49,13 @@ export function makeOpenFolder(path: string): void {
 
 /** Written in place. `mode`: of a file that is made. */
 export function writeOpenFile(path: string, text: string, mode = FILE_MODE): void {
-  const isNew = !existsSync(path);
-  writeFileSync(path, text);
-  if (isNew) chmodSync(path, mode);
+  if (existsSync(path)) return writeFileSync(path, text);
+  const fd = openSync(path, 'wx', mode);
+  try {
+    // Before anything is in it: one that a kill leaves is never closed to who shall read it.
+    fchmodSync(fd, mode);
+    writeFileSync(fd, text);
+  } finally {
+    closeSync(fd);
+  }
 }

@@ -25,6 +25,7 @@ export async function removeNetwork(cnm: Cnm, term: string): Promise<NetworkReco
 /** Answers how many were ended. One that is on its way out in this moment is waited for. */
 async function endGhosts(cnm: Cnm, network: NetworkId): Promise<number> {
   const ghosts = cnm.state.endpointsOfNetwork(network).filter((ep) => isGhost(cnm, ep));
+  const failures: unknown[] = [];
   for (const { id, sandbox, boundTo } of ghosts) {
     const home = sandbox ?? boundTo;
     const end = (): Promise<void> =>
@@ -34,8 +35,14 @@ async function endGhosts(cnm: Cnm, network: NetworkId): Promise<number> {
         if (ep.sandbox === undefined || homeOf(cnm, ep) === undefined) await deleteEndpoint(cnm, id);
         else await detach(cnm, id);
       });
-    await (home === undefined ? end() : cnm.locks.run(`sandbox:${home}`, end));
+    try {
+      await (home === undefined ? end() : cnm.locks.run(`sandbox:${home}`, end));
+    } catch (error) {
+      // The others are ended nevertheless.
+      failures.push(error);
+    }
   }
+  if (failures.length > 0) throw failures[0];
   return ghosts.length;
 }
 

@@ -12,7 +12,7 @@ import { memberById } from './lodgers.ts';
 import { wishOf } from './restore.ts';
 
 /** Names that we give to pins and folders: what is called otherwise in a folder of ours is somebody else's. */
-const PIN = /^(?:overlay-)?[0-9a-f]{12}$/;
+const PIN = /^(?:(?:overlay-)?[0-9a-f]{12}|overlay-wireguard)$/;
 const FOLDER = /^[0-9a-f]{12}$/;
 
 export async function sweep(hosting: Hosting): Promise<void> {

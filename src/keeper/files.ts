@@ -4,8 +4,8 @@
  */
 
 import { chmodSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { makeFolder, messageOf, type Logger } from '../base/index.ts';
+import { dirname, join } from 'node:path';
+import { makeFolder, makeOpenFolder, messageOf, type Logger } from '../base/index.ts';
 import { parseEntry, TABLES, type Entry, type Table } from './protocol.ts';
 
 export interface KeeperPaths {
@@ -30,6 +30,8 @@ export function keeperPaths(runDir: string): KeeperPaths {
 
 /** Makes the folders, for root only. Repeatable. */
 export function makeFolders(paths: KeeperPaths): void {
+  // The run directory is for others to look into; the keeper may be the first that is started.
+  makeOpenFolder(dirname(paths.folder));
   makeFolder(paths.folder, 0o700);
   chmodSync(paths.folder, 0o700);
   for (const table of TABLES) makeFolder(join(paths.folder, table), 0o700);

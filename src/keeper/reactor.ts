@@ -60,6 +60,8 @@ const BATCH = 64;
 /** A turn that took longer, milliseconds, makes the sandbox's next one half as large; a shorter one twice. */
 const LONG_TURN_MS = 0.4;
 const SMALLEST_BATCH = 4;
+/** Of a turn that took longer, milliseconds, the rest was somebody else's: this thread had no processor, or collected memory. */
+const LONGEST_TURN_MS = 4;
 /** Longest packet worth reading; longer ones are cut and then refused as malformed. */
 const SLOT_OCTETS = 2048;
 /** Answers remembered, over all sandboxes; then all are forgotten. */
@@ -191,7 +193,7 @@ export class Reactor {
   #charge(served: Served, start: number): void {
     const now = performance.now();
     served.batch = now - start > LONG_TURN_MS ? Math.max(SMALLEST_BATCH, served.batch >> 1) : Math.min(BATCH, served.batch << 1);
-    if (!this.#contention.note(served.quota, now) || served.quota.spend(now - start, now)) return;
+    if (!this.#contention.note(served.quota, now) || served.quota.spend(Math.min(now - start, LONGEST_TURN_MS), now)) return;
     this.#mute(served);
   }
 

@@ -8,14 +8,14 @@ import { House } from './house-lab.ts';
 import { afterTest } from './keeper-lab.ts';
 import { hostAt, testHosts } from './support.ts';
 
-/** As we name them: by twelve digits of an id. */
-const OURS = '0123456789ab';
+/** As we name them: most by twelve digits of an id. */
+const OURS = ['0123456789ab', 'overlay-0123456789ab', 'overlay-wireguard'];
 
 test('pins and folders of others outlive a start; what looks like ours and is wanted by nobody does not', async () => {
   const house = await House.open();
   const { host: theirs } = hostAt(await testHosts(1), 0);
   const [pins, folders] = [join(house.runDir, 'netns'), join(house.runDir, 'sandboxes')];
-  for (const name of ['theirs', OURS]) {
+  for (const name of ['theirs', 'overlay-theirs', ...OURS]) {
     const path = join(pins, name);
     afterTest(() => removeNetnsPin(path));
     pinNetns(theirs, path)[Symbol.dispose]();
@@ -23,8 +23,11 @@ test('pins and folders of others outlive a start; what looks like ours and is wa
     writeFileSync(join(folders, name, 'text'), 'kept');
   }
   await house.start();
-  using found = openNetns(join(pins, 'theirs'));
-  expect(found.identity).toBe(theirs.identity);
-  expect(readFileSync(join(folders, 'theirs', 'text'), 'utf8')).toBe('kept');
-  expect([pins, folders].map((folder) => existsSync(join(folder, OURS)))).toEqual([false, false]);
+  for (const name of ['theirs', 'overlay-theirs']) {
+    using found = openNetns(join(pins, name));
+    expect(found.identity).toBe(theirs.identity);
+    expect(readFileSync(join(folders, name, 'text'), 'utf8')).toBe('kept');
+  }
+  expect(OURS.filter((name) => existsSync(join(pins, name)))).toEqual([]);
+  expect(existsSync(join(folders, '0123456789ab'))).toBe(false);
 });

@@ -8,7 +8,7 @@ import { type Link, type Netns, markOf, newInstanceId } from '../../src/kernel/i
 const parent: Link = { index: 7, name: 'eth0', kind: '', up: true, group: 0, mtu: 1500, carrier: true };
 const link = (kind: 'macvlan' | 'ipvlan') => ({ kind, isPassthru: false }) as const;
 
-test.each(['EPERM', 'EBUSY', 'EADDRNOTAVAIL', 'EOVERFLOW', 'EOPNOTSUPP'])(
+test.each(['EPERM', 'EADDRNOTAVAIL', 'EOVERFLOW', 'EOPNOTSUPP'])(
   'a parent that refuses promiscuous mode or another MAC, by %s, is told with what would work',
   (errno) => {
     const error = refused(new KernelError('link.set', 'link 9', errno), parent, link('macvlan'));
@@ -22,6 +22,9 @@ test.each(['EPERM', 'EBUSY', 'EADDRNOTAVAIL', 'EOVERFLOW', 'EOPNOTSUPP'])(
 test('what is no such refusal stays what it is', () => {
   const other = new KernelError('address.add', '10.0.0.1/24', 'EBUSY');
   expect(refused(other, parent, link('macvlan'))).toBe(other);
+  const busy = new KernelError('link.set', 'link 9', 'EBUSY');
+  expect(refused(busy, parent, link('macvlan'))).toBe(busy);
+  expect(refused(busy, parent, { ...link('macvlan'), isPassthru: true })).toMatchObject({ code: 'parent_refuses' });
   const ipvlan = new KernelError('link.set', 'link 9', 'EPERM');
   expect(refused(ipvlan, parent, link('ipvlan'))).toBe(ipvlan);
 });
@@ -51,17 +54,15 @@ test('whoever makes a network that the host does not reach is told so, and of th
 
 test.each([
   [{ parent: 'eth0', host_access: 'true' }, false],
-  [{ parent: 'eth0', host_access: '' }, false],
   [{}, false],
   [{ parent: 'eth0' }, true],
 ] as const)('nobody is told where the host reaches it, or nothing should: %j, internal %j', (options, internal) => {
   expect(driver.hint?.(network(options, internal))).toBe('');
 });
 
-test.each([
-  ['', ['host']],
-  ['true', ['host']],
-  ['false', []],
-])('host_access=%j has the host take an address of each subnet: %j', (host_access, keys) => {
-  expect(driver.auxAddresses?.({ parent: 'eth0', host_access })).toEqual(keys);
+test('host_access without a value is refused where a network is made; one that has it goes on without', () => {
+  const net = network({ parent: 'eth0', host_access: '' });
+  expect(() => driver.validateNetwork?.(net)).toThrow(/host_access: use true or false/);
+  expect(driver.auxAddresses?.(net.options)).toEqual([]);
+  expect(driver.hint?.(net)).toContain('-o host_access=true');
 });

@@ -37,8 +37,8 @@ export async function probe(
 function runCommand(netns: Netns, command: string, limit: AbortSignal): Promise<string | undefined> {
   return new Promise((resolve, reject) => {
     const env = { PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` };
-    // Started on this thread before spawn returns, hence in the member's namespace.
-    const child = netns.run(() => spawn('/bin/sh', ['-c', command], { stdio: 'ignore', detached: true, env }));
+    // It is the user's, who knows nothing of the daemon's mask. Started on this thread before spawn returns, hence in the member's namespace.
+    const child = netns.run(() => spawn('/bin/sh', ['-c', `umask 022\n${command}`], { stdio: 'ignore', detached: true, env }));
     const end = (): void => endGroup(child.pid);
     limit.addEventListener('abort', end, { once: true });
     if (limit.aborted) end();
