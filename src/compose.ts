@@ -142,17 +142,15 @@ async function lockFolders({ stateDir, runDir }: ComposeOptions): Promise<FileLo
   }
 }
 
-/** What a state directory has from its first moments on. */
-const STATE = ['lock', 'instance-id', 'store'];
-/** What file systems have by themselves. */
-const SPARE = 'lost+found';
+/** What lies in a state directory whose first start was cut off, and in a file system that is new. */
+const UNNAMED = ['lock', 'store', 'lost+found'];
 
 /** It is closed to everybody else: a folder of the system must not be. One that is closed already changes for nobody. Throws bad_config. */
 function refuseForeign(stateDir: string): void {
   if ((statSync(stateDir).mode & 0o077) === 0) return;
-  const names = readdirSync(stateDir).filter((name) => name !== SPARE);
-  if (names.includes('instance-id') || names.every((name) => STATE.includes(name))) return;
-  const other = names.find((name) => !STATE.includes(name)) ?? '';
+  const names = readdirSync(stateDir);
+  const other = names.find((name) => !UNNAMED.includes(name));
+  if (other === undefined || names.includes('instance-id')) return;
   throw new CnmError('bad_config', `--state-dir ${stateDir}: ${quoted(other)} is there: use a folder for the daemon alone`);
 }
 

@@ -43,7 +43,7 @@ export interface ParentedOptions {
 }
 
 /** That the kernel keeps the host and these sandboxes apart, which users find out late else (spec 11 U7). */
-export function hintOf({ isClosed, hostAccess, mode }: ParentedOptions): string {
+export function warningOf({ isClosed, hostAccess, mode }: ParentedOptions): string {
   if (isClosed || hostAccess) return '';
   const way = mode.keepsApart
     ? 'no mode like this one has a way round it'

@@ -19,6 +19,7 @@ import {
 import type { Link } from '../../src/kernel/index.ts';
 import { Announcer } from './announcer.ts';
 import { addHostRoutes, ensureHostSide, hostAddresses, removeHostRoutes, removeHostSide } from './host-side.ts';
+import { truthOption } from './options.ts';
 import { ownLinkName, parentLinkOf } from './parent-name.ts';
 import { type ParentUser, ParentUsers, ensureParent, releaseParent } from './parent.ts';
 import {
@@ -26,12 +27,11 @@ import {
   type ParentedMode,
   type ParentedOptions,
   checkNew,
-  hintOf,
   parseParented,
+  warningOf,
 } from './parented-options.ts';
 import { observeParented, restoreParented } from './parented-restore.ts';
 import { addSublink, attach, detach, findSublink, refused, removeSublink } from './sublink.ts';
-import { truthOption } from './options.ts';
 import { checkPools, waysOf } from './ways.ts';
 import type { LinkParts } from './parts.ts';
 
@@ -166,7 +166,7 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     validateNetwork: (net) => checkNew(kind, net),
     // The gateway is a router on the wire: there is none unless it is named.
     skipGwAlloc: async () => ({ v4: true, v6: true }),
-    hint: (net) => hintOf(parseParented(kind, net)),
+    warning: (net) => warningOf(parseParented(kind, net)),
     auxAddresses: (options) => (truthOption(options, labels.hostAccess, false) ? [labels.auxHost] : []),
     prepareParent: (_ctx, net) => prepareParent(net),
     createNetwork: (_ctx, net) => createNetwork(net),

@@ -8,24 +8,21 @@ const FOLDER_MODE = 0o755;
 const FILE_MODE = 0o644;
 
 /**
- * Makes a folder with those above it that are missing; answers the first one made. One by one: Node 20's own recursive way never ends
- * where a file system answers ENOENT to every new name, as /proc does. Throws the system's error.
+ * Makes a folder with those above it that are missing, all of this mode. One by one: Node 20's own recursive way never ends where a file
+ * system answers ENOENT to every new name, as /proc does. Throws the system's error.
  */
-export function makeFolder(path: string, mode: number): string | undefined {
-  const missing: string[] = [];
-  for (let at = resolve(path); !existsSync(at); at = dirname(at)) missing.unshift(at);
-  for (const folder of missing) makeOne(folder, mode);
-  if (missing.length === 0) makeOne(path, mode);
-  return missing[0];
-}
-
-/** Somebody else may make it in the same moment. */
-function makeOne(folder: string, mode: number): void {
+export function makeFolder(path: string, mode: number): void {
+  const folder = resolve(path);
+  const above = dirname(folder);
+  if (!existsSync(above)) makeFolder(above, mode);
   try {
     mkdirSync(folder, { mode });
   } catch (error) {
-    if (errnoOf(error) !== 'EEXIST' || statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) throw error;
+    // Somebody else may make it in the same moment.
+    if (errnoOf(error) === 'EEXIST' && statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true) return;
+    throw error;
   }
+  chmodSync(folder, mode);
 }
 
 /** Does `make` for a folder that a flag names. Throws bad_config with the flag where it cannot be made. */
@@ -39,13 +36,7 @@ export function forFlag(flag: string, path: string, make: () => void): void {
   }
 }
 
-/** With those above it that are missing. */
-export function makeOpenFolder(path: string): void {
-  const first = makeFolder(path, FOLDER_MODE);
-  if (first === undefined) return;
-  const shortest = resolve(first).length;
-  for (let made = resolve(path); made.length >= shortest; made = dirname(made)) chmodSync(made, FOLDER_MODE);
-}
+export const makeOpenFolder = (path: string): void => makeFolder(path, FOLDER_MODE);
 
 /** Written in place. `mode`: of a file that is made. */
 export function writeOpenFile(path: string, text: string, mode = FILE_MODE): void {

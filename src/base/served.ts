@@ -19,14 +19,7 @@ export function isServed(path: string): Promise<boolean> {
 }
 
 /** Whether something lies there that is no socket: nobody has left that behind, and it is not ours to take away. */
-export function isNoSocket(path: string): boolean {
-  try {
-    return !statSync(path).isSocket();
-  } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error) ?? '')) return false;
-    throw error;
-  }
-}
+export const isNoSocket = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isSocket() === false;
 
 /** Serves on a socket that somebody made and listens on; it is the server's then. */
 export function listenOnDescriptor(server: Server, fd: number): Promise<void> {

@@ -6,7 +6,7 @@
 import { type NetworkId, codeOf } from '../base/index.ts';
 import type { Cnm } from './context.ts';
 import { deleteEndpoint, detach } from './endpoints.ts';
-import { deleteNetwork } from './networks.ts';
+import { deleteNetwork, networkToDelete } from './networks.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
 
 /** As deleteNetwork. Throws what keeps such an endpoint from being ended, too. The caller holds no lock. */
@@ -15,8 +15,7 @@ export async function removeNetwork(cnm: Cnm, term: string): Promise<NetworkReco
     return await deleteNetwork(cnm, term);
   } catch (error) {
     if (codeOf(error) !== 'network_in_use') throw error;
-    const all = cnm.state.allNetworks();
-    const { id } = all.find((net) => net.id === term || net.name === term) ?? cnm.state.network(term);
+    const { id } = networkToDelete(cnm, term);
     if ((await endGhosts(cnm, id)) === 0) throw error;
     return deleteNetwork(cnm, id);
   }

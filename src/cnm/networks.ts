@@ -205,10 +205,10 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
 
 async function warningFor(cnm: Cnm, draft: NetworkRecord): Promise<string> {
   const driver = driverOf(cnm, draft);
-  const hint = driver.hint?.(driverNetwork(draft)) ?? '';
+  const own = driver.warning?.(driverNetwork(draft)) ?? '';
   // A network on a link of the host has its subnet.
-  if (driver.capabilities.usesParent === true) return hint;
-  const warnings = hint === '' ? [] : [hint];
+  if (driver.capabilities.usesParent === true) return own;
+  const warnings = own === '' ? [] : [own];
   for (const { subnet } of draft.ipam.config) {
     // `0.0.0.0/24` stands for any subnet of that size.
     const route = subnet === undefined || isUnspecified(prefixAddress(subnet)) ? undefined : await overlappedRoute(cnm, subnet);
@@ -221,12 +221,15 @@ async function warningFor(cnm: Cnm, draft: NetworkRecord): Promise<string> {
 export async function deleteNetwork(cnm: Cnm, term: string): Promise<NetworkRecord> {
   refuseWhenClosing(cnm);
   await cnm.shared?.catchUp(term);
-  const found =
-    cnm.state.allNetworks().find((n) => n.phase === 'deleting' && (n.id === term || n.name === term)) ?? cnm.state.network(term);
+  const found = networkToDelete(cnm, term);
   if (isPredefined(found.name))
     throw new CnmError('predefined_network', `${found.name} is a pre-defined network and cannot be removed`);
   return cnm.locks.runAll([`name:network:${found.name}`, `network:${found.id}`], () => unmakeNetwork(cnm, found.id));
 }
+
+/** Also one whose removal has failed, which nothing else finds. Throws no_network. */
+export const networkToDelete = ({ state }: Cnm, term: string): NetworkRecord =>
+  state.allNetworks().find((net) => net.phase === 'deleting' && (net.id === term || net.name === term)) ?? state.network(term);
 
 /** Deletes without asking whether it is predefined. The caller holds the network's lock, or nobody else runs yet. */
 export async function unmakeNetwork(cnm: Cnm, id: NetworkId): Promise<NetworkRecord> {

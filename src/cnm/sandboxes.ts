@@ -15,6 +15,7 @@ import {
   undoable,
 } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
+import { MAX_UPSTREAMS_LISTED } from '../keeper/index.ts';
 import { type Netns, createNetns, pinNetns, removeNetnsPin, removeResolverRedirect, retireNetnsPin } from '../kernel/index.ts';
 import { type PortBindingsInput, parsePortBindings } from '../portmap/index.ts';
 import { type Caller, isHostsOwn, openForCaller } from './callers.ts';
@@ -44,9 +45,6 @@ export interface SandboxSpec {
   readonly labels?: Readonly<Record<string, string>>;
   readonly autoRemove?: boolean;
 }
-
-/** Nameservers of a sandbox: a keeper takes no more. */
-const MAX_DNS = 64;
 
 interface Plan {
   readonly record: SandboxRecord;
@@ -113,7 +111,8 @@ function planOf(cnm: Cnm, spec: SandboxSpec): Plan {
     );
   }
   const dns = spec.dns ?? [];
-  if (dns.length > MAX_DNS) throw new CnmError('bad_address', `${dns.length} nameservers, up to ${MAX_DNS} are allowed`);
+  if (dns.length > MAX_UPSTREAMS_LISTED)
+    throw new CnmError('bad_address', `${dns.length} nameservers, up to ${MAX_UPSTREAMS_LISTED} are allowed`);
   const id = newSandboxId();
   const record: SandboxRecord = {
     schema: RECORD_SCHEMA,

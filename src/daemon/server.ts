@@ -35,18 +35,16 @@ export function checkServer({ path, group, tcp }: ServerOptions): void {
   if (tcp !== undefined) readTls(tcp.tls);
 }
 
-/** Whether nobody else serves there, before anything is made in the kernel. Throws daemon_running or bad_config. */
+/** Makes the folder, and sees that nobody else serves there, before anything is made in the kernel. Throws daemon_running or bad_config. */
 export async function checkFree({ path, tcp, inherited }: ServerOptions): Promise<void> {
   if (inherited === undefined) {
-    makeFolderOf(path);
+    forFlag('--host', `unix://${path}`, () => makeOpenFolder(dirname(path)));
     await refuseServed(path);
   }
   await refuseTaken(tcp?.hosts ?? []);
 }
 
-const makeFolderOf = (path: string): void => forFlag('--host', `unix://${path}`, () => makeOpenFolder(dirname(path)));
-
-/** Listens; resolves when requests are served. Throws bad_config or daemon_running. */
+/** Listens, after checkFree; resolves when requests are served. Throws bad_config or daemon_running. */
 export async function listen(app: FastifyInstance, { path, group, tcp, inherited }: ServerOptions): Promise<void> {
   const gid = groupId(group);
   const further = tcp === undefined ? undefined : createTcpServers(app, tcp.hosts, tcp.tls);
@@ -55,7 +53,6 @@ export async function listen(app: FastifyInstance, { path, group, tcp, inherited
     await listenOnDescriptor(app.server, inherited);
     return further?.open();
   }
-  makeFolderOf(path);
   await refuseServed(path);
   rmSync(path, { force: true });
   // Between bind and chmod nobody else may connect.

@@ -348,7 +348,7 @@ export interface Driver {
   /** Checks options and subnets before anything is leased or made. Throws bad_option and friends. */
   validateNetwork?(net: DriverNetwork): void;
   /** What whoever makes such a network should know, in words; '' for nothing. */
-  hint?(net: DriverNetwork): string;
+  warning?(net: DriverNetwork): string;
   /** Asked before any address is leased: true leaves the family's gateway unallocated. */
   skipGwAlloc?(ctx: Ctx, asked: GatewayQuestion): Promise<{ readonly v4: boolean; readonly v6: boolean }>;
   /** Keys of auxiliary addresses that each subnet must have: leased where they are not given. */

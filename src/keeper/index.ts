@@ -2,3 +2,4 @@
 
 export type * from './contract.ts';
 export { openKeeper } from './client.ts';
+export { MAX_UPSTREAMS_LISTED } from './protocol.ts';

@@ -24,7 +24,8 @@ const MAX_ADDRESSES = 256;
 /** A port may be published on some thousand addresses, each in a binding of its own. */
 const MAX_HOLD_ADDRESSES = 2048;
 const MAX_NETWORKS = 1024;
-const MAX_UPSTREAMS_LISTED = 64;
+/** Nameservers of a sandbox. */
+export const MAX_UPSTREAMS_LISTED = 64;
 const MAX_GROUPS = 65_536;
 
 export type Table = 'sandboxes' | 'names' | 'peers' | 'holds';

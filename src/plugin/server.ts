@@ -34,22 +34,19 @@ export interface PluginServer {
   close(): Promise<void>;
 }
 
-/** Whether nobody else serves the plugins, before anything is made in the kernel. Throws daemon_running. */
+/** Makes the folder, and sees that nobody else serves the plugins, before anything is made in the kernel. Throws bad_config or daemon_running. */
 export async function checkPluginsFree(folder: string, inherited: Inherited): Promise<void> {
-  makeFolderOf(folder);
+  forFlag('--plugin-dir', folder, () => makeOpenFolder(folder));
   for (const path of pluginPaths(folder)) if (!inherited.has(path)) await refuseServed(path);
 }
-
-const makeFolderOf = (folder: string): void => forFlag('--plugin-dir', folder, () => makeOpenFolder(folder));
 
 /** Paths of all plugins' sockets. */
 export const pluginPaths = (folder: string): string[] => Object.keys(PLUGINS).map((plugin) => socketOf(folder, plugin));
 
 const socketOf = (folder: string, plugin: string): string => join(folder, `${plugin}.sock`);
 
-/** Serves every plugin under `folder`. Throws daemon_running when another process serves one of them. */
+/** Serves every plugin under `folder`, after checkPluginsFree. Throws daemon_running when another process serves one of them. */
 export async function servePlugins(parts: PluginParts, folder: string, inherited: Inherited): Promise<PluginServer> {
-  makeFolderOf(folder);
   const served: { readonly app: FastifyInstance; readonly path: string }[] = [];
   const engines = parts.engines.map((path) => new Engine(path));
   const orphans = new Orphans({ ...parts, engines });

@@ -2,7 +2,7 @@
 
 import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { quantile } from '../bench/figures.ts';
@@ -31,24 +31,18 @@ test('both threads of the keeper that serve have short turns, where the kernel g
   expect(short.length >= 2).toBe(hasSlices());
 });
 
+/** Questions of a kind of flood for so many seconds; the flood's own pace, or another one. */
+function asks(netns: string, kind: FloodKind, seconds: number, flags: readonly string[] = FLOODS[kind].flags) {
+  const file = join(lab.folder, kind.replaceAll(' ', '-'));
+  writeFileSync(file, `${FLOODS[kind].questions.join('\n')}\n`);
+  return execa('nsenter', [`--net=${netns}`, 'dnsperf', '-s', '127.0.0.11', '-d', file, '-l', String(seconds), ...flags]);
+}
+
 test(
   'who asks again as soon as it is refused gets no more by it: what is beyond some refusals is dropped',
   { timeout: 60_000 },
   async () => {
-    const file = join(lab.folder, 'eager');
-    const { questions, flags } = FLOODS['forwarded names'];
-    writeFileSync(file, `${questions.join('\n')}\n`);
-    const { stdout } = await execa('nsenter', [
-      `--net=${at.loud}`,
-      'dnsperf',
-      '-s',
-      '127.0.0.11',
-      '-d',
-      file,
-      '-l',
-      '4',
-      ...flags,
-    ]);
+    const { stdout } = await asks(at.loud, 'forwarded names', 4);
     const count = (what: string): number => Number(new RegExp(`${what}:? (\\d+)`).exec(stdout)?.[1] ?? 0);
     const seconds = Number(/Run time \(s\): +([\d.]+)/.exec(stdout)?.[1]);
     expect(count('REFUSED'), stdout).toBeGreaterThan(0);
@@ -57,38 +51,23 @@ test(
   },
 );
 
-const asking = (netns: string, seconds: number, ...flags: readonly string[]): Promise<unknown> =>
-  execa('nsenter', [
-    `--net=${netns}`,
-    'dnsperf',
-    '-s',
-    '127.0.0.11',
-    '-d',
-    join(lab.folder, 'local'),
-    '-l',
-    String(seconds),
-    ...flags,
-  ]);
-
 test('of the thread that answers local names a flood has its share while a neighbour asks', { timeout: 60_000 }, async () => {
   const { keeper } = await lab.keeperProcesses();
-  const { questions, flags } = FLOODS['local names'];
-  writeFileSync(join(lab.folder, 'local'), `${questions.join('\n')}\n`);
   const threads = readdirSync(`/proc/${keeper}/task`).filter((thread) => thread !== String(keeper));
   // The first number of schedstat: nanoseconds on a processor.
   const used = (): number[] =>
     threads.map((thread) => Number(readFileSync(`/proc/${keeper}/task/${thread}/schedstat`, 'utf8').split(' ')[0]) / 1e6);
   const busiest = async (): Promise<number> => {
     const [before, begun] = [used(), performance.now()];
-    await setTimeout(2000);
+    await sleep(2000);
     const after = used();
     return Math.max(...after.map((ms, i) => ms - (before[i] ?? 0))) / (performance.now() - begun);
   };
-  const flood = asking(at.loud, 7, ...flags);
-  await setTimeout(500);
+  const flood = asks(at.loud, 'local names', 7);
+  await sleep(500);
   const alone = await busiest();
-  const neighbour = asking(at.quiet, 3, '-Q', '50');
-  await setTimeout(500);
+  const neighbour = asks(at.quiet, 'local names', 3, ['-Q', '50']);
+  await sleep(500);
   const contended = await busiest();
   await Promise.all([flood, neighbour]);
   process.stdout.write(`share of the thread: ${alone.toFixed(2)} alone, ${contended.toFixed(2)} beside a neighbour\n`);

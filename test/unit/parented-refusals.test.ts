@@ -48,8 +48,8 @@ const network = (options: Record<string, string>, internal = false): DriverNetwo
 });
 
 test('whoever makes a network that the host does not reach is told so, and of the way', () => {
-  expect(driver.hint?.(network({ parent: 'eth0' }))).toContain('-o host_access=true');
-  expect(driver.hint?.(network({ parent: 'eth0', macvlan_mode: 'private' }))).toMatch(/do not reach each other.*no mode/);
+  expect(driver.warning?.(network({ parent: 'eth0' }))).toContain('-o host_access=true');
+  expect(driver.warning?.(network({ parent: 'eth0', macvlan_mode: 'private' }))).toMatch(/do not reach each other.*no mode/);
 });
 
 test.each([
@@ -57,12 +57,12 @@ test.each([
   [{}, false],
   [{ parent: 'eth0' }, true],
 ] as const)('nobody is told where the host reaches it, or nothing should: %j, internal %j', (options, internal) => {
-  expect(driver.hint?.(network(options, internal))).toBe('');
+  expect(driver.warning?.(network(options, internal))).toBe('');
 });
 
 test('host_access without a value is refused where a network is made; one that has it goes on without', () => {
   const net = network({ parent: 'eth0', host_access: '' });
   expect(() => driver.validateNetwork?.(net)).toThrow(/host_access: use true or false/);
   expect(driver.auxAddresses?.(net.options)).toEqual([]);
-  expect(driver.hint?.(net)).toContain('-o host_access=true');
+  expect(driver.warning?.(net)).toContain('-o host_access=true');
 });
