@@ -98,12 +98,12 @@ export class KeeperConnection {
     });
   }
 
-  /** What is asked in one go leaves in one write, and wakes the keeper once. */
+  /** What is asked in one go leaves in one write, and wakes the keeper once; it does not wait for what the asker does next. */
   #gather(): void {
     if (this.#isGathering) return;
     this.#isGathering = true;
     this.#socket.cork();
-    process.nextTick(() => {
+    queueMicrotask(() => {
       this.#isGathering = false;
       this.#socket.uncork();
     });

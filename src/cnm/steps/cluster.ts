@@ -17,8 +17,10 @@ export const peersStep: JoinStep = {
 /** Last: whoever hears of the endpoint finds it whole; and first to go. */
 export const clusterStep: JoinStep = {
   label: 'cluster',
-  async do({ cnm, net, ep }) {
-    if (net.shared === true) await cnm.shared?.endpoints.write(net, ep, true);
+  async do({ cnm, net, ep, named }) {
+    if (net.shared !== true) return;
+    await named;
+    await cnm.shared?.endpoints.write(net, ep, true);
   },
   async undo({ cnm, net, ep }) {
     if (net.shared !== true) return;

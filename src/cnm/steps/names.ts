@@ -1,4 +1,4 @@
-/** Names of the endpoint, live in the keeper when the step returns, and the sandbox's own view of names. */
+/** Names of the endpoint, live in the keeper when `named` is fulfilled, and the sandbox's own view of names. */
 
 import { prefixAddress, shortId } from '../../base/index.ts';
 import { type Attachment, type JoinStep, others, viewOf } from '../attachment.ts';
@@ -8,12 +8,15 @@ import type { NameRecord, SandboxWish } from '../../keeper/index.ts';
 
 export const namesStep: JoinStep = {
   label: 'names',
+  isUndoneBeside: true,
 
   async do(a) {
-    await Promise.all([
+    a.named = Promise.all([
       servesNames(a.net) ? a.cnm.keeper.names(a.ep.id, nameRecord(a.net, a.ep)) : undefined,
       tellView(a, [...others(a), a.ep]),
     ]);
+    // Whoever waits for it hears of a failure; nobody does where another step fails first.
+    a.named.catch(() => {});
   },
 
   async undo(a) {
