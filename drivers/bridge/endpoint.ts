@@ -1,9 +1,9 @@
 /** The veth pair of an endpoint: made where it will live, taken out of service on leave (spec 04 §4). */
 
 import { randomBytes } from 'node:crypto';
-import { type Address, CnmError, errnoOf, familyOf, ignoring, prefixAddress, undoable } from '../../src/base/index.ts';
-import { type DriverEndpoint, type DriverParts, type JoinPlace, dress } from '../../src/driver/index.ts';
-import { type Rtnl, type RtnlOp, writeSysctl } from '../../src/kernel/index.ts';
+import { type Address, CnmError, errnoOf, familyOf, prefixAddress, undoable } from '../../src/base/index.ts';
+import { type DriverEndpoint, type DriverParts, type JoinPlace, addressesInside, dress } from '../../src/driver/index.ts';
+import { type Link, type LinkSpec, type RtnlOp, writeSysctl } from '../../src/kernel/index.ts';
 import type { BridgeOptions } from './options.ts';
 
 /** What the endpoint's record keeps of it. */
@@ -31,19 +31,14 @@ export async function plug(
   const common = { group: parts.mark.liveGroup, ...(options.mtu && { mtu: options.mtu }) };
   return undoable(async (undo) => {
     undo.add('take link out of service', () => unplug(parts, ep, at));
-    await addPair(parts, [
-      {
-        op: 'link.add',
-        spec: {
-          kind: 'veth',
-          name: hostLink,
-          master: bridge,
-          ...common,
-          peer: { name: at.ifname, netns: at.netns, ...common, ...(mac && { mac }) },
-        },
-      },
-    ]);
-    if (at.isBare !== true) await dress(ep, at);
+    const side = await addPair(parts, {
+      kind: 'veth',
+      name: hostLink,
+      master: bridge,
+      ...common,
+      peer: { name: at.ifname, netns: at.netns, ...common, ...(mac && { mac }) },
+    });
+    if (at.isBare !== true) await dress(ep, at, {}, side?.parent === undefined ? undefined : { index: side.parent });
     await raiseHostSide(parts, bridge, ep, options);
     // The bridge opens a port when the kernel has taken note of its carrier, which a look brings about at once (linkwatch).
     await host.link.find({ name: hostLink });
@@ -64,8 +59,8 @@ export async function raiseHostSide(
   await host.batch([
     { op: 'link.set', at, change: { hairpin: true, ...(!options.icc && { isolated: true }) } },
     { op: 'link.set', at, change: { up: true } },
+    ...renewedNeighbours(bridge, ep),
   ]);
-  await renewNeighbours(host, bridge, ep);
 }
 
 /** What the kernel answers where there is no such entry, and where there is one that it takes away in that moment (neigh_add, neigh_delete). */
@@ -74,22 +69,23 @@ const NO_ENTRY = ['ENOENT', 'EPERM'];
 const NO_IPV6 = 'EINVAL';
 
 /** An address that was someone else's a moment ago: the host must not go on sending to the old MAC. */
-async function renewNeighbours(host: Rtnl, bridge: number, ep: DriverEndpoint): Promise<void> {
+function renewedNeighbours(bridge: number, ep: DriverEndpoint): RtnlOp[] {
   const { mac } = ep.iface;
-  if (mac === undefined) return;
-  for (const address of addressesOf(ep)) {
-    const renewed: RtnlOp = { op: 'neighbour.change', spec: { link: bridge, address, mac, state: 'stale' } };
-    // None is there, as a rule. An entry of our own for each endpoint could fill the machine's table, and fail this join.
-    await ignoring([...NO_ENTRY, ...(familyOf(address) === 6 ? [NO_IPV6] : [])], () => host.batch([renewed]));
-  }
+  if (mac === undefined) return [];
+  // None is there, as a rule. An entry of our own for each endpoint could fill the machine's table, and fail this join.
+  return addressesOf(ep).map((address) => ({
+    op: 'neighbour.change',
+    spec: { link: bridge, address, mac, state: 'stale' },
+    fine: [...NO_ENTRY, ...(familyOf(address) === 6 ? [NO_IPV6] : [])],
+  }));
 }
 
 const addressesOf = ({ iface }: DriverEndpoint): Address[] =>
   [iface.v4, iface.v6].filter((prefix) => prefix !== undefined).map(prefixAddress);
 
-async function addPair(parts: DriverParts, ops: readonly RtnlOp[]): Promise<void> {
+async function addPair(parts: DriverParts, spec: LinkSpec): Promise<Link | undefined> {
   try {
-    await parts.host.rtnl().batch(ops);
+    return await parts.host.rtnl().link.add(spec);
   } catch (error) {
     if (errnoOf(error) === 'EXFULL') {
       throw new CnmError('network_full', 'the bridge has no port left: the kernel takes 1,023 a bridge', { cause: error });
@@ -112,19 +108,15 @@ export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPla
   if (hostLink === undefined) return;
   try {
     if (hostLink.group === parts.mark.liveGroup) {
-      const side = { index: hostLink.index };
-      await ignoring(['ENODEV'], () =>
-        host.batch([
-          { op: 'link.set', at: side, change: { up: false } },
-          { op: 'link.set', at: side, change: { master: 0 } },
-          { op: 'link.set', at: side, change: { name: dead, group: deadGroup } },
-        ]),
-      );
+      const change = { up: false, master: 0, name: dead, group: deadGroup };
+      await host.batch([
+        { op: 'link.set', at: { index: hostLink.index }, change, fine: ['ENODEV'] },
+        ...forgottenNeighbours(ep, hostLink.master),
+      ]);
     }
     // A bare one may still lie beside its other side, where no two can have one name.
     if (at !== undefined && at.isEnding !== true)
-      await retireSandboxSide(parts, at, at.isBare === true ? `${dead}p` : dead, hostLink.index);
-    await forgetNeighbours(host, ep, hostLink.master);
+      await retireSandboxSide(parts, ep, at, at.isBare === true ? `${dead}p` : dead, hostLink.index);
   } finally {
     // Also after a failure: no later call finds the pair by its name.
     parts.reaper.kick();
@@ -132,23 +124,30 @@ export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPla
 }
 
 /** The host's neighbour entries on the bridge: nobody has these addresses now. */
-async function forgetNeighbours(host: Rtnl, ep: DriverEndpoint, bridge: number | undefined): Promise<void> {
-  if (bridge === undefined) return;
-  const ops = addressesOf(ep).map((address): RtnlOp => ({ op: 'neighbour.remove', spec: { link: bridge, address } }));
-  await ignoring([...NO_ENTRY, 'ENODEV'], () => host.batch(ops));
+function forgottenNeighbours(ep: DriverEndpoint, bridge: number | undefined): RtnlOp[] {
+  if (bridge === undefined) return [];
+  const fine = [...NO_ENTRY, 'ENODEV'];
+  return addressesOf(ep).map((address) => ({ op: 'neighbour.remove', spec: { link: bridge, address }, fine }));
 }
 
-async function retireSandboxSide(parts: DriverParts, at: JoinPlace, dead: string, hostIndex: number): Promise<void> {
+async function retireSandboxSide(
+  parts: DriverParts,
+  ep: DriverEndpoint,
+  at: JoinPlace,
+  dead: string,
+  hostIndex: number,
+): Promise<void> {
   const sandbox = at.netns.rtnl();
   const link = await sandbox.link.find({ name: at.ifname });
   if (link === undefined || link.group !== parts.mark.liveGroup || link.parent !== hostIndex) return;
-  const side = { index: link.index };
-  const addresses = (await sandbox.address.list({ link: link.index })).map((a) => a.prefix);
-  await ignoring(['ENODEV', 'EADDRNOTAVAIL'], () =>
-    sandbox.batch([
-      ...addresses.map((prefix): RtnlOp => ({ op: 'address.remove', spec: { link: link.index, prefix } })),
-      { op: 'link.set', at: side, change: { up: false } },
-      { op: 'link.set', at: side, change: { name: dead, group: parts.mark.deadGroup } },
-    ]),
-  );
+  const change = { up: false, name: dead, group: parts.mark.deadGroup };
+  await sandbox.batch([
+    // What somebody inside has added goes when the link does.
+    ...addressesInside(ep).map((prefix): RtnlOp => ({
+      op: 'address.remove',
+      spec: { link: link.index, prefix },
+      fine: ['ENODEV', 'EADDRNOTAVAIL'],
+    })),
+    { op: 'link.set', at: { index: link.index }, change, fine: ['ENODEV'] },
+  ]);
 }

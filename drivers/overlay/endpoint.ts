@@ -15,15 +15,16 @@ export async function plug(parts: OverlayParts, netns: Netns, bridge: Link, ep: 
   const { mac } = ep.iface;
   const common = { group: parts.mark.liveGroup, mtu: bridge.mtu };
   const peer = { name: at.ifname, netns: at.netns, ...common, ...(mac && { mac }) };
+  let port: Link | undefined;
   try {
-    await rtnl.batch([{ op: 'link.add', spec: { kind: 'veth', name, master: bridge.index, ...common, peer } }]);
+    port = await rtnl.link.add({ kind: 'veth', name, master: bridge.index, ...common, peer });
   } catch (error) {
     if (errnoOf(error) !== 'EXFULL') throw error;
     throw new CnmError('network_full', 'the bridge has no port left: the kernel takes 1,023 a bridge, a host and a subnet', {
       cause: error,
     });
   }
-  if (at.isBare !== true) await dress(ep, at, { acceptRa: '0' });
+  if (at.isBare !== true) await dress(ep, at, { acceptRa: '0' }, port?.parent === undefined ? undefined : { index: port.parent });
   // The port comes up last: only then does the bridge forward at once, without waiting for the carrier's event.
   await rtnl.batch([{ op: 'link.set', at: { name }, change: { up: true } }]);
 }

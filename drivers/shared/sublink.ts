@@ -31,7 +31,8 @@ export async function attach(
       // The kernel gives the one link its parent's MAC; another one is given to both.
       if (mode.isPassthru && link.mac !== undefined && link.mac !== parent.mac)
         await at.netns.rtnl().batch([{ op: 'link.set', at: { index: link.index }, change: { mac: link.mac } }]);
-      return at.isBare === true ? link : await dress(ep, at, { acceptRa: '0' }, link);
+      if (at.isBare !== true) await dress(ep, at, { acceptRa: '0' }, link);
+      return link;
     } catch (error) {
       throw refused(error, parent, mode, ep);
     }

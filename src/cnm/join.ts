@@ -48,8 +48,9 @@ export async function joinEndpoint(cnm: Cnm, ep: EndpointRecord, sandboxId: Sand
   return await undoable(async (undo) => {
     a.ep = { ...a.ep, join: await intendedJoin(a), dnsNames: dnsNamesOf(a.net, ep, sandbox) };
     await cnm.state.commit({ endpoints: [a.ep] });
+    const touched: EndpointRecord[] = [];
     undo.add('forget join', () =>
-      cnm.state.commit({ endpoints: [ep, ...a.touched.values()], sandboxes: [withoutProcessLoss(cnm, a.sandbox)] }),
+      cnm.state.commit({ endpoints: [ep, ...touched], sandboxes: [withoutProcessLoss(cnm, a.sandbox)] }),
     );
     for (const step of joinSteps) {
       // Registered first: a step that fails half-way undoes itself, and undo accepts what was never made.
@@ -58,6 +59,7 @@ export async function joinEndpoint(cnm: Cnm, ep: EndpointRecord, sandboxId: Sand
       stillWanted(ctx);
     }
     a.ep = { ...a.ep, phase: 'joined' };
+    touched.push(...[...a.touched.keys()].flatMap((id) => cnm.state.endpointById(id as EndpointId) ?? []));
     // A kill that comes before the keeper's word finds the record, by which the next start tells the keeper.
     await commitAll(a, [a.ep]);
     await a.named;
@@ -174,7 +176,7 @@ export function openSandboxNetns(sandbox: SandboxRecord): Netns {
 export function tryOpenSandboxNetns(sandbox: SandboxRecord): Netns | undefined {
   let netns: Netns;
   try {
-    netns = openNetns(sandbox.key);
+    netns = openNetns(sandbox.key, { isForLinks: true });
   } catch (error) {
     if (errnoOf(error) !== undefined || (error instanceof Error && 'code' in error && error.code === 'bad_netns'))
       return undefined;

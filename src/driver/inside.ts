@@ -6,29 +6,27 @@ import type { DriverEndpoint, JoinPlace } from './contract.ts';
 import { applyEndpointSysctls } from './endpoint-sysctls.ts';
 
 /** What the interface is addressed with. */
-const addressesInside = ({ iface, linkLocal }: DriverEndpoint): Prefix[] =>
+export const addressesInside = ({ iface, linkLocal }: DriverEndpoint): Prefix[] =>
   [iface.v4, iface.v6, ...linkLocal].filter((prefix) => prefix !== undefined);
 
 /**
  * Makes a link that lies in the sandbox the endpoint's: settings, addresses, up, its own sysctls. `known`: the link, where it has been
- * looked up already. Answers it.
+ * looked up already.
  */
 export async function dress(
   ep: DriverEndpoint,
   at: JoinPlace,
   settings: { readonly acceptRa?: '0' } = {},
-  known?: Link,
-): Promise<Link> {
+  known?: Pick<Link, 'index'>,
+): Promise<void> {
   const sandbox = at.netns.rtnl();
-  const link = known ?? (await sandbox.link.get({ name: at.ifname }));
-  const { index } = link;
+  const { index } = known ?? (await sandbox.link.get({ name: at.ifname }));
   at.netns.run(() => familySysctls(at, ep.iface.v6, settings.acceptRa));
   await sandbox.batch([
     ...addressesInside(ep).map((prefix): RtnlOp => ({ op: 'address.add', spec: { link: index, prefix, noDad: true } })),
     { op: 'link.set', at: { index }, change: { up: true } },
   ]);
   applyEndpointSysctls(at.netns, at.ifname, ep.options);
-  return link;
 }
 
 function familySysctls(at: JoinPlace, v6: Prefix | undefined, acceptRa: string | undefined): void {

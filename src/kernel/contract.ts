@@ -182,7 +182,10 @@ export interface FdbSpec {
   readonly sticky?: boolean;
 }
 
-export type RtnlOp =
+/** One change. `fine`: refusals, as the kernel names them (`ENOENT`), after which all is as wished: they are no failures. */
+export type RtnlOp = RtnlChange & { readonly fine?: readonly string[] };
+
+type RtnlChange =
   | { readonly op: 'link.add'; readonly spec: LinkSpec }
   | { readonly op: 'link.set'; readonly at: LinkAt; readonly change: LinkChange }
   | { readonly op: 'link.remove'; readonly at: LinkAt }
@@ -212,6 +215,11 @@ export interface Rtnl extends Disposable {
     /** Like get, but undefined instead of ENODEV. */
     find(at: LinkAt): Promise<Link | undefined>;
     list(filter?: LinkFilter): Promise<readonly Link[]>;
+    /**
+     * The operation `link.add` of a link in this namespace. Answers it as the kernel tells of it, which it does since Linux 6.2; of a
+     * veth that saves the look for the peer's index.
+     */
+    add(spec: LinkSpec): Promise<Link | undefined>;
     /** Moves a link to another namespace, under `name` when given. 15 to 22 ms: only for links that foreign plugins made. */
     move(at: LinkAt, to: Netns, name?: string): Promise<void>;
   };
@@ -221,8 +229,8 @@ export interface Rtnl extends Disposable {
   readonly neighbour: Table<NeighbourSpec>;
   readonly fdb: Table<FdbSpec>;
   /**
-   * Sends the operations in order as one message; a whole attach is one batch. Every operation is acknowledged. On the
-   * first failure throws KernelError, whose subject names the operation and whose text holds the kernel's extended
+   * Sends the operations in order as one message; a whole attach is one batch. On the
+   * first failure that is not fine throws KernelError, whose subject names the operation and whose text holds the kernel's extended
    * error; the operations before it stay done (the caller's undo takes them back) and the kernel goes on with those
    * behind it, hence order them so that a later one fails too or is harmless.
    */

@@ -8,11 +8,20 @@ import { setImmediate as nextTick } from 'node:timers/promises';
 import { KernelError } from '../base/index.ts';
 import type { Netns } from './contract.ts';
 import { closeOffThread } from './closer.ts';
+import { netnsOfSocket } from './cookie.ts';
 import * as libc from './libc.ts';
 import { frame, NLMSG_DONE, NLMSG_ERROR, refusal, splitMessages, type Message, type Received, type Refusal } from './messages.ts';
 
 /** Reads one entry of a list; undefined leaves it out. */
 type Parse<T> = (body: Buffer) => T | undefined;
+
+/** Whether a refusal is a failure. */
+type Counts = (refused: Refusal) => boolean;
+
+const all: Counts = () => true;
+
+const behind = (counts: Counts, messages: number): Counts =>
+  messages === 0 ? counts : (refused) => counts({ ...refused, at: messages + refused.at });
 
 /** What a NetlinkSocket talks through. */
 export interface Channel {
@@ -31,6 +40,7 @@ export const NETLINK_ROUTE = 0;
 export const NETLINK_SOCK_DIAG = 4;
 export const NETLINK_NETFILTER = 12;
 const NLM_F_ACK = 4;
+const NLM_F_ECHO = 8;
 const NLM_F_DUMP_INTR = 0x10;
 const NLM_F_DUMP = 0x300;
 const NETLINK_CAP_ACK = 10;
@@ -117,25 +127,30 @@ export class NetlinkSocket implements Disposable {
     return new NetlinkSocket(new SocketChannel(fd), fd, close);
   }
 
-  /** Sends messages as one; answers the first refusal. Stops after the hundred that held it. */
-  execute(messages: readonly Message[]): Refusal | undefined {
+  /** Netns.identity of the namespace that it was made for. */
+  get netns(): string {
+    return netnsOfSocket(this.#fd);
+  }
+
+  /** Sends messages as one; answers the first refusal that counts. Stops after the hundred that held it. */
+  execute(messages: readonly Message[], counts: Counts = all): Refusal | undefined {
     for (let at = 0; at < messages.length; at += MAX_IN_FLIGHT) {
       const chunk = messages.slice(at, at + MAX_IN_FLIGHT);
       const first = this.#claim(chunk.length);
       this.#channel.send(frame(chunk, 0, first, NLM_F_ACK));
-      const refused = this.#acknowledgements(first, chunk.length);
+      const refused = this.#acknowledgements(first, chunk.length, behind(counts, at));
       if (refused !== undefined) return { ...refused, at: at + refused.at };
     }
     return undefined;
   }
 
   /** As execute, but the kernel works on a pool thread. One call at a time on a socket. */
-  async executeOffThread(messages: readonly Message[]): Promise<Refusal | undefined> {
+  async executeOffThread(messages: readonly Message[], counts: Counts = all): Promise<Refusal | undefined> {
     for (let at = 0; at < messages.length; at += MAX_IN_FLIGHT) {
       const chunk = messages.slice(at, at + MAX_IN_FLIGHT);
       const first = this.#claim(chunk.length);
       await this.#channel.sendOffThread(frame(chunk, 0, first, NLM_F_ACK));
-      const refused = this.#acknowledgements(first, chunk.length);
+      const refused = this.#acknowledgements(first, chunk.length, behind(counts, at));
       if (refused !== undefined) return { ...refused, at: at + refused.at };
     }
     return undefined;
@@ -156,6 +171,30 @@ export class NetlinkSocket implements Disposable {
     const first = this.#claim(messages.length);
     await this.#channel.sendOffThread(frame(messages, 0, first));
     return this.#firstRefusal(first, messages.length);
+  }
+
+  /** One change, told of as `parse` reads it where the kernel does that. */
+  change<T>(message: Message, parse: (body: Buffer) => T): T | Refusal | undefined {
+    const sequence = this.#claim(1);
+    this.#channel.send(frame([message], NLM_F_ECHO, sequence, NLM_F_ACK));
+    return this.#told(sequence, parse);
+  }
+
+  /** As change, on a pool thread. */
+  async changeOffThread<T>(message: Message, parse: (body: Buffer) => T): Promise<T | Refusal | undefined> {
+    const sequence = this.#claim(1);
+    await this.#channel.sendOffThread(frame([message], NLM_F_ECHO, sequence, NLM_F_ACK));
+    return this.#told(sequence, parse);
+  }
+
+  #told<T>(sequence: number, parse: (body: Buffer) => T): T | Refusal | undefined {
+    let told: T | undefined;
+    for (const answer of this.#waiting()) {
+      if (answer.sequence !== sequence) continue;
+      if (answer.type === NLMSG_ERROR) return refusal(answer, 0) ?? told;
+      told = parse(answer.body);
+    }
+    return { at: 0, errno: 'ENOMSG', text: 'the kernel did not acknowledge the change' };
   }
 
   /** One request with one answer, read by `parse`. */
@@ -258,14 +297,15 @@ export class NetlinkSocket implements Disposable {
   }
 
   /** The kernel answers refusals unasked, in order, and the last message in any case: what is not refused by then is done. */
-  #acknowledgements(first: number, count: number): Refusal | undefined {
+  #acknowledgements(first: number, count: number, counts: Counts): Refusal | undefined {
     const last = count - 1;
     let refused: Refusal | undefined;
     for (const answer of this.#waiting()) {
       const at = (answer.sequence - first) >>> 0;
       // What an earlier, failed exchange left behind bears other numbers.
       if (at >= count || answer.type !== NLMSG_ERROR) continue;
-      refused ??= refusal(answer, at);
+      const one = refusal(answer, at);
+      if (one !== undefined && counts(one)) refused ??= one;
       if (at === last) return refused;
     }
     return refused ?? { at: last, errno: 'ENOMSG', text: 'the kernel did not acknowledge the last message' };

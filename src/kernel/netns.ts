@@ -1,8 +1,9 @@
 /** Network namespaces: open, create, pin, remove a pin, and work inside one. */
 
-import { closeSync, constants, lstatSync, openSync, readFileSync, statfsSync, unlinkSync } from 'node:fs';
+import { closeSync, constants, lstatSync, openSync, statfsSync, unlinkSync } from 'node:fs';
 import { CnmError, KernelError, errnoOf, messageOf } from '../base/index.ts';
 import type { Netns, Rtnl } from './contract.ts';
+import { netnsOfSocket } from './cookie.ts';
 import * as libc from './libc.ts';
 import { openRtnl } from './rtnl.ts';
 
@@ -14,16 +15,16 @@ const NS_GET_NSTYPE = 0xb703;
 const NS_GET_USERNS = 0xb701;
 const NS_GET_OWNER_UID = 0xb704;
 const O_PATH = 0o10000000;
-const SO_NETNS_COOKIE = 71;
 /** The calling thread's own; /proc/self would be the main thread's. */
 const THREAD_NETNS = '/proc/thread-self/ns/net';
 /** Mounts that may lie on top of each other on one pin before its removal gives up. */
 const MAX_STACKED_MOUNTS = 16;
 
-/** Namespace this thread is in now. Opened when the module is loaded, hence its home. */
-let current = openSync(THREAD_NETNS, constants.O_RDONLY);
-
-let bootId: string | undefined;
+/** The thread's own namespace: the module is loaded there. */
+const HOME = openSync(THREAD_NETNS, constants.O_RDONLY);
+/** Namespace this thread is in now. */
+let current = HOME;
+let homeIdentity: string | undefined;
 
 function identify(): string {
   const fd = libc.socket(libc.AF.unix, libc.SOCK.datagram, 0);
@@ -34,12 +35,6 @@ function identify(): string {
   }
 }
 
-/** Netns.identity of the namespace that a socket was made in. */
-export function netnsOfSocket(fd: number): string {
-  bootId ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  return `${bootId}:${libc.getSocketOption(fd, libc.SOL.socket, SO_NETNS_COOKIE, 8).readBigUInt64LE().toString(16)}`;
-}
-
 const isThenable = (value: unknown): value is PromiseLike<unknown> =>
   typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function';
 
@@ -47,21 +42,26 @@ class OpenNetns implements Netns {
   readonly path: string;
   readonly identity: string;
   readonly fd: number;
-  #rtnl: Rtnl | undefined;
+  #rtnl: ReturnType<typeof openRtnl> | undefined;
   #inside = 0;
   #closed = false;
 
+  /** It is the thread's own: nobody at home need enter it. */
+  readonly #isHome: boolean = false;
+
   /** Takes over `fd`. */
-  constructor(path: string, fd: number) {
+  constructor(path: string, fd: number, { isForLinks }: Opening) {
     this.path = path;
     this.fd = fd;
-    this.identity = this.run(identify);
+    this.identity = isForLinks === true ? this.#openRtnl().identity : this.run(identify);
+    if (current === HOME) homeIdentity ??= identify();
+    this.#isHome = this.identity === homeIdentity;
   }
 
   run<T>(work: () => T extends PromiseLike<unknown> ? never : T): T {
     if (this.#closed) throw new CnmError('internal', `namespace ${this.path} is closed`);
     const before = current;
-    const isThere = before === this.fd;
+    const isThere = before === this.fd || (this.#isHome && before === HOME);
     if (!isThere) this.#enter();
     this.#inside++;
     let value: T;
@@ -90,6 +90,10 @@ class OpenNetns implements Netns {
   }
 
   rtnl(): Rtnl {
+    return this.#openRtnl();
+  }
+
+  #openRtnl(): ReturnType<typeof openRtnl> {
     this.#rtnl ??= openRtnl(this);
     return this.#rtnl;
   }
@@ -103,11 +107,16 @@ class OpenNetns implements Netns {
   }
 }
 
+interface Opening {
+  /** Its links will be worked on: the façade is opened at once, and tells the identity on the way. */
+  readonly isForLinks?: true;
+}
+
 /**
  * Opens a network namespace by the path of its pin or of /proc/PID/ns/net. Throws bad_netns for anything else; nothing
  * but a namespace is ever opened for reading, so that a path to a device or pipe has no effect.
  */
-export function openNetns(path: string): Netns {
+export function openNetns(path: string, opening: Opening = {}): Netns {
   let handle: number;
   try {
     handle = openSync(path, O_PATH);
@@ -117,7 +126,7 @@ export function openNetns(path: string): Netns {
   try {
     const fd = namespaceBehind(handle);
     if (fd === undefined) throw new CnmError('bad_netns', `${JSON.stringify(path)} is not a namespace`);
-    return adopt(path, fd);
+    return adopt(path, fd, opening);
   } finally {
     closeSync(handle);
   }
@@ -143,12 +152,12 @@ export function openNetnsDescriptor(path: string): number | undefined {
 }
 
 /** Takes over `fd`; closes it when it is no network namespace. */
-function adopt(path: string, fd: number): Netns {
+function adopt(path: string, fd: number, opening: Opening = {}): Netns {
   try {
     if (libc.ioctlNumber(fd, NS_GET_NSTYPE) !== libc.CLONE_NEWNET) {
       throw new CnmError('bad_netns', `${JSON.stringify(path)} is a namespace, but not a network namespace`);
     }
-    return new OpenNetns(path, fd);
+    return new OpenNetns(path, fd, opening);
   } catch (error) {
     closeSync(fd);
     throw error;

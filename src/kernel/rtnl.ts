@@ -7,6 +7,7 @@ import type {
   Link,
   LinkAt,
   LinkFilter,
+  LinkSpec,
   NeighbourSpec,
   Netns,
   RouteSpec,
@@ -15,7 +16,7 @@ import type {
   RuleSpec,
   Table,
 } from './contract.ts';
-import { encodeGroupRemove, encodeLinkGet, encodeLinkMove, parseLink } from './link.ts';
+import { encodeGroupRemove, encodeLinkAdd, encodeLinkGet, encodeLinkMove, parseLink } from './link.ts';
 import { encodeFdbList, encodeNeighbourList, parseFdb, parseNeighbour } from './neighbour.ts';
 import type { Message, Refusal } from './messages.ts';
 import { isRefusal, NetlinkSocket, NETLINK_ROUTE } from './netlink.ts';
@@ -33,6 +34,12 @@ const families = (family: IpFamily | undefined): readonly IpFamily[] => (family 
 interface Encoded {
   readonly messages: readonly Message[];
   readonly owners: readonly number[];
+}
+
+/** Which refusals are failures; undefined: all. */
+function failures(ops: readonly RtnlOp[], { owners }: Encoded): ((refused: Refusal) => boolean) | undefined {
+  if (ops.every(({ fine }) => fine === undefined)) return undefined;
+  return ({ at, errno }) => ops[owners[at] ?? -1]?.fine?.includes(errno) !== true;
 }
 
 /**
@@ -70,6 +77,7 @@ class OpenRtnl implements Rtnl {
     this.link = {
       get: async (at) => here(at, await this.#find(at)),
       find: (at) => this.#find(at),
+      add: (spec) => this.#add(spec),
       list: async (filter = {}) => this.#list(encodeLinkGet(), 'links', parseLink, filter satisfies LinkFilter as Partial<Link>),
       move: (at, to, name) => this.#move(at, to, name),
     };
@@ -98,10 +106,15 @@ class OpenRtnl implements Rtnl {
     };
   }
 
+  /** Of the namespace. */
+  get identity(): string {
+    return this.#requests.netns;
+  }
+
   async batch(ops: readonly RtnlOp[]): Promise<void> {
     if (locked > 0) return this.#batch(ops, besideThread);
     const encoded = this.#encode(ops);
-    this.#check(ops, encoded, this.#requests.execute(encoded.messages));
+    this.#check(ops, encoded, this.#requests.execute(encoded.messages, failures(ops, encoded)));
   }
 
   batchOffThread(ops: readonly RtnlOp[]): Promise<void> {
@@ -111,7 +124,7 @@ class OpenRtnl implements Rtnl {
   #batch(ops: readonly RtnlOp[], way: Turnstile): Promise<void> {
     return this.#offThread(async (socket) => {
       const encoded = this.#encode(ops);
-      this.#check(ops, encoded, await socket.executeOffThread(encoded.messages));
+      this.#check(ops, encoded, await socket.executeOffThread(encoded.messages, failures(ops, encoded)));
     }, way);
   }
 
@@ -178,6 +191,16 @@ class OpenRtnl implements Rtnl {
     return foundLink(at, found);
   }
 
+  async #add(spec: LinkSpec): Promise<Link | undefined> {
+    const message = encodeLinkAdd(spec);
+    const told =
+      locked === 0
+        ? this.#requests.change(message, parseLink)
+        : await this.#offThread((socket) => socket.changeOffThread(message, parseLink), besideThread);
+    if (told === undefined || !isRefusal(told)) return told;
+    throw new KernelError('link.add', describeOperation({ op: 'link.add', spec }), told.errno, told.text);
+  }
+
   #findLink(at: LinkAt): Link | undefined {
     return foundLink(at, this.#requests.request(encodeLinkGet(at), parseLink));
   }
@@ -223,4 +246,4 @@ class OpenRtnl implements Rtnl {
 }
 
 /** Opens the façade; its sockets keep the namespace alive until it is disposed. */
-export const openRtnl = (netns: Netns): Rtnl & { removeGroup(group: number): Promise<boolean> } => new OpenRtnl(netns);
+export const openRtnl = (netns: Netns): OpenRtnl => new OpenRtnl(netns);

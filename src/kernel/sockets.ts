@@ -7,7 +7,7 @@ import { addressBytes, addressFromBytes, errnoOf, familyOf, type Address, type I
 import { attachFilter, give } from './bpf.ts';
 import * as libc from './libc.ts';
 import type { Netns } from './contract.ts';
-import { netnsOfSocket } from './netns.ts';
+import { netnsOfSocket } from './cookie.ts';
 
 const SO_REUSEADDR = 2;
 const SO_TYPE = 3;

@@ -3,7 +3,7 @@
  * read once at opening; reads come from memory, commits go to the log, or to a journal, before they are visible.
  */
 
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { chmodSync, closeSync, constants, openSync, readFileSync, readdirSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
@@ -143,8 +143,7 @@ async function readAll(level: Level, folder: string): Promise<Contents> {
   return { meta, entries, fingerprints };
 }
 
-const fingerprint = (key: Key, text: string): bigint =>
-  createHash('sha1').update(`${key.length} ${key}${text}`).digest().readBigUInt64BE();
+const fingerprint = (key: Key, text: string): bigint => hash('sha1', `${key.length} ${key}${text}`, 'buffer').readBigUInt64BE();
 
 const FINGERPRINT_BITS = 64;
 

@@ -60,7 +60,7 @@ export class Faults {
 
   /** An rtnetlink façade whose batches and moves are counted. */
   rtnl(target: Rtnl, name = 'rtnl'): Rtnl {
-    const link = this.wrap(`${name}.link`, target.link, ['move'], ['before', 'after']);
+    const link = this.wrap(`${name}.link`, target.link, ['add', 'move'], ['before', 'after']);
     const withMoves = new Proxy(target, {
       get: (object, key) => {
         if (key === 'link') return link;
