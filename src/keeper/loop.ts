@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads';
 import type { CnmError } from '../base/index.ts';
 import { wake, watchOnceMore } from '../kernel/index.ts';
 import { handedOver, type HandOver } from './handed.ts';
-import type { Order, Report } from './reactor.ts';
+import type { Change, Order, Report } from './reactor.ts';
 
 export interface LoopEvents {
   questions(questions: Iterable<HandOver>): void;
@@ -16,14 +16,17 @@ export interface LoopEvents {
 
 export class Loop {
   readonly #worker: Worker;
+  /** How many changes were told of; the loop looks at it before it answers. */
+  readonly #told: Int32Array;
   readonly #waiting = new Map<number, () => void>();
   #wakeDescriptor: number | undefined;
   #epoll = -1;
   #ticket = 0;
   #isStopping = false;
 
-  private constructor(worker: Worker, events: LoopEvents) {
+  private constructor(worker: Worker, told: Int32Array, events: LoopEvents) {
     this.#worker = worker;
+    this.#told = told;
     worker.on('message', (report: Report) => this.#take(report, events));
     worker.on('error', (error: Error | CnmError) => events.died(error));
     worker.on('exit', () => {
@@ -33,21 +36,33 @@ export class Loop {
 
   /** Resolves when the loop runs. `file` is the built worker. */
   static start(file: string, events: LoopEvents): Promise<Loop> {
-    const worker = new Worker(file);
-    const loop = new Loop(worker, events);
+    const told = new Int32Array(new SharedArrayBuffer(4));
+    const worker = new Worker(file, { workerData: told });
+    const loop = new Loop(worker, told, events);
     return new Promise((resolve, reject) => {
       worker.once('error', reject);
       worker.once('message', () => resolve(loop));
     });
   }
 
+  /** In force when it returns: the loop takes it before it answers what it reads from now on. */
+  change(change: Change): void {
+    this.#worker.postMessage({ order: change }, []);
+    Atomics.add(this.#told, 0, 1);
+    this.#wake();
+  }
+
   /** Resolves when the order is in force in the loop. */
-  order(order: Order): Promise<void> {
+  order(order: Exclude<Order, Change>): Promise<void> {
     const ticket = ++this.#ticket;
     const done = new Promise<void>((resolve) => this.#waiting.set(ticket, resolve));
     this.#worker.postMessage({ ticket, order }, []);
-    if (this.#wakeDescriptor !== undefined) wake(this.#wakeDescriptor);
+    this.#wake();
     return done;
+  }
+
+  #wake(): void {
+    if (this.#wakeDescriptor !== undefined) wake(this.#wakeDescriptor);
   }
 
   /** `readable` is called once when `fd` can be read, and again after each watchAgain. One descriptor a loop. */

@@ -20,14 +20,18 @@ import { EpollSet, PacketRow } from '../kernel/index.ts';
 import { Handing } from './handed.ts';
 import { type Allowance, Contention, Quota } from './quota.ts';
 
-/** What the main thread tells the loop. Each is acknowledged by its ticket when it is in force. */
-export type Order =
+/** What the main thread tells the loop of names. No question that is read after it was told is answered as before. */
+export type Change =
   | { readonly op: 'names'; readonly endpoint: EndpointId; readonly record: NameRecord | null }
   /** Many of them at once. */
   | { readonly op: 'peers'; readonly changes: readonly (readonly [EndpointId, NameRecord | null])[] }
+  | { readonly op: 'view'; readonly fd: number; readonly view: NameView };
+
+/** What the main thread tells the loop. Those that are no changes are acknowledged by their tickets when they are in force. */
+export type Order =
+  | Change
   /** `open` shares a counter of questions handed over and not answered yet. */
   | { readonly op: 'open'; readonly fd: number; readonly view: NameView; readonly pending: Int32Array }
-  | { readonly op: 'view'; readonly fd: number; readonly view: NameView }
   | { readonly op: 'close'; readonly fd: number }
   /** Whether `fd` is readable is reported from now on, once, and again after each watchOnceMore. */
   | { readonly op: 'watch'; readonly fd: number }
@@ -97,12 +101,17 @@ export class Reactor {
   readonly #contention = new Contention();
   readonly #handOver: (questions: ArrayBuffer) => void;
   readonly #readable: () => void;
+  /** How many changes were told of; shared with the main thread. */
+  readonly #told: Int32Array;
+  #seen = 0;
+  #takeOrders = (): void => {};
   #watched = -1;
   readonly #questions = new Handing();
   #cached = 0;
   #isStopped = false;
 
-  constructor(handOver: (questions: ArrayBuffer) => void, readable: () => void) {
+  constructor(told: Int32Array, handOver: (questions: ArrayBuffer) => void, readable: () => void) {
+    this.#told = told;
     this.#handOver = handOver;
     this.#readable = readable;
   }
@@ -117,16 +126,27 @@ export class Reactor {
     return this.#epoll.descriptor;
   }
 
-  /** Runs until a stop order. `takeOrders` is called when woken, and applies what waits. */
-  run(takeOrders: () => void): void {
+  /**
+   * Runs until a stop order. `takeOrders` applies what waits. `goneRound` is called when that may be acknowledged: nothing is done with
+   * a socket any more that was let go.
+   */
+  run(takeOrders: () => void, goneRound: () => void): void {
+    this.#takeOrders = takeOrders;
     while (!this.#isStopped) {
       const wait = this.#muted.size > 0 ? 1 : LONGEST_WAIT_MS;
       this.#epoll.wait(wait, (fd) => this.#serve(fd));
       this.#unmute();
       if (!this.#questions.isEmpty) this.#handOver(this.#questions.take());
-      takeOrders();
+      this.#catchUp();
+      goneRound();
     }
     this.#epoll[Symbol.dispose]();
+  }
+
+  #catchUp(): void {
+    // Before they are taken: one that is told of meanwhile is looked for once more.
+    this.#seen = Atomics.load(this.#told, 0);
+    this.#takeOrders();
   }
 
   /** In force when it returns. */
@@ -184,6 +204,11 @@ export class Reactor {
     } catch {
       // An error that waits on the socket is gone once told. One that stays must not spin: it is left out for a moment.
       return this.#mute(served);
+    }
+    if (count > 0 && Atomics.load(this.#told, 0) !== this.#seen) {
+      this.#catchUp();
+      // It was let go: nobody waits there.
+      if (this.#served.get(fd) !== served) return;
     }
     for (let i = 0; i < count; i++) this.#answer(served, i, start);
     row.sendAnswers(fd);

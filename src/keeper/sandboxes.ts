@@ -153,21 +153,21 @@ export class Sandboxes {
     return this.#peers.ids();
   }
 
-  /** In force in both threads when it resolves. */
-  async setPeers(id: string, names: PeerNames | null): Promise<void> {
+  /** In force in both threads when it returns. */
+  setPeers(id: string, names: PeerNames | null): void {
     if (this.#table.size + (names?.endpoints.length ?? 0) > MAX_ENDPOINTS)
       throw new CnmError('resolver_unavailable', `over ${MAX_ENDPOINTS} endpoints`);
     const changes = this.#peers.set(id, names);
     for (const [endpoint, record] of changes) this.#table.set(endpoint, record);
-    await this.#loop.order({ op: 'peers', changes });
+    this.#loop.change({ op: 'peers', changes });
   }
 
-  /** In force in both threads when it resolves. */
-  async setNames(endpoint: EndpointId, record: NameRecord | null): Promise<void> {
+  /** In force in both threads when it returns. */
+  setNames(endpoint: EndpointId, record: NameRecord | null): void {
     if (record !== null && this.#table.size >= MAX_ENDPOINTS)
       throw new CnmError('resolver_unavailable', `over ${MAX_ENDPOINTS} endpoints`);
     this.#table.set(endpoint, record);
-    await this.#loop.order({ op: 'names', endpoint, record });
+    this.#loop.change({ op: 'names', endpoint, record });
   }
 
   /**
@@ -179,7 +179,7 @@ export class Sandboxes {
     if (current?.fits(wish) === true) {
       current.wish = wish;
       current.resolver.update(wish);
-      await this.#loop.order({ op: 'view', fd: current.sockets.udp, view: wish.view });
+      this.#loop.change({ op: 'view', fd: current.sockets.udp, view: wish.view });
       return current.sockets.ports;
     }
     await this.remove(id);

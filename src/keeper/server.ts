@@ -27,6 +27,15 @@ interface Care {
   readonly isManaged: boolean;
 }
 
+/** What is answered in one go leaves in one write. */
+function answerTogether(socket: Socket, line: string): void {
+  if (socket.writableCorked === 0) {
+    socket.cork();
+    process.nextTick(() => socket.uncork());
+  }
+  socket.write(line);
+}
+
 export class KeeperServer {
   readonly #state: KeeperState;
   readonly #log: Logger;
@@ -89,7 +98,7 @@ export class KeeperServer {
       const reply = await this.#reply(line);
       open--;
       if (reply === undefined) return void socket.destroy();
-      if (!socket.destroyed) socket.write(`${JSON.stringify(reply)}\n`);
+      if (!socket.destroyed) answerTogether(socket, `${JSON.stringify(reply)}\n`);
       if (open < MAX_OPEN_REQUESTS) socket.resume();
     };
     socket.on('data', (chunk) => {

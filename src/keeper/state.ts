@@ -95,8 +95,8 @@ export class KeeperState {
       this.#lost.delete(key);
       this.#revisions.delete(key);
       if (table === 'sandboxes') await this.#sandboxes.remove(id as SandboxId);
-      else if (table === 'names') await this.#sandboxes.setNames(id as EndpointId, null);
-      else if (table === 'peers') await this.#sandboxes.setPeers(id, null);
+      else if (table === 'names') this.#sandboxes.setNames(id as EndpointId, null);
+      else if (table === 'peers') this.#sandboxes.setPeers(id, null);
       else this.#holds.set(id as SandboxId, []);
     });
   }
@@ -111,8 +111,8 @@ export class KeeperState {
   async #apply(table: Table, { id, value }: Entry): Promise<PutAnswer> {
     if (table === 'sandboxes') return this.#sandboxes.set(id as SandboxId, value as SandboxWish);
     if (table === 'holds') return this.#holds.set(id as SandboxId, value as readonly HoldRequest[]);
-    if (table === 'peers') await this.#sandboxes.setPeers(id, value as PeerNames);
-    else await this.#sandboxes.setNames(id as EndpointId, value as NameRecord);
+    if (table === 'peers') this.#sandboxes.setPeers(id, value as PeerNames);
+    else this.#sandboxes.setNames(id as EndpointId, value as NameRecord);
     return null;
   }
 
