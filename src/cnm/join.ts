@@ -48,22 +48,17 @@ export async function joinEndpoint(cnm: Cnm, ep: EndpointRecord, sandboxId: Sand
   return await undoable(async (undo) => {
     a.ep = { ...a.ep, join: await intendedJoin(a), dnsNames: dnsNamesOf(a.net, ep, sandbox) };
     await cnm.state.commit({ endpoints: [a.ep] });
-    const touched: EndpointRecord[] = [];
-    undo.add('forget join', () =>
-      cnm.state.commit({ endpoints: [ep, ...touched], sandboxes: [withoutProcessLoss(cnm, a.sandbox)] }),
-    );
+    undo.add('forget join', () => cnm.state.commit({ endpoints: [ep], sandboxes: [withoutProcessLoss(cnm, a.sandbox)] }));
     for (const step of joinSteps) {
       // Registered first: a step that fails half-way undoes itself, and undo accepts what was never made.
       undo.add(step.label, () => step.undo(a));
       await step.do(a);
       stillWanted(ctx);
     }
-    a.ep = { ...a.ep, phase: 'joined' };
-    touched.push(...[...a.touched.keys()].flatMap((id) => cnm.state.endpointById(id as EndpointId) ?? []));
-    // A kill that comes before the keeper's word finds the record, by which the next start tells the keeper.
-    await commitAll(a, [a.ep]);
     await a.named;
     stillWanted(ctx);
+    a.ep = { ...a.ep, phase: 'joined' };
+    await commitAll(a, [a.ep]);
     return a.ep;
   });
 }
