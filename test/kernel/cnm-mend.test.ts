@@ -65,6 +65,13 @@ describe('what somebody took away is back after the next look', () => {
     ],
     ["the bridge's being up", ({ bridge }) => `ip link set ${bridge} down`],
     ["the bridge's addresses", ({ bridge }) => `ip addr flush dev ${bridge}`],
+    ["the bridge's name", ({ bridge }) => `ip link set ${bridge} down; ip link set ${bridge} name other0; ip link set other0 up`],
+    [
+      "the bridge's name, and another one has it",
+      ({ bridge }) => `ip link set ${bridge} down; ip link set ${bridge} name other0; ip link set other0 up
+        ip link add ${bridge} type bridge`,
+    ],
+    ["a port's name", ({ ports }) => `ip link set ${ports[0]} down; ip link set ${ports[0]} name other0; ip link set other0 up`],
     ['a port', ({ ports }) => `ip link del ${ports[0]}`],
     ["a port's place on the bridge", ({ ports }) => `ip link set ${ports[1]} nomaster`],
     [
@@ -115,6 +122,18 @@ describe('what somebody took away is back after the next look', () => {
     process.kill(pid, 'SIGKILL');
     await child;
   });
+});
+
+test('what was renamed goes with its endpoint and its network all the same', async () => {
+  const { house, bridge, ports, client } = await busy();
+  const rename = (was: string, name: string): string =>
+    `ip link set ${was} down; ip link set ${was} name ${name}; ip link set ${name} up`;
+  await house.host.exec('sh', ['-ec', [...ports, bridge].map((port, i) => rename(port, `other${i}`)).join('\n')]);
+  await house.controller.disconnect('net', 'client', false);
+  await house.controller.disconnect('net', 'web', false);
+  expect((await client.exec('ip', ['-br', 'link'])).stdout).not.toContain('eth0');
+  await house.controller.deleteNetwork('net');
+  expect((await house.host.exec('ip', ['-br', 'link'])).stdout).not.toMatch(/^other\d[^\n]* UP/m);
 });
 
 test('a look that finds all as it was changes nothing', async () => {
