@@ -16,10 +16,11 @@ import { tryOpenSandboxNetns } from './join.ts';
 import { concernsUs } from './news.ts';
 import { lossesOf } from './losses.ts';
 import type { NetworkRecord, SandboxRecord } from './records.ts';
+import { Removals } from './removals.ts';
 import { repin, restoreSandboxes, storeReports, wishOf } from './restore.ts';
 import { deleteSandbox } from './sandboxes.ts';
 
-/** Rounds between two tries of a network that stays degraded. */
+/** Rounds between two tries of a network that stays degraded, and of removals that failed. */
 const DEGRADED_ROUNDS = 6;
 /** Quiet after the last that is heard of links until a round begins, milliseconds: whoever takes many away is let finish. */
 const PAUSE_MS = 1000;
@@ -31,6 +32,7 @@ const INSIDES_A_ROUND = 100;
 export class Mender {
   readonly #cnm: Cnm;
   readonly #guests: GuestState;
+  readonly #removals: Removals;
   readonly #everyMs: number;
   #timer: NodeJS.Timeout | undefined;
   #round = 0;
@@ -50,6 +52,7 @@ export class Mender {
   constructor(cnm: Cnm, guests: GuestState, everyMs: number) {
     this.#cnm = cnm;
     this.#guests = guests;
+    this.#removals = new Removals(cnm);
     this.#everyMs = everyMs;
   }
 
@@ -99,6 +102,7 @@ export class Mender {
       }
     });
     await this.#guarded('sandboxes', () => this.#sandboxes());
+    if (this.#round % DEGRADED_ROUNDS === 0) await this.#removals.finish();
     await this.#guarded('networks', () => this.#networks(isHeard));
     await this.#guarded('peers', async () => this.#cnm.shared?.audit());
     await this.#guarded('services', async () => this.#cnm.services?.audit());
