@@ -178,7 +178,7 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
   if (usesIpam) cnm.ipams.get(draft.ipam.driver).validateNetwork?.(addressingOf(cnm, draft));
   return undoable(async (undo) => {
     await cnm.state.commit({ networks: [draft] });
-    undo.add('forget record', () => cnm.state.commit({ remove: { network: draft.id } }));
+    undo.add('forget record', () => cnm.state.takeBack({ remove: { network: draft.id } }));
     if (draft.shared === true) {
       undo.add('forget network in the cluster', () => cnm.shared?.networks.takeBack(draft));
       await cnm.shared?.networks.claim(draft);

@@ -202,7 +202,7 @@ async function build(cnm: Cnm, plan: Plan, caller: Caller, ctx: Ctx): Promise<Sa
     // Looked at before anything is written: a bad path changes nothing.
     using source = draft.adopted === undefined ? undefined : openForCaller(draft.adopted, caller);
     await claim(cnm, draft, source);
-    undo.add('forget record', () => cnm.state.commit({ remove: { sandbox: draft.id } }));
+    undo.add('forget record', () => cnm.state.takeBack({ remove: { sandbox: draft.id } }));
     using netns = makeNamespace(cnm, draft, source);
     undo.add('remove namespace', () => removeNetnsPin(draft.key));
     // Undone before the pin goes: a socket left in the namespace would keep it alive where nobody can reach it.
