@@ -42,6 +42,7 @@ export class Mender {
   readonly #lost = new Set<NetworkId>();
   /** Links have changed in a way that concerns us: the next round comes soon, and tries degraded networks too. */
   #isHeard = false;
+  #storeProblem: string | undefined;
   #links: { close(): void } | undefined;
   /** When the next round is due whatever is heard, milliseconds of the process. */
   #due = 0;
@@ -96,6 +97,7 @@ export class Mender {
     this.#round++;
     const isHeard = this.#isHeard;
     this.#isHeard = false;
+    this.#lookAtStore();
     await this.#guarded('the packet filter', async () => {
       if (await this.#cnm.firewall.check()) {
         this.#cnm.env.log.warn({}, 'rules of ours were gone from the packet filter: all were written again');
@@ -109,6 +111,21 @@ export class Mender {
     await this.#guarded('ways outside', () => settleGateways(this.#cnm));
     if (this.#round % DEGRADED_ROUNDS === 1) await this.#guarded('leases of plugins', () => tellAllLeases(this.#cnm));
     await this.#guarded('networks of engines', () => mendGuests({ cnm: this.#cnm, state: this.#guests }));
+  }
+
+  /** Said when it begins and when it is over; changes are refused meanwhile. */
+  #lookAtStore(): void {
+    const problem = this.#cnm.store.problem?.();
+    if (problem === this.#storeProblem) return;
+    this.#storeProblem = problem;
+    const { log } = this.#cnm.env;
+    // With the id a start on an empty folder knows what was made here, and removes it.
+    if (problem === undefined) log.warn({}, 'the store takes changes again');
+    else
+      log.error(
+        { problem, instance: this.#cnm.mark.instanceId },
+        'the store takes no changes: sandboxes stay connected, changes are refused',
+      );
   }
 
   async #guarded(what: string, work: () => Promise<void>): Promise<void> {
