@@ -3,16 +3,23 @@
  * route of the subnet would go on leading to the first one, and a pair's side in the sandbox would keep the name that the new one wants.
  */
 
-import { ignoring } from '../../src/base/index.ts';
+import { type Mac, ignoring } from '../../src/base/index.ts';
 import type { DriverParts } from '../../src/driver/index.ts';
 import type { Link } from '../../src/kernel/index.ts';
-import type { BridgeState } from './network.ts';
 
 /** Names that the host sides of our pairs have: one of these is where it belongs. */
 const HOST_SIDE = /^veth[0-9a-f]{11}$/;
 
+/** A bridge as a network's record has it. */
+interface KnownBridge {
+  readonly bridge: string;
+  /** False: the user's. */
+  readonly created: boolean;
+  readonly mac: Mac;
+}
+
 /** A bridge of ours is known by its mark and its MAC. Where another bridge has its name by now, that one takes its part, and ours goes. */
-export async function nameBridgeAgain(parts: DriverParts, { bridge, created, mac }: BridgeState): Promise<void> {
+export async function nameBridgeAgain(parts: DriverParts, { bridge, created, mac }: KnownBridge): Promise<void> {
   if (!created) return;
   const rtnl = parts.host.rtnl();
   const mine = await rtnl.link.list({ group: parts.mark.liveGroup });
