@@ -1,7 +1,7 @@
 /** While the daemon runs others take things away: links, rules, namespaces. The next look puts them back. */
 
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { removeNetnsPin } from '../../src/kernel/index.ts';
 import { House, WIRE } from './house-lab.ts';
@@ -118,10 +118,31 @@ describe('what somebody took away is back after the next look', () => {
     expect(readdirSync(join(house.runDir, 'sandboxes'))).not.toContain(client.slice(0, 12));
     expect(await ask(house.outside, WIRE.host, 8080)).toMatch(/^web /);
     await house.sandbox('client', [['net', {}]]);
+    // With another thing in its place, which is kept.
+    removeNetnsPin(keyOf('web'));
+    mkdirSync(keyOf('web'));
+    await house.controller.mend();
+    expect(house.controller.sandboxes().map((s) => s.name)).toContain('web');
+    expect(readdirSync(join(house.runDir, 'netns'))).toContain(`${basename(keyOf('web'))}.aside`);
     void works;
     process.kill(pid, 'SIGKILL');
     await child;
   });
+});
+
+test.each<[what: string, put: (path: string) => void]>([
+  ['a file', (path) => writeFileSync(path, 'x')],
+  ['a folder', (path) => mkdirSync(join(path, 'more'), { recursive: true })],
+  ['a link', (path) => symlinkSync('/proc/self/ns/net', path)],
+])('%s in the place of a pin: the sandbox is removed, and its name is free', async (_what, put) => {
+  const { house } = await busy();
+  const { key } = house.controller.sandbox('client').record;
+  removeNetnsPin(key);
+  put(key);
+  await house.controller.mend();
+  expect(house.controller.sandboxes().map(({ name }) => name)).toEqual(['web']);
+  expect(readdirSync(join(house.runDir, 'netns'))).toContain(basename(key));
+  await house.sandbox('client', [['net', {}]]);
 });
 
 test('what was renamed goes with its endpoint and its network all the same', async () => {
