@@ -1,7 +1,7 @@
 /** Builds the parts from a configuration. The only file that names concrete drivers. */
 
 import { lookup } from 'node:dns/promises';
-import { chmodSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createBridgeDriver } from '../drivers/bridge/driver.ts';
 import { openDhcp } from '../drivers/dhcp/open.ts';
@@ -24,6 +24,7 @@ import {
   forFlag,
   makeFolder,
   makeOpenFolder,
+  messageOf,
   parseAddress,
   quoted,
 } from './base/index.ts';
@@ -269,16 +270,22 @@ async function towards({ members }: EtcdAddress, host: Netns): Promise<Address |
   return undefined;
 }
 
-/** Made once for a state directory, kept as long as it. */
+/** Made once for a state directory, kept as long as it. Throws store_corrupt. */
 function instanceId(stateDir: string): string {
   const path = join(stateDir, 'instance-id');
+  let text: string | undefined;
   try {
-    const id = readFileSync(path, 'utf8').trim();
-    if (/^[0-9a-f]{32}$/.test(id)) return id;
-    throw new CnmError('store_corrupt', `${path} does not hold an instance id: restore it, or move the state directory away`);
+    text = readFileSync(path, 'utf8').trim();
   } catch (error) {
-    if (errnoOf(error) !== 'ENOENT') throw error;
+    if (errnoOf(error) !== 'ENOENT') throw new CnmError('store_corrupt', `${path} cannot be read: ${messageOf(error)}`);
   }
+  if (text !== undefined) {
+    if (/^[0-9a-f]{32}$/.test(text)) return text;
+    throw new CnmError('store_corrupt', `${path} does not hold an instance id: restore it, or move the state directory away`);
+  }
+  // What the records stand for bears the mark of the id that is lost: with another one it would be nobody's.
+  if (existsSync(join(stateDir, 'store', 'CURRENT')))
+    throw new CnmError('store_corrupt', `${path} is gone, and the store is there: restore it, or move the store away too`);
   const id = newInstanceId();
   writeFileSync(path, `${id}\n`, { mode: 0o600, flush: true });
   return id;

@@ -26,6 +26,7 @@ import { plug, stateOf, unplug } from './endpoint.ts';
 import { FlowKeeper } from './flows.ts';
 import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, planAdoption } from './network.ts';
 import { type BridgeOptions, checkSubnets, containerGateway, parseBridgeOptions } from './options.ts';
+import { nameBridgeAgain } from './renamed.ts';
 import { program } from './publish.ts';
 import { linksOf, observeNetworks, restoreNetwork } from './restore.ts';
 
@@ -65,9 +66,12 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     });
   }
 
-  async function releaseBridge({ created, bridge, adoption }: BridgeState): Promise<void> {
-    if (created) await retireHostLink(parts, bridge);
-    else if (adoption !== undefined) await giveBridgeBack(parts, bridge, adoption);
+  async function releaseBridge(state: BridgeState): Promise<void> {
+    const { created, bridge, adoption } = state;
+    if (created) {
+      await nameBridgeAgain(parts, state);
+      await retireHostLink(parts, bridge);
+    } else if (adoption !== undefined) await giveBridgeBack(parts, bridge, adoption);
   }
 
   async function deleteNetwork(net: DriverNetwork): Promise<void> {

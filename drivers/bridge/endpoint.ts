@@ -5,6 +5,7 @@ import { type Address, CnmError, errnoOf, familyOf, prefixAddress, undoable } fr
 import { type DriverEndpoint, type DriverParts, type JoinPlace, addressesInside, dress } from '../../src/driver/index.ts';
 import { type Link, type LinkSpec, type RtnlOp, writeSysctl } from '../../src/kernel/index.ts';
 import type { BridgeOptions } from './options.ts';
+import { nameHostSideAgain } from './renamed.ts';
 
 /** What the endpoint's record keeps of it. */
 export interface EndpointState {
@@ -103,7 +104,7 @@ export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPla
   const dead = `dead${randomBytes(5).toString('hex')}`;
   const { deadGroup } = parts.mark;
   const host = parts.host.rtnl();
-  const hostLink = await host.link.find({ name });
+  const hostLink = (await host.link.find({ name })) ?? (at && (await strayedHostSide(parts, name, at)));
   // Without a host side there is no pair: a link of that name in the sandbox is somebody else's.
   if (hostLink === undefined) return;
   try {
@@ -121,6 +122,12 @@ export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPla
     // Also after a failure: no later call finds the pair by its name.
     parts.reaper.kick();
   }
+}
+
+/** The host side that somebody has renamed: its pair would stay in the sandbox. */
+async function strayedHostSide(parts: DriverParts, name: string, at: JoinPlace): Promise<Link | undefined> {
+  const inside = at.isEnding === true ? undefined : await at.netns.rtnl().link.find({ name: at.ifname });
+  return inside && nameHostSideAgain(parts, name, inside);
 }
 
 /** The host's neighbour entries on the bridge: nobody has these addresses now. */

@@ -22,6 +22,7 @@ import type { BridgeFamily, BridgeIntent, GatewayMode } from '../../src/firewall
 import { type Link, type Rtnl, readSysctl, writeSysctl } from '../../src/kernel/index.ts';
 import { retireHostLink } from '../shared/host-link.ts';
 import type { BridgeOptions } from './options.ts';
+import { nameBridgeAgain } from './renamed.ts';
 
 /** What the network's record keeps of it. */
 export interface BridgeState {
@@ -85,6 +86,7 @@ export async function ensureBridge(
 ): Promise<{ state: BridgeState; index: number }> {
   const rtnl = parts.host.rtnl();
   return undoable(async (undo) => {
+    if (known !== undefined) await nameBridgeAgain(parts, known);
     const found = await rtnl.link.find({ name: options.bridge });
     if (found !== undefined && found.kind !== 'bridge') {
       throw new CnmError('bad_option', `existing interface ${options.bridge} is not a bridge`);

@@ -1,10 +1,11 @@
 /** Start, and later when somebody disturbed us: the kernel is made to match the records, add before remove (design: one report a network, never a throw). */
 
-import { type Json, type NetworkId, messageOf } from '../../src/base/index.ts';
+import { CnmError, type Json, type NetworkId, messageOf } from '../../src/base/index.ts';
 import type { FirewallChange } from '../../src/firewall/index.ts';
 import {
   type DriverEndpoint,
   type DriverParts,
+  type JoinPlace,
   type RestoreNetwork,
   type RestoreReport,
   restoreInside,
@@ -14,6 +15,7 @@ import { hostLinkName, plug, raiseHostSide, unplug } from './endpoint.ts';
 import { type BridgeState, bridgeAddresses, bridgeIntent, ensureBridge, isLinkLocal6, needsLinkLocal } from './network.ts';
 import { parseBridgeOptions } from './options.ts';
 import { portsOf } from './publish.ts';
+import { nameHostSideAgain } from './renamed.ts';
 
 export async function restoreNetwork(
   parts: DriverParts,
@@ -86,12 +88,12 @@ async function restoreEndpoint(
   try {
     if (hasMoved === true) await plugAgain(parts, bridge, ep, options, await host.link.find({ name: hostLinkName(ep) }));
     if (place === undefined) return undefined;
-    const [outside, inside] = await Promise.all([
-      host.link.find({ name: hostLinkName(ep) }),
-      place.netns.rtnl().link.find({ name: place.ifname }),
-    ]);
+    const inside = await place.netns.rtnl().link.find({ name: place.ifname });
+    const found = await host.link.find({ name: hostLinkName(ep) });
+    const outside = found ?? (inside && (await nameHostSideAgain(parts, hostLinkName(ep), inside)));
     if (outside === undefined || inside?.parent !== outside.index) {
       if (outside !== undefined) await unplug(parts, ep, place);
+      await refuseOthers(parts, ep, place);
       await plug(parts, bridge, ep, options, place);
       return undefined;
     }
@@ -101,6 +103,18 @@ async function restoreEndpoint(
   } catch (error) {
     return `endpoint ${ep.name}: ${messageOf(error)}`;
   }
+}
+
+/** What has the names of a pair that is to be made is not ours, since ours has gone: it stays, and is told. */
+async function refuseOthers(parts: DriverParts, ep: DriverEndpoint, place: JoinPlace): Promise<void> {
+  const [outside, inside] = await Promise.all([
+    parts.host.rtnl().link.find({ name: hostLinkName(ep) }),
+    place.netns.rtnl().link.find({ name: place.ifname }),
+  ]);
+  if (inside !== undefined)
+    throw new CnmError('bad_option', `another link is called ${place.ifname} in its sandbox: remove or rename it`);
+  if (outside !== undefined)
+    throw new CnmError('bad_option', `another link of the host is called ${outside.name}: remove or rename it`);
 }
 
 /** A host side that is there, on its bridge and up. */

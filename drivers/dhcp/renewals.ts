@@ -229,15 +229,17 @@ export class Renewals implements LeaseWatch {
   }
 }
 
-function wordsOf({ address, name, parent, grant, refused }: LeaseRecord, kind: LeaseTrouble['kind']): string {
+function wordsOf({ address, name, parent, grant, refused, mac }: LeaseRecord, kind: LeaseTrouble['kind']): string {
   const server = grant === undefined ? 'no DHCP server' : `DHCP server ${grant.server}`;
+  // Who gave a MAC wants that one, and what is connected anew has another.
+  const again = mac === undefined ? '' : `, and another MAC unless ${mac} is given again`;
   switch (kind) {
     case 'unanswered':
       return `${server} on ${parent} does not answer, nor does another one: ${name} keeps ${address}, and its lease is asked for again`;
     case 'expired':
       return `the lease of ${address} on ${parent} has ended, and no DHCP server answers: ${name} keeps the address until one does; the server may give it to others`;
     case 'refused':
-      return `a DHCP server on ${parent} refuses ${address} to ${name} (${refused ?? ''}): disconnect and connect again to get another address`;
+      return `a DHCP server on ${parent} refuses ${address} to ${name} (${refused ?? ''}): disconnect and connect again to get another address${again}`;
   }
 }
 

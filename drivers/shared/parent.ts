@@ -12,6 +12,7 @@ export interface ParentUser {
   /** Name of the network. */
   readonly name: string;
   readonly driver: SublinkKind;
+  /** The link's own name, which may have been given by another one of it; as given where there is none. */
   readonly parent: string;
   /** It takes no other network of its driver beside it. */
   readonly isAlone: boolean;
@@ -49,8 +50,15 @@ export class ParentUsers {
   }
 
   /** The network hangs on this link now. */
-  settle(id: NetworkId, { index }: Link): void {
+  settle(id: NetworkId, { index, name }: Link): void {
     this.#links.set(id, index);
+    const user = this.#users.get(id);
+    if (user !== undefined) this.#users.set(id, { ...user, parent: name });
+  }
+
+  /** Name of the parent that the network has claimed. */
+  parentOf({ id, parent }: Claim): string {
+    return this.#users.get(id)?.parent ?? parent;
   }
 
   /** Whether the network hangs on another link than this one. */
@@ -151,8 +159,9 @@ function unmade(name: string, { kind }: Pick<LinkSpec, 'kind'>, error: unknown):
 
 /** Ends a network's claim, and deletes a parent of our own making when nobody else uses it. */
 export async function releaseParent(parts: LinkParts, users: ParentUsers, user: Claim): Promise<void> {
-  await users.locks.run(user.parent, async () => {
-    if (!users.isSharedBy(user)) await removeMade(parts, user.parent);
+  const parent = users.parentOf(user);
+  await users.locks.run(parent, async () => {
+    if (!users.isSharedBy({ id: user.id, parent })) await removeMade(parts, parent);
     users.forget(user.id);
   });
 }

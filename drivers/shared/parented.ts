@@ -48,6 +48,12 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     isAlone: mode.isAlone,
   });
 
+  /** Links have other names beside their own (ip link property add … altname): by whichever, it is one parent. */
+  async function newUserOf(net: DriverNetwork, options: ParentedOptions): Promise<ParentUser> {
+    const user = userOf(net, options);
+    return { ...user, parent: (await host.rtnl().link.find({ name: user.parent }))?.name ?? user.parent };
+  }
+
   /** Makes one link and deletes it: what the parent refuses is known before anybody waits for a container. */
   async function tryOut(net: DriverNetwork, parent: Link, mode: ParentedMode): Promise<void> {
     const name = ownLinkName(kind.name, 'probe', net.id);
@@ -67,7 +73,7 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
   /** What a creation begins with; whoever calls it again has claimed the parent already. */
   async function prepareParent(net: DriverNetwork): Promise<void> {
     const options = parseParented(kind, net);
-    users.claim(userOf(net, options));
+    users.claim(await newUserOf(net, options));
     await ensureParent(parts, users, options.parent);
   }
 
@@ -75,7 +81,7 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     const options = parseParented(kind, net);
     checkPools(net);
     if (options.hostAccess) hostAddresses(net);
-    const user = userOf(net, options);
+    const user = await newUserOf(net, options);
     return undoable(async (undo) => {
       users.claim(user);
       undo.add('forget network', () => users.forget(net.id));
@@ -188,7 +194,12 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     },
     restorer: {
       remakesMoved: true,
-      linksOf: ({ net }) => [parentLinkOf(kind.name, net), ownLinkName(kind.name, 'host', net.id)],
+      linksOf: ({ net }) => [
+        parentLinkOf(kind.name, net),
+        ownLinkName(kind.name, 'host', net.id),
+        // A VLAN of ours may have been named by another name that it has.
+        ...parentIn(net.state),
+      ],
       observe: (desired) => observeParented(parts, users, kind, desired),
       async restore(_ctx, desired) {
         // All first: a VLAN that one of them lets go may be another one's.
@@ -201,3 +212,6 @@ export function createParentedDriver(kind: ParentedKind, parts: LinkParts, users
     },
   };
 }
+
+const parentIn = (state: Json): string[] =>
+  state !== null && typeof state === 'object' && 'parent' in state && typeof state.parent === 'string' ? [state.parent] : [];

@@ -89,7 +89,11 @@ export const errorCatalogue = {
   no_family: entry('invalid', 'Neither IPv4 nor IPv6 is enabled.', 'Enable at least one of them.'),
   not_supported_here: entry('invalid', 'The setting is not supported on this network.', 'Use a user-defined network.'),
   predefined_network: entry('forbidden', 'The network is predefined.', 'Use another name, or leave the network alone.'),
-  network_in_use: entry('forbidden', 'The network has endpoints.', 'Disconnect the endpoints that the message names first.'),
+  network_in_use: entry(
+    'forbidden',
+    'The network has endpoints.',
+    'Disconnect the sandboxes that the message names first, or remove them.',
+  ),
   pool_overlap: entry(
     'forbidden',
     'The subnet overlaps one that is in use.',

@@ -54,7 +54,7 @@ async function makeEndpoint(
     refuseServiceName(cnm, net, draft, 'id' in owner ? owner : undefined);
     await cnm.state.commit({ endpoints: [draft] });
   });
-  undo.add('forget record', () => cnm.state.commit({ remove: { endpoint: draft.id } }));
+  undo.add('forget record', () => cnm.state.takeBack({ remove: { endpoint: draft.id } }));
   const leased = usesIpam ? await requestAddresses(cnm, net, draft, undo) : draft;
   const ports = 'id' in owner ? portsOf(net, owner) : undefined;
   const made = await driver.createEndpoint(ctx, driverNetwork(net), driverEndpoint(leased), ports);

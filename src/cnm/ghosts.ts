@@ -21,8 +21,8 @@ export async function removeNetwork(cnm: Cnm, term: string): Promise<NetworkReco
   }
 }
 
-/** Answers how many were ended. One that is on its way out in this moment is waited for. */
-async function endGhosts(cnm: Cnm, network: NetworkId): Promise<number> {
+/** Ends endpoints of the network that nobody has any more. Answers how many. One that is on its way out in this moment is waited for. */
+export async function endGhosts(cnm: Cnm, network: NetworkId): Promise<number> {
   const ghosts = cnm.state.endpointsOfNetwork(network).filter((ep) => isGhost(cnm, ep));
   const failures: unknown[] = [];
   for (const { id, sandbox, boundTo } of ghosts) {

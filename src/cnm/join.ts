@@ -6,6 +6,7 @@ import { type Netns, openNetns } from '../kernel/index.ts';
 import type { Attachment, JoinStep } from './attachment.ts';
 import { type Cnm, contextOf, driverOf, stillWanted } from './context.ts';
 import type { EndpointRecord, SandboxRecord } from './records.ts';
+import type { StateChange } from './state.ts';
 import { clusterStep, peersStep } from './steps/cluster.ts';
 import { externalStep } from './steps/external.ts';
 import { filesStep } from './steps/files.ts';
@@ -48,7 +49,7 @@ export async function joinEndpoint(cnm: Cnm, ep: EndpointRecord, sandboxId: Sand
   return await undoable(async (undo) => {
     a.ep = { ...a.ep, join: await intendedJoin(a), dnsNames: dnsNamesOf(a.net, ep, sandbox) };
     await cnm.state.commit({ endpoints: [a.ep] });
-    undo.add('forget join', () => cnm.state.commit({ endpoints: [ep], sandboxes: [withoutProcessLoss(cnm, a.sandbox)] }));
+    undo.add('forget join', () => cnm.state.takeBack({ endpoints: [ep], sandboxes: [withoutProcessLoss(cnm, a.sandbox)] }));
     for (const step of joinSteps) {
       // Registered first: a step that fails half-way undoes itself, and undo accepts what was never made.
       undo.add(step.label, () => step.undo(a));
@@ -67,7 +68,7 @@ export async function joinEndpoint(cnm: Cnm, ep: EndpointRecord, sandboxId: Sand
 export async function leaveEndpoint(cnm: Cnm, id: EndpointId): Promise<EndpointRecord> {
   const ep = joinedRecord(cnm, id);
   return withdraw(cnm, { ...ep, phase: 'leaving' }, async (a, left) => {
-    await commitAll(a, [left]);
+    await commitAll(a, [left], undefined, writing(a));
     return left;
   });
 }
@@ -82,10 +83,10 @@ export async function leaveForGood(cnm: Cnm, id: EndpointId, unmake: (left: Endp
     try {
       await unmake(left);
     } catch (error) {
-      await commitAll(a, [{ ...left, phase: 'deleting' }]);
+      await commitAll(a, [{ ...left, phase: 'deleting' }], undefined, writing(a));
       throw error;
     }
-    await commitAll(a, [], id);
+    await commitAll(a, [], id, writing(a));
   });
 }
 
@@ -99,7 +100,7 @@ function withdraw<T>(
     const sandbox = sandboxRecord(cnm, going.sandbox);
     using netns = tryOpenSandboxNetns(sandbox);
     const a = attachment(cnm, contextOf(), going, sandbox, netns);
-    await cnm.state.commit({ endpoints: [a.ep] });
+    await writing(a)({ endpoints: [a.ep] });
     await attemptAll(undosOf(a));
     const { sandbox: _left, join: _join, services: _services, ...rest } = a.ep;
     await cnm.turns.next();
@@ -144,9 +145,22 @@ export function attachment(cnm: Cnm, ctx: Ctx, ep: EndpointRecord, sandbox: Sand
   return { cnm, ctx, net, driver: driverOf(cnm, net), ...(netns && { netns }), isEnding, ep, sandbox, touched: new Map() };
 }
 
+type Writer = (change: StateChange) => Promise<void>;
+
+/** A sandbox that is being made is left only because that has failed, maybe by the very store. */
+const writing =
+  ({ cnm: { state }, sandbox }: Attachment): Writer =>
+  (change) =>
+    sandbox.phase === 'creating' ? state.takeBack(change) : state.commit(change);
+
 /** Writes the endpoint, the others that a step touched, and the sandbox, whose process may have ended meanwhile. */
-async function commitAll(a: Attachment, endpoints: readonly EndpointRecord[], removed?: EndpointId): Promise<void> {
-  await a.cnm.state.commit({
+async function commitAll(
+  a: Attachment,
+  endpoints: readonly EndpointRecord[],
+  removed?: EndpointId,
+  write: Writer = (change) => a.cnm.state.commit(change),
+): Promise<void> {
+  await write({
     ...(removed && { remove: { endpoint: removed } }),
     endpoints: [...endpoints, ...a.touched.values()],
     sandboxes: [withoutProcessLoss(a.cnm, a.sandbox)],

@@ -16,10 +16,11 @@ import { tryOpenSandboxNetns } from './join.ts';
 import { concernsUs } from './news.ts';
 import { lossesOf } from './losses.ts';
 import type { NetworkRecord, SandboxRecord } from './records.ts';
+import { Removals } from './removals.ts';
 import { repin, restoreSandboxes, storeReports, wishOf } from './restore.ts';
 import { deleteSandbox } from './sandboxes.ts';
 
-/** Rounds between two tries of a network that stays degraded. */
+/** Rounds between two tries of a network that stays degraded, and of removals that failed. */
 const DEGRADED_ROUNDS = 6;
 /** Quiet after the last that is heard of links until a round begins, milliseconds: whoever takes many away is let finish. */
 const PAUSE_MS = 1000;
@@ -31,6 +32,7 @@ const INSIDES_A_ROUND = 100;
 export class Mender {
   readonly #cnm: Cnm;
   readonly #guests: GuestState;
+  readonly #removals: Removals;
   readonly #everyMs: number;
   #timer: NodeJS.Timeout | undefined;
   #round = 0;
@@ -40,6 +42,7 @@ export class Mender {
   readonly #lost = new Set<NetworkId>();
   /** Links have changed in a way that concerns us: the next round comes soon, and tries degraded networks too. */
   #isHeard = false;
+  #storeProblem: string | undefined;
   #links: { close(): void } | undefined;
   /** When the next round is due whatever is heard, milliseconds of the process. */
   #due = 0;
@@ -50,6 +53,7 @@ export class Mender {
   constructor(cnm: Cnm, guests: GuestState, everyMs: number) {
     this.#cnm = cnm;
     this.#guests = guests;
+    this.#removals = new Removals(cnm);
     this.#everyMs = everyMs;
   }
 
@@ -93,18 +97,35 @@ export class Mender {
     this.#round++;
     const isHeard = this.#isHeard;
     this.#isHeard = false;
+    this.#lookAtStore();
     await this.#guarded('the packet filter', async () => {
       if (await this.#cnm.firewall.check()) {
         this.#cnm.env.log.warn({}, 'rules of ours were gone from the packet filter: all were written again');
       }
     });
     await this.#guarded('sandboxes', () => this.#sandboxes());
+    if (this.#round % DEGRADED_ROUNDS === 0) await this.#removals.finish();
     await this.#guarded('networks', () => this.#networks(isHeard));
     await this.#guarded('peers', async () => this.#cnm.shared?.audit());
     await this.#guarded('services', async () => this.#cnm.services?.audit());
     await this.#guarded('ways outside', () => settleGateways(this.#cnm));
     if (this.#round % DEGRADED_ROUNDS === 1) await this.#guarded('leases of plugins', () => tellAllLeases(this.#cnm));
     await this.#guarded('networks of engines', () => mendGuests({ cnm: this.#cnm, state: this.#guests }));
+  }
+
+  /** Said when it begins and when it is over; changes are refused meanwhile. */
+  #lookAtStore(): void {
+    const problem = this.#cnm.store.problem?.();
+    if (problem === this.#storeProblem) return;
+    this.#storeProblem = problem;
+    const { log } = this.#cnm.env;
+    // With the id a start on an empty folder knows what was made here, and removes it.
+    if (problem === undefined) log.warn({}, 'the store takes changes again');
+    else
+      log.error(
+        { problem, instance: this.#cnm.mark.instanceId },
+        'the store takes no changes: sandboxes stay connected, changes are refused',
+      );
   }
 
   async #guarded(what: string, work: () => Promise<void>): Promise<void> {

@@ -16,7 +16,7 @@ import { type Caller, checkHostOptions } from './callers.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
 import { overlappedRoute } from './exclusions.ts';
 import { GATEWAY_NETWORK } from './gateway-names.ts';
-import { membersOf } from './lodgers.ts';
+import { refuseInUse } from './in-use.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA } from './records.ts';
 import { type NetworkSpec, checkIpam, checkNetworkName, familiesOf, isPredefined } from './spec.ts';
 import { addressingOf, releasePools, requestPools } from './steps/addresses.ts';
@@ -178,7 +178,7 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
   if (usesIpam) cnm.ipams.get(draft.ipam.driver).validateNetwork?.(addressingOf(cnm, draft));
   return undoable(async (undo) => {
     await cnm.state.commit({ networks: [draft] });
-    undo.add('forget record', () => cnm.state.commit({ remove: { network: draft.id } }));
+    undo.add('forget record', () => cnm.state.takeBack({ remove: { network: draft.id } }));
     if (draft.shared === true) {
       undo.add('forget network in the cluster', () => cnm.shared?.networks.takeBack(draft));
       await cnm.shared?.networks.claim(draft);
@@ -254,22 +254,4 @@ async function removeShared(cnm: Cnm, net: NetworkRecord): Promise<void> {
   // One that another host has made in this moment is not known here yet.
   await cnm.services?.refuseInUseInCluster(net);
   await cnm.shared?.networks.remove(net);
-}
-
-function refuseInUse(cnm: Cnm, net: NetworkRecord): void {
-  const users = net.configOnly ? cnm.state.allNetworks().filter((n) => n.configFrom === net.name) : [];
-  if (users.length > 0) {
-    throw new CnmError(
-      'network_in_use',
-      `configuration network ${JSON.stringify(net.name)} is in use by ${users.map((n) => n.name).join(', ')}`,
-    );
-  }
-  const endpoints = membersOf(cnm, net.id);
-  if (endpoints.length === 0) return;
-  const named = endpoints.slice(0, 10).map((ep) => `name:${JSON.stringify(ep.name)} id:${JSON.stringify(shortId(ep.id))}`);
-  const more = endpoints.length > named.length ? ` and ${endpoints.length - named.length} more` : '';
-  throw new CnmError(
-    'network_in_use',
-    `error while removing network: network ${net.name} has active endpoints (${named.join(', ')}${more})`,
-  );
 }

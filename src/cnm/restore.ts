@@ -1,5 +1,7 @@
 /** What a start and a later mending share: the wish of a network, the report on it, a sandbox's own parts. */
 
+import { renameSync } from 'node:fs';
+import { codeOf } from '../base/index.ts';
 import type { RestoreNetwork, RestoreReport } from '../driver/index.ts';
 import { type Netns, openNetns, pinNetns, removeNetnsPin } from '../kernel/index.ts';
 import { electAmong } from './attachment.ts';
@@ -24,7 +26,7 @@ export function repin(cnm: Cnm, sandbox: SandboxRecord): Netns | undefined {
     try {
       using found = openNetns(path);
       if (found.identity !== sandbox.identity) continue;
-      removeNetnsPin(sandbox.key);
+      clearPlace(sandbox.key);
       const netns = pinNetns(found, sandbox.key);
       cnm.env.log.warn({ sandbox: sandbox.id, name: sandbox.name, path }, 'the pin of a sandbox was gone: it is laid again');
       return netns;
@@ -33,6 +35,16 @@ export function repin(cnm: Cnm, sandbox: SandboxRecord): Netns | undefined {
     }
   }
   return undefined;
+}
+
+/** What is no pin is somebody else's, and is kept beside the place where the pin has to be. */
+function clearPlace(pin: string): void {
+  try {
+    removeNetnsPin(pin);
+  } catch (error) {
+    if (codeOf(error) !== 'bad_netns') throw error;
+    renameSync(pin, `${pin}.aside`);
+  }
 }
 
 /** `alive` leaves out endpoints whose sandbox has no namespace; without it every joined endpoint is wished, without its place. */

@@ -7,6 +7,7 @@ import {
   type SandboxId,
   CnmError,
   attemptAll,
+  codeOf,
   newSandboxId,
   parseAddress,
   quoted,
@@ -202,7 +203,7 @@ async function build(cnm: Cnm, plan: Plan, caller: Caller, ctx: Ctx): Promise<Sa
     // Looked at before anything is written: a bad path changes nothing.
     using source = draft.adopted === undefined ? undefined : openForCaller(draft.adopted, caller);
     await claim(cnm, draft, source);
-    undo.add('forget record', () => cnm.state.commit({ remove: { sandbox: draft.id } }));
+    undo.add('forget record', () => cnm.state.takeBack({ remove: { sandbox: draft.id } }));
     using netns = makeNamespace(cnm, draft, source);
     undo.add('remove namespace', () => removeNetnsPin(draft.key));
     // Undone before the pin goes: a socket left in the namespace would keep it alive where nobody can reach it.
@@ -271,15 +272,23 @@ export async function deleteSandbox(cnm: Cnm, id: SandboxId): Promise<void> {
     ...endpoints.map((ep) => [`detach from ${ep.network}`, () => detach(cnm, ep.id)] as const),
     ['release ports and resolver', () => forgetInKeeper(cnm, id)],
     ['clear namespace', () => clearNamespace(cnm, sandbox)],
-    ['remove namespace', () => removePin(sandbox)],
+    ['remove namespace', () => removePin(cnm, sandbox)],
     ['remove files', () => removeFiles(cnm, sandbox)],
   ]);
   await cnm.state.commit({ remove: { sandbox: id } });
 }
 
 /** Others may wait for the end of a namespace that they have made, or for links that come back to the host with it. */
-const removePin = ({ key, adopted, mode }: SandboxRecord): void =>
-  mode === 'own' && adopted === undefined ? retireNetnsPin(key) : removeNetnsPin(key);
+function removePin({ env }: Cnm, { key, adopted, mode }: SandboxRecord): void {
+  try {
+    if (mode === 'own' && adopted === undefined) retireNetnsPin(key);
+    else removeNetnsPin(key);
+  } catch (error) {
+    // Somebody has put another thing in its place, which would keep the sandbox for good.
+    if (codeOf(error) !== 'bad_netns') throw error;
+    env.log.warn({ path: key, err: error }, 'not one of our pins: it is left where it is');
+  }
+}
 
 /** An adopted namespace outlives us: what we laid in it is taken back before nobody can reach it. */
 async function clearNamespace(cnm: Cnm, sandbox: SandboxRecord): Promise<void> {

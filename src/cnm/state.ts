@@ -1,7 +1,16 @@
 /** Sole owner of the records: memory for lookups, the store for keeps. */
 
-import { CnmError, type EndpointId, type NetworkId, type SandboxId, type ServiceId, shortId, shown } from '../base/index.ts';
-import { Collection, type Store } from '../store/index.ts';
+import {
+  CnmError,
+  type EndpointId,
+  type Json,
+  type NetworkId,
+  type SandboxId,
+  type ServiceId,
+  shortId,
+  shown,
+} from '../base/index.ts';
+import { Collection, type Key, type Store } from '../store/index.ts';
 import type { RecordChange } from './events.ts';
 import { type EndpointRecord, type NetworkRecord, type SandboxRecord, type ServiceRecord, recordCodec } from './records.ts';
 
@@ -35,6 +44,8 @@ export class State {
   readonly #serviceById = new Map<ServiceId, ServiceRecord>();
   readonly #byNetwork = new Map<NetworkId, Set<EndpointId>>();
   readonly #bySandbox = new Map<SandboxId, Set<EndpointId>>();
+  /** What the store has still to get of changes that were taken back. */
+  readonly #owed = new Map<Key, Json | undefined>();
   #lastStamp = 0;
 
   /** Told of each record that a commit has changed, in its order. */
@@ -70,22 +81,52 @@ export class State {
 
   /** Writes the change to the store, then makes it visible. */
   async commit(change: StateChange): Promise<void> {
-    const { remove } = change;
+    const own = this.#written(change);
+    const owed = this.#owed.size === 0 ? [] : [...this.#owed].filter(([key]) => !own.has(key));
+    const all = [...owed, ...own];
     await this.#store.commit({
-      put: [
-        ...(change.networks ?? []).map((r) => this.#networks.write(r)),
-        ...(change.endpoints ?? []).map((r) => this.#endpoints.write(r)),
-        ...(change.sandboxes ?? []).map((r) => this.#sandboxes.write(r)),
-        ...(change.services ?? []).map((r) => this.#services.write(r)),
-      ],
-      remove: [
-        ...(remove?.network ? [this.#networks.key(remove.network)] : []),
-        ...(remove?.endpoint ? [this.#endpoints.key(remove.endpoint)] : []),
-        ...(remove?.sandbox ? [this.#sandboxes.key(remove.sandbox)] : []),
-        ...(remove?.service ? [this.#services.key(remove.service)] : []),
-      ],
+      put: all.flatMap(([key, value]) => (value === undefined ? [] : [{ key, value }])),
+      remove: all.flatMap(([key, value]) => (value === undefined ? [key] : [])),
       durable: change.durable ?? false,
     });
+    for (const key of own.keys()) this.#owed.delete(key);
+    // What came to be owed meanwhile is another value.
+    for (const [key, value] of owed) if (this.#owed.get(key) === value) this.#owed.delete(key);
+    this.#show(change);
+  }
+
+  /**
+   * For undo: what the change takes back is undone already, hence it becomes visible also when the store takes no changes. The
+   * store gets it with the next commit; until then it has the records of something half-made, which a start ends.
+   */
+  async takeBack(change: StateChange): Promise<void> {
+    try {
+      await this.commit(change);
+    } catch {
+      for (const [key, value] of this.#written(change)) this.#owed.set(key, value);
+      this.#show(change);
+    }
+  }
+
+  /** What the store gets by key; undefined: the key goes. */
+  #written({ networks = [], endpoints = [], sandboxes = [], services = [], remove }: StateChange): Map<Key, Json | undefined> {
+    const put = [
+      ...networks.map((r) => this.#networks.write(r)),
+      ...endpoints.map((r) => this.#endpoints.write(r)),
+      ...sandboxes.map((r) => this.#sandboxes.write(r)),
+      ...services.map((r) => this.#services.write(r)),
+    ];
+    const gone = [
+      ...(remove?.network ? [this.#networks.key(remove.network)] : []),
+      ...(remove?.endpoint ? [this.#endpoints.key(remove.endpoint)] : []),
+      ...(remove?.sandbox ? [this.#sandboxes.key(remove.sandbox)] : []),
+      ...(remove?.service ? [this.#services.key(remove.service)] : []),
+    ];
+    return new Map([...gone.map((key) => [key, undefined] as const), ...put.map(({ key, value }) => [key, value] as const)]);
+  }
+
+  #show(change: StateChange): void {
+    const { remove } = change;
     const changes = this.onChange === undefined ? [] : this.#changesOf(change);
     for (const record of change.networks ?? []) this.#networkById.set(record.id, record);
     for (const record of change.sandboxes ?? []) this.#sandboxById.set(record.id, record);

@@ -40,6 +40,8 @@ export interface Store {
   /** All or nothing. Throws stale_revision when what is expected does not hold; removing an absent key is fine. */
   commit(tx: Transaction): Promise<Revision>;
   close(): Promise<void>;
+  /** What keeps every commit from lasting, in words, and what to do; undefined or absent: nothing that is known. */
+  problem?(): string | undefined;
 }
 
 /** What one commit changed. */

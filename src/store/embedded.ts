@@ -11,6 +11,7 @@ import { CnmError, errnoOf, type Json, makeFolder, messageOf } from '../base/ind
 import type { Key, Revision, Transaction } from './contract.ts';
 import { Journal, type JournalEntry } from './journal.ts';
 import { type Kept, MemoryStore, textsOf } from './memory.ts';
+import { displaced } from './place.ts';
 import { lackOf, problemOf } from './verify.ts';
 
 /** Layout version of the folder. A newer one is refused, untouched. */
@@ -58,7 +59,7 @@ export async function openEmbeddedStore(folder: string, journalFolder?: string):
     }
     const { journal, entries: lines } = journalFolder === undefined ? NO_JOURNAL : Journal.open(journalFolder);
     const mark = openSync(join(folder, DURABLE), constants.O_RDWR | constants.O_CREAT, 0o600);
-    const store = new EmbeddedStore(level, entries, fingerprints, revision, mark, journal);
+    const store = new EmbeddedStore(level, entries, fingerprints, revision, { path: join(folder, DURABLE), fd: mark }, journal);
     await store.replay(lines);
     return store;
   } catch (error) {
@@ -170,8 +171,8 @@ export class EmbeddedStore extends MemoryStore {
   /** Sum of the fingerprints. */
   #sum = 0n;
   #tail: Promise<unknown> = Promise.resolve();
-  /** Descriptor of the file with the last durable revision. */
-  readonly #mark: number;
+  /** The file with the last durable revision. */
+  readonly #mark: { readonly path: string; readonly fd: number };
   readonly #journal: Journal | undefined;
   /** What the folder has still to get, as it lies there; undefined: removed. */
   #pending = new Map<Key, string | undefined>();
@@ -190,7 +191,7 @@ export class EmbeddedStore extends MemoryStore {
     entries: Iterable<readonly [Key, Kept]>,
     fingerprints: Map<Key, bigint>,
     revision: Revision,
-    mark: number,
+    mark: { readonly path: string; readonly fd: number },
     journal: Journal | undefined,
   ) {
     super();
@@ -219,8 +220,16 @@ export class EmbeddedStore extends MemoryStore {
     }
   }
 
+  /** In words, when what is written now would be lost: the folder was removed, moved away or replaced. It is well again once it is back. */
+  problem(): string | undefined {
+    const wrong = displaced(this.#mark.path, this.#mark.fd);
+    return wrong && `${wrong}: put the folder back, or start the daemon anew on what is there`;
+  }
+
   override async commit(tx: Transaction): Promise<Revision> {
     if (this.#isClosed) throw new CnmError('store_unreachable', 'the store takes no change any more: it is closed');
+    const problem = this.problem();
+    if (problem !== undefined) throw new CnmError('store_unreachable', `the store does not take a change: ${problem}`);
     if (this.#queued === 0 && tx.durable !== true && this.#note(tx)) return this.revision;
     this.#queued++;
     const mine = this.#tail.then(async () => {
@@ -286,7 +295,7 @@ export class EmbeddedStore extends MemoryStore {
     try {
       await this.#put(new Map([...this.#pending, ...storedOf(step)]), step, durable);
       // After the commit and not forced to disk: it may lag behind the store, and never runs ahead of it.
-      if (durable) writeSync(this.#mark, `${String(step.revision).padStart(DURABLE_DIGITS, '0')}\n`, 0, 'latin1');
+      if (durable) writeSync(this.#mark.fd, `${String(step.revision).padStart(DURABLE_DIGITS, '0')}\n`, 0, 'latin1');
     } catch (error) {
       this.#oweAsBefore(step);
       // The folder may have this revision: the journal must not give it to another commit.
@@ -303,6 +312,8 @@ export class EmbeddedStore extends MemoryStore {
 
   async #put(stored: ReadonlyMap<Key, string | undefined>, at: Pick<Step, 'revision' | 'sum'>, sync: boolean): Promise<void> {
     const { revision } = at;
+    const problem = this.problem();
+    if (problem !== undefined) throw new Error(problem);
     const batch = [
       ...[...stored].map(([key, value]) =>
         value === undefined ? ({ type: 'del', key } as const) : ({ type: 'put', key, value } as const),
@@ -362,7 +373,7 @@ export class EmbeddedStore extends MemoryStore {
     await this.#tail;
     // A commit that was under way may have failed, and left the rest for later.
     clearTimeout(this.#gathering);
-    closeSync(this.#mark);
+    closeSync(this.#mark.fd);
     this.#journal?.close();
     await this.#level.close();
   }

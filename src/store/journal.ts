@@ -4,7 +4,7 @@
  * that such a commit is promised, and no disk holds up whoever writes them.
  */
 
-import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { CnmError, errnoOf, messageOf } from '../base/index.ts';
 import type { Key, Revision } from './contract.ts';
@@ -54,6 +54,8 @@ export class Journal {
   append(entry: JournalEntry): void {
     const page = this.#pages[this.#turn];
     const line = Buffer.from(`${JSON.stringify(entry)}\n`);
+    // A file that somebody has removed is read by no later start.
+    if (fstatSync(page.fd).nlink === 0) throw new Error('the journal is gone');
     try {
       if (writeSync(page.fd, line) !== line.length) throw new Error('no room');
     } catch (error) {

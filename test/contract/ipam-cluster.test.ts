@@ -103,6 +103,28 @@ test('networks of two hosts may reserve one router, and no endpoint gets it; the
   expect(await ask()).toEqual(['got it']);
 });
 
+test('networks of one host that share a subnet by ranges may reserve one router, and the last one gives it back', async () => {
+  const { ipams } = await twoHosts();
+  const [ipam] = ipams;
+  const router = '10.93.0.1' as Address;
+  const subnet = '10.93.0.0/24' as Prefix;
+  const pools = [];
+  for (const [owner, range] of [
+    ['one', '10.93.0.64/26'],
+    ['two', '10.93.0.128/26'],
+  ] as const)
+    pools.push(await ipam.requestPool({ owner, space: 'Cluster', family: 4, subnet, range: range as Prefix }));
+  const [one, two] = pools.map(({ id }) => id) as [string, string];
+  await ipam.requestAddress(one, { owner: 'one', address: router, isOutside: true });
+  await ipam.requestAddress(two, { owner: 'two', address: router, isOutside: true });
+  const ask = (): Promise<string[]> => settled([ipam.requestAddress(two, { owner: 'ep', address: router })]);
+  expect(await ask()).toEqual(['address_in_use']);
+  await ipam.releaseAddress(one, router, 'one');
+  expect(await ask()).toEqual(['address_in_use']);
+  await ipam.releaseAddress(two, router, 'two');
+  expect(await ask()).toEqual(['got it']);
+});
+
 test('subnets of two hosts do not overlap unless they are the same', async () => {
   const { ipams } = await twoHosts();
   const ask = (i: 0 | 1, subnet?: string): Promise<string> =>

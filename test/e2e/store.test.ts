@@ -1,7 +1,7 @@
 /** A store that cannot be read: the daemon does not start, says so, and changes nothing on disk or in the kernel. */
 
 import { createHash } from 'node:crypto';
-import { cpSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -11,6 +11,7 @@ import { Lab, waitUntil } from './lab.ts';
 let lab: Lab;
 let kept: string;
 const store = (): string => join(lab.stateDir, 'store');
+const instance = (): string => join(lab.stateDir, 'instance-id');
 
 beforeAll(async () => {
   lab = await Lab.open();
@@ -70,8 +71,15 @@ test.each([
   { title: 'a damaged log', code: 'store_corrupt', harm: async () => damage(/\.log$/) },
   { title: 'a damaged manifest', code: 'store_corrupt', harm: async () => damage(/^MANIFEST/) },
   { title: 'no CURRENT', code: 'store_corrupt', harm: async () => rmSync(join(store(), 'CURRENT')) },
+  { title: 'no instance id', code: 'store_corrupt', harm: async () => rmSync(instance()) },
+  {
+    title: 'a folder in the place of the instance id',
+    code: 'store_corrupt',
+    harm: async () => (rmSync(instance()), mkdirSync(instance())),
+  },
   { title: 'a newer version', code: 'store_newer', harm: async () => rewriteMeta((meta) => void (meta.schema = 99)) },
 ])('with $title the daemon refuses with $code and touches nothing', { timeout: 60_000 }, async ({ code, harm }) => {
+  const id = readFileSync(instance());
   await harm();
   const before = [await kernel(), files()];
   lab.log = '';
@@ -80,6 +88,8 @@ test.each([
   expect(lab.log).toContain(code);
   expect(await kernel()).toBe(before[0]);
   if (code === 'store_corrupt') expect(files()).toEqual(before[1]);
+  rmSync(instance(), { recursive: true, force: true });
+  writeFileSync(instance(), id);
   rmSync(store(), { recursive: true });
   cpSync(kept, store(), { recursive: true });
   await lab.start();

@@ -48,3 +48,20 @@ test.each<[what: string, act: Act]>([
   }
   throw new Error(`more than ${MOST_CALLS} calls`);
 });
+
+test('who keeps a network from being removed is said, with what ends that', async () => {
+  const house = await House.open();
+  const { controller } = house;
+  await house.network('net');
+  await house.network('more');
+  await controller.createSandbox({ name: 'box', networks: [['net', {}]] });
+  await controller.createEndpoint('net', 'spare');
+  await controller.createEndpoint('net', 'guest');
+  await controller.joinEndpoint(
+    'guest',
+    (await controller.createSandbox({ name: 'other', networks: [['more', {}]] })).sandbox.record.id,
+  );
+  await expect(controller.deleteNetwork('net')).rejects.toThrow(
+    /has active endpoints \(.*\): sandboxes box \(created\), other \(created\): disconnect or remove first; endpoint in no sandbox spare: remove first$/,
+  );
+});

@@ -70,6 +70,28 @@ test('they come back under their names, with MACs, addresses and the default rou
   expect(await house.world()).toEqual(before);
 });
 
+test('when another link comes under the name of the parent they move there', async () => {
+  const { house, box } = await engaged();
+  await house.controller.mend();
+  const below = async (): Promise<number | undefined> => (await box.host.rtnl().link.find({ name: 'uplink' }))?.parent;
+  const before = await below();
+  const swap = async (was: string): Promise<void> => {
+    await house.outside.exec('sh', ['-ec', `ip link set slan0 nomaster down; ip link set slan0 name s${was}`]);
+    await house.host.exec('sh', ['-ec', `ip link set lan0 down; ip link set lan0 name ${was}; ip link set ${was} up`]);
+    await plugIn(house);
+  };
+  await swap('first0');
+  await house.controller.mend();
+  expect(await below()).not.toBe(before);
+  expect(await linksIn(box)).toHaveLength(1);
+  expect(await comes(box, LAN.far)).toBe(true);
+  await swap('second0');
+  await house.start();
+  expect(await linksIn(box)).toHaveLength(1);
+  expect(await comes(box, LAN.far)).toBe(true);
+  expect(house.controller.guests.networks()[0]?.degraded).toBeUndefined();
+});
+
 test('one that a kill left half-made is made whole', async () => {
   const { house, box } = await engaged();
   await house.controller.mend();

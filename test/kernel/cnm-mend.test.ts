@@ -1,7 +1,7 @@
 /** While the daemon runs others take things away: links, rules, namespaces. The next look puts them back. */
 
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { removeNetnsPin } from '../../src/kernel/index.ts';
 import { House, WIRE } from './house-lab.ts';
@@ -65,6 +65,13 @@ describe('what somebody took away is back after the next look', () => {
     ],
     ["the bridge's being up", ({ bridge }) => `ip link set ${bridge} down`],
     ["the bridge's addresses", ({ bridge }) => `ip addr flush dev ${bridge}`],
+    ["the bridge's name", ({ bridge }) => `ip link set ${bridge} down; ip link set ${bridge} name other0; ip link set other0 up`],
+    [
+      "the bridge's name, and another one has it",
+      ({ bridge }) => `ip link set ${bridge} down; ip link set ${bridge} name other0; ip link set other0 up
+        ip link add ${bridge} type bridge`,
+    ],
+    ["a port's name", ({ ports }) => `ip link set ${ports[0]} down; ip link set ${ports[0]} name other0; ip link set other0 up`],
     ['a port', ({ ports }) => `ip link del ${ports[0]}`],
     ["a port's place on the bridge", ({ ports }) => `ip link set ${ports[1]} nomaster`],
     [
@@ -111,10 +118,43 @@ describe('what somebody took away is back after the next look', () => {
     expect(readdirSync(join(house.runDir, 'sandboxes'))).not.toContain(client.slice(0, 12));
     expect(await ask(house.outside, WIRE.host, 8080)).toMatch(/^web /);
     await house.sandbox('client', [['net', {}]]);
+    // With another thing in its place, which is kept.
+    removeNetnsPin(keyOf('web'));
+    mkdirSync(keyOf('web'));
+    await house.controller.mend();
+    expect(house.controller.sandboxes().map((s) => s.name)).toContain('web');
+    expect(readdirSync(join(house.runDir, 'netns'))).toContain(`${basename(keyOf('web'))}.aside`);
     void works;
     process.kill(pid, 'SIGKILL');
     await child;
   });
+});
+
+test.each<[what: string, put: (path: string) => void]>([
+  ['a file', (path) => writeFileSync(path, 'x')],
+  ['a folder', (path) => mkdirSync(join(path, 'more'), { recursive: true })],
+  ['a link', (path) => symlinkSync('/proc/self/ns/net', path)],
+])('%s in the place of a pin: the sandbox is removed, and its name is free', async (_what, put) => {
+  const { house } = await busy();
+  const { key } = house.controller.sandbox('client').record;
+  removeNetnsPin(key);
+  put(key);
+  await house.controller.mend();
+  expect(house.controller.sandboxes().map(({ name }) => name)).toEqual(['web']);
+  expect(readdirSync(join(house.runDir, 'netns'))).toContain(basename(key));
+  await house.sandbox('client', [['net', {}]]);
+});
+
+test('what was renamed goes with its endpoint and its network all the same', async () => {
+  const { house, bridge, ports, client } = await busy();
+  const rename = (was: string, name: string): string =>
+    `ip link set ${was} down; ip link set ${was} name ${name}; ip link set ${name} up`;
+  await house.host.exec('sh', ['-ec', [...ports, bridge].map((port, i) => rename(port, `other${i}`)).join('\n')]);
+  await house.controller.disconnect('net', 'client', false);
+  await house.controller.disconnect('net', 'web', false);
+  expect((await client.exec('ip', ['-br', 'link'])).stdout).not.toContain('eth0');
+  await house.controller.deleteNetwork('net');
+  expect((await house.host.exec('ip', ['-br', 'link'])).stdout).not.toMatch(/^other\d[^\n]* UP/m);
 });
 
 test('a look that finds all as it was changes nothing', async () => {

@@ -344,21 +344,29 @@ test('a MAC that is in use on the parent is refused', async () => {
   expect(house.controller.sandboxes().map((s) => s.name)).toEqual(['a']);
 });
 
-test('a network of the other driver on the parent is refused before the kernel is asked, after a restart too', async () => {
-  const house = await lanHouse();
-  await house.network('first', onLan());
-  const ipam = { config: [{ subnet: '10.31.0.0/24' }] };
-  const second = (): Promise<string> =>
-    house.network('second', { driver: 'ipvlan', ipam, options: { parent: 'lan0', ipvlan_mode: 'l3' } });
-  const wanted =
-    /^parent_in_use: .*network first is already using parent interface lan0, and it is of driver macvlan: .* not both/;
-  expect(await refusal(second())).toMatch(wanted);
-  await house.start();
-  expect(await refusal(second())).toMatch(wanted);
-  expect(house.controller.networks().map((net) => net.name)).not.toContain('second');
-  // The subnet is free, and so is the parent for another one of its own kind.
-  await house.network('second', onLan({}, { enableIPv6: false, ipam }));
-});
+test.each([
+  ['lan0', 'lan0'],
+  ['mylan', 'lan0'],
+  ['lan0', 'mylan'],
+])(
+  'a network of the other driver on the parent is refused before the kernel is asked, after a restart too: %s and %s',
+  async (one, other) => {
+    const house = await lanHouse();
+    await house.host.exec('ip', ['link', 'property', 'add', 'dev', 'lan0', 'altname', 'mylan']);
+    await house.network('first', onLan({ parent: one }));
+    const ipam = { config: [{ subnet: '10.31.0.0/24' }] };
+    const second = (): Promise<string> =>
+      house.network('second', { driver: 'ipvlan', ipam, options: { parent: other, ipvlan_mode: 'l3' } });
+    const wanted =
+      /^parent_in_use: .*network first is already using parent interface lan0, and it is of driver macvlan: .* not both/;
+    expect(await refusal(second())).toMatch(wanted);
+    await house.start();
+    expect(await refusal(second())).toMatch(wanted);
+    expect(house.controller.networks().map((net) => net.name)).not.toContain('second');
+    // The subnet is free, and so is the parent for another one of its own kind.
+    await house.network('second', onLan({}, { enableIPv6: false, ipam }));
+  },
+);
 
 test('a parent of ipvlan or of a passthru of somebody else has no room, which is seen at once', async () => {
   const house = await lanHouse();

@@ -132,3 +132,23 @@ test('records made in one millisecond have an order, and a clock that was set ba
     5000, 5001, 5002, 5003, 6000, 6001, 1000,
   ]);
 });
+
+test('what is taken back is gone at once, also when the store takes no changes; the store gets it with the next change', async () => {
+  const store = new MemoryStore();
+  const state = await State.open(store);
+  await state.commit({ networks: [net('a1', 'half', { phase: 'creating' })], endpoints: [ep('e1', 'a1')] });
+  const commit = store.commit.bind(store);
+  store.commit = () => Promise.reject(new Error('full'));
+  await state.takeBack({ remove: { network: id('a1') as NetworkId } });
+  await state.takeBack({ endpoints: [ep('e1', 'a1', { phase: 'joined' })] });
+  await expect(state.commit({ networks: [net('a2', 'refused')] })).rejects.toThrow('full');
+  expect(state.allNetworks()).toEqual([]);
+  expect(state.allEndpoints().map(({ phase }) => phase)).toEqual(['joined']);
+  store.commit = commit;
+  // A later word about the same record is the last one.
+  await state.commit({ endpoints: [ep('e1', 'a1', { phase: 'leaving' })] });
+  await state.commit({ networks: [net('a3', 'next')] });
+  const stored = await State.open(store);
+  expect(stored.allNetworks().map(({ name }) => name)).toEqual(['next']);
+  expect(stored.allEndpoints().map(({ phase }) => phase)).toEqual(['leaving']);
+});

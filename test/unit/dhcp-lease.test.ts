@@ -399,7 +399,9 @@ describe('a lease of 120 s', () => {
     bench.wires.answer = () => [{ type: 'nak' }];
     await bench.clock.pass(30_000);
     expect(bench.kinds).toEqual(['refused']);
-    expect(bench.renewals.troubles[0]?.text).toContain('disconnect and connect again');
+    expect(bench.renewals.troubles[0]?.text).toContain(
+      'disconnect and connect again to get another address, and another MAC unless ',
+    );
     expect(bench.asking.leases.get(id)?.refused).toContain(SERVER.address);
     // No answer is no news then.
     bench.wires.answer = () => [];

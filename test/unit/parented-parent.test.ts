@@ -10,6 +10,8 @@ const ctx = { signal: new AbortController().signal };
 const mark = markOf(newInstanceId());
 
 interface HostLink extends Link {
+  /** Another name that it has. */
+  readonly alt?: string;
   readonly vlan?: number;
 }
 
@@ -35,14 +37,14 @@ class Host {
   }
 
   #at = (at: LinkAt): HostLink | undefined =>
-    this.links.find((link) => ('index' in at ? link.index === at.index : link.name === at.name));
+    this.links.find((link) => ('index' in at ? link.index === at.index : link.name === at.name || link.alt === at.name));
 
   #add(link: Pick<HostLink, 'name' | 'kind' | 'up' | 'group' | 'parent' | 'vlan'>): void {
     this.links.push({ index: 100 + this.links.length, mtu: 1500, carrier: true, ...link });
   }
 
   /** Somebody changes a link. */
-  change(name: string, change: Partial<Link>): void {
+  change(name: string, change: Partial<HostLink>): void {
     this.links = this.links.map((link) => (link.name === name ? { ...link, ...change } : link));
   }
 
@@ -107,6 +109,29 @@ test('a VLAN goes when its networks are deleted at the same time', async () => {
   const nets = [await created(host, 'eth0.50'), await created(host, 'eth0.50'), await created(host, 'eth0.50')];
   await Promise.all(nets.map((net) => host.driver.deleteNetwork(ctx, net)));
   expect(host.names).toEqual(['eth0']);
+});
+
+test('a VLAN that networks name by several names of it goes with the last of them, after a start too', async () => {
+  for (const names of [
+    ['eth0.50', 'fifty'],
+    ['fifty', 'eth0.50'],
+  ]) {
+    const host = new Host();
+    const first = await created(host, 'eth0.50');
+    host.change('eth0.50', { alt: 'fifty' });
+    const nets: DriverNetwork[] = [];
+    for (const name of names) nets.push(await created(host, name));
+    const wanted = nets.flatMap(
+      (net) => host.driver.restorer?.linksOf({ net: { ...net, state: { parent: 'eth0.50' } }, endpoints: [] }) ?? [],
+    );
+    expect(wanted).toContain('eth0.50');
+    await host.driver.deleteNetwork(ctx, first);
+    for (const net of nets) {
+      expect(host.names).toEqual(['eth0', 'eth0.50']);
+      await host.driver.deleteNetwork(ctx, net);
+    }
+    expect(host.names).toEqual(['eth0']);
+  }
 });
 
 test('a VLAN of ours that is down with its base says what to set up', async () => {

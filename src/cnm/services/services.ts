@@ -139,7 +139,7 @@ export class Services implements ServicePlaces, ServiceCare {
           await cnm.state.commit({ services: [draft] });
         }),
       );
-      undo.add('forget record', () => cnm.state.commit({ remove: { service: id } }));
+      undo.add('forget record', () => cnm.state.takeBack({ remove: { service: id } }));
       const vips = draft.mode === 'vip' ? await requestVips(cnm, net, id, undo) : [];
       stillWanted(ctx);
       const service: ServiceRecord = { ...draft, vips, phase: 'ready' };
