@@ -23,6 +23,8 @@ const DURABLE = 'durable-revision';
 const DURABLE_DIGITS = 16;
 /** Time in which commits gather in the journal before the folder gets them, milliseconds. */
 const GATHER_MS = 20;
+/** Least time between two looks whether the folder is still in its place, milliseconds: a connect alone makes four changes. */
+const LOOK_MS = 10;
 
 interface Meta {
   readonly schema: number;
@@ -181,6 +183,9 @@ export class EmbeddedStore extends MemoryStore {
   #gathering: NodeJS.Timeout | undefined;
   /** The folder did not take what the journal had: commits go there themselves until one succeeds. */
   #isBehind = false;
+  #isJournalGone = false;
+  /** When folder and journal were seen where they belong last, milliseconds of the process. */
+  #lookedAt = Number.NEGATIVE_INFINITY;
   /** A batch failed, and a part of it may lie in the log: whatever came behind that would be damage. */
   #isTorn = false;
   /** What came later would open the folder once more, which may be another's by now. */
@@ -226,10 +231,19 @@ export class EmbeddedStore extends MemoryStore {
     return wrong && `${wrong}: put the folder back, or start the daemon anew on what is there`;
   }
 
-  override async commit(tx: Transaction): Promise<Revision> {
-    if (this.#isClosed) throw new CnmError('store_unreachable', 'the store takes no change any more: it is closed');
+  /** Throws store_unreachable. What comes right after a look is lost with the folder, as what came before it is. */
+  #look(): void {
+    const now = performance.now();
+    if (now - this.#lookedAt < LOOK_MS) return;
     const problem = this.problem();
     if (problem !== undefined) throw new CnmError('store_unreachable', `the store does not take a change: ${problem}`);
+    this.#isJournalGone = this.#journal?.isGone === true;
+    this.#lookedAt = now;
+  }
+
+  override async commit(tx: Transaction): Promise<Revision> {
+    if (this.#isClosed) throw new CnmError('store_unreachable', 'the store takes no change any more: it is closed');
+    this.#look();
     if (this.#queued === 0 && tx.durable !== true && this.#note(tx)) return this.revision;
     this.#queued++;
     const mine = this.#tail.then(async () => {
@@ -245,7 +259,7 @@ export class EmbeddedStore extends MemoryStore {
 
   /** Commits to the journal; false when the folder must take it. */
   #note(tx: Transaction): boolean {
-    if (this.#journal === undefined || this.#isBehind || this.#journal.isFull) return false;
+    if (this.#journal === undefined || this.#isJournalGone || this.#isBehind || this.#journal.isFull) return false;
     this.check(tx);
     const step = this.#step(textsOf(tx), tx.remove ?? []);
     const { revision, texts, removed } = step;

@@ -46,6 +46,11 @@ export class Journal {
     return { journal: new Journal([page(NAMES[0]), page(NAMES[1])]), entries };
   }
 
+  /** Somebody has removed a file of it, which no later start reads then. */
+  get isGone(): boolean {
+    return this.#pages.some(({ fd }) => fstatSync(fd).nlink === 0);
+  }
+
   get isFull(): boolean {
     return this.#pages[this.#turn].octets > MAX_OCTETS;
   }
@@ -54,8 +59,6 @@ export class Journal {
   append(entry: JournalEntry): void {
     const page = this.#pages[this.#turn];
     const line = Buffer.from(`${JSON.stringify(entry)}\n`);
-    // A file that somebody has removed is read by no later start.
-    if (fstatSync(page.fd).nlink === 0) throw new Error('the journal is gone');
     try {
       if (writeSync(page.fd, line) !== line.length) throw new Error('no room');
     } catch (error) {

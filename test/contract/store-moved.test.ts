@@ -3,9 +3,13 @@
 import { cpSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { codeOf, messageOf } from '../../src/base/index.ts';
 import { type EmbeddedStore, openEmbeddedStore } from '../../src/store/index.ts';
+
+/** The store looks at most every 10 ms. */
+const SEEN_MS = 20;
 
 let folder: string;
 let at: string;
@@ -38,6 +42,7 @@ test.each<[what: string, take: () => void, word: string]>([
   const store = await openEmbeddedStore(at, journal);
   expect([await put(store, 'a', true), await put(store, 'b', false), store.problem()]).toEqual([undefined, undefined, undefined]);
   take();
+  await sleep(SEEN_MS);
   for (const durable of [true, false]) {
     const refusal = await put(store, 'c', durable);
     expect(refusal).toMatch(/^store_unreachable: .*put the folder back/);
@@ -54,6 +59,7 @@ test('a folder that comes back takes changes again, and has all that was acknowl
   await put(store, 'b', false);
   const away = join(folder, 'away');
   renameSync(join(folder, 'state'), away);
+  await sleep(SEEN_MS);
   expect(await put(store, 'c', false)).toMatch(/^store_unreachable/);
   renameSync(away, join(folder, 'state'));
   expect([await put(store, 'd', false), await put(store, 'e', true)]).toEqual([undefined, undefined]);
@@ -68,6 +74,7 @@ test('a journal that was removed is written no more: the folder has each change 
   const store = await openEmbeddedStore(at, journal);
   await put(store, 'a', true);
   for (const name of ['journal-0', 'journal-1']) rmSync(join(journal, name));
+  await sleep(SEEN_MS);
   expect(await put(store, 'b', false)).toBeUndefined();
   // As after a kill in this moment.
   cpSync(at, join(folder, 'copy'), { recursive: true });
