@@ -104,9 +104,15 @@ export function checkProtocol(text: string, report: Report): 'tcp' | 'udp' | und
   return undefined;
 }
 
-/** Reports what is neither empty nor one plain address. */
+/** Multicast of both families and the broadcast of all networks: no host has these, though the kernel lets a socket bind to them. */
+const NOBODYS = /^(22[4-9]|23\d)\.|^255\.255\.255\.255$|^ff[0-9a-f]{2}:/i;
+
+/** Reports what is neither empty nor one plain address that a host can have. */
 export function checkHostIp(text: string, report: Report): void {
-  if (text !== '' && (isIP(text) === 0 || text.includes('%'))) report(`invalid IP address: ${shown(text)}`);
+  if (text === '') return;
+  if (isIP(text) === 0 || text.includes('%')) report(`invalid IP address: ${shown(text)}`);
+  else if (NOBODYS.test(text))
+    report(`invalid IP address: ${text} is no host's own: use an address of the host, or none for all of them`);
 }
 
 /** Parses `80` or `80-90`, 1 to 65535; reports anything else, naming `what`. */

@@ -3,12 +3,12 @@
  * read once at opening; reads come from memory, commits go to the log, or to a journal, before they are visible.
  */
 
-import { hash } from 'node:crypto';
 import { chmodSync, closeSync, constants, openSync, readFileSync, readdirSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { CnmError, errnoOf, type Json, makeFolder, messageOf } from '../base/index.ts';
 import type { Key, Revision, Transaction } from './contract.ts';
+import { digestOf, digestText, fingerprint } from './fingerprint.ts';
 import { Journal, type JournalEntry } from './journal.ts';
 import { type Kept, MemoryStore, textsOf } from './memory.ts';
 import { displaced } from './place.ts';
@@ -145,18 +145,6 @@ async function readAll(level: Level, folder: string): Promise<Contents> {
   }
   return { meta, entries, fingerprints };
 }
-
-const fingerprint = (key: Key, text: string): bigint => hash('sha1', `${key.length} ${key}${text}`, 'buffer').readBigUInt64BE();
-
-const FINGERPRINT_BITS = 64;
-
-function digestOf(fingerprints: ReadonlyMap<Key, bigint>, revision: Revision): string {
-  let sum = BigInt(revision);
-  for (const one of fingerprints.values()) sum += one;
-  return digestText(sum);
-}
-
-const digestText = (sum: bigint): string => BigInt.asUintN(FINGERPRINT_BITS, sum).toString(16);
 
 /** What a commit changes, and the fingerprints after it. */
 interface Step {

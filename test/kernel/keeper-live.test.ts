@@ -34,7 +34,7 @@ test('no question asked after a change was acknowledged is answered as before it
     socket.send(query('web', 'A', id), box.ports.udp, RESOLVER);
   };
   socket.on('message', (message) => {
-    const { id: of = -1, answers = [] } = decode(message);
+    const { id: of, answers } = decode(message);
     const [answer] = answers;
     const said = answer?.type === 'A' ? String(answer.data) : 'no address';
     const change = Number(said.split('.')[2]) * 256 + Number(said.split('.')[3]);
