@@ -67,6 +67,8 @@ export function createProgram(context: Omit<CliContext, 'client'>, environment: 
   addCompletionCommand(program, full);
   for (const command of allCommands(program))
     command.exitOverride().configureOutput({ writeOut: context.out, writeErr: context.err }).allowExcessArguments(false);
+  for (const command of [program, ...allCommands(program)])
+    command.showHelpAfterError(`Run '${pathOf(command)} --help' to see what it takes.`);
   return program;
 }
 
@@ -82,6 +84,9 @@ export function clientOf(program: Command, environment: NodeJS.ProcessEnv): Clie
   const flags = program.opts<GlobalFlags>();
   return new Client(flags.host, tlsPaths(flags, environment['NETWORK_CERT_PATH']));
 }
+
+/** As it is typed. */
+const pathOf = (command: Command): string => (command.parent === null ? '' : `${pathOf(command.parent)} `) + command.name();
 
 function allCommands(command: Command): Command[] {
   return command.commands.flatMap((child) => [child, ...allCommands(child)]);
