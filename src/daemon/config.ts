@@ -169,7 +169,8 @@ function parseFlags(args: readonly string[]): Values & { config?: string } {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) throw new AskedForHelp(printed);
-    throw new CnmError('bad_config', error.message.replace(/^error: /, ''));
+    const words = error.message.replace(/^error: /, '').replace('\n', ' ').replace(/\.$/, '');
+    throw new CnmError('bad_config', `${words}: see patchbayd --help`);
   }
   const dashed = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
   return Object.fromEntries(Object.entries(program.opts()).map(([key, value]) => [dashed(key), value]));

@@ -144,7 +144,7 @@ describe('values', () => {
 
 describe('flags', () => {
   test.each([
-    [['--nonsense'], "unknown option '--nonsense'"],
+    [['--nonsense'], "unknown option '--nonsense': see patchbayd --help"],
     [['--host'], "'--host <url>' argument missing"],
     [['stray'], 'too many arguments'],
   ])('%j is refused', (flags, words) => {
