@@ -54,6 +54,8 @@ export async function listen(app: FastifyInstance, { path, group, tcp, inherited
     return further?.open();
   }
   await refuseServed(path);
+  // Before the old file goes: who connects in between finds no socket at all.
+  await app.ready();
   rmSync(path, { force: true });
   // Between bind and chmod nobody else may connect.
   const before = process.umask(0o177);

@@ -61,8 +61,8 @@ async function change(lab: Lab, network: string, below: Chance, number: number, 
     counts.refused++;
     if (status >= 500 && status !== 503) counts.strange.push(`${host.name} ${isRemoval ? 'rm' : 'create'}: ${status} ${message}`);
   } catch (error) {
-    // Its daemon was killed meanwhile.
-    if (!/ECONN|EPIPE|hang up|socket/.test(String(error))) throw error;
+    // Its daemon was killed meanwhile; a start takes away the socket that was left before it makes its own.
+    if (!/ECONN|ENOENT|EPIPE|hang up|socket/.test(String(error))) throw error;
     counts.refused++;
   } finally {
     counts.longestMs = Math.max(counts.longestMs, performance.now() - begin);
