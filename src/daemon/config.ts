@@ -169,7 +169,10 @@ function parseFlags(args: readonly string[]): Values & { config?: string } {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) throw new AskedForHelp(printed);
-    const words = error.message.replace(/^error: /, '').replace('\n', ' ').replace(/\.$/, '');
+    const words = error.message
+      .replace(/^error: /, '')
+      .replace('\n', ' ')
+      .replace(/\.$/, '');
     throw new CnmError('bad_config', `${words}: see patchbayd --help`);
   }
   const dashed = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
