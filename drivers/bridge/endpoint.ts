@@ -39,7 +39,7 @@ export async function plug(
       ...common,
       peer: { name: at.ifname, netns: at.netns, ...common, ...(mac && { mac }) },
     });
-    if (at.isBare !== true) await dress(ep, at, {}, side?.parent === undefined ? undefined : { index: side.parent });
+    if (at.isBare !== true) await dress(ep, at, {}, side?.parent);
     await raiseHostSide(parts, bridge, ep, options);
     // The bridge opens a port when the kernel has taken note of its carrier, which a look brings about at once (linkwatch).
     await host.link.find({ name: hostLink });

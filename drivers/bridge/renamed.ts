@@ -3,9 +3,10 @@
  * route of the subnet would go on leading to the first one, and a pair's side in the sandbox would keep the name that the new one wants.
  */
 
-import { type Mac, ignoring } from '../../src/base/index.ts';
+import type { Mac } from '../../src/base/index.ts';
 import type { DriverParts } from '../../src/driver/index.ts';
 import type { Link } from '../../src/kernel/index.ts';
+import { retireHostLink } from '../shared/host-link.ts';
 
 /** Names that the host sides of our pairs have: one of these is where it belongs. */
 const HOST_SIDE = /^veth[0-9a-f]{11}$/;
@@ -31,14 +32,7 @@ export async function nameBridgeAgain(parts: DriverParts, { bridge, created, mac
   if (inPlace === undefined) return rename(parts, strayed, bridge);
   if (inPlace.kind !== 'bridge') return;
   parts.env.log.warn({ link: strayed.name, bridge }, 'another bridge has the name of one of ours: ours is removed');
-  const at = { index: strayed.index };
-  await ignoring(['ENODEV'], () =>
-    rtnl.batch([
-      { op: 'link.set', at, change: { up: false } },
-      { op: 'link.set', at, change: { group: parts.mark.deadGroup } },
-    ]),
-  );
-  parts.reaper.kick();
+  await retireHostLink(parts, strayed.name);
 }
 
 /** The host side of a pair, found by its side in the sandbox; answers it under `name`, or nothing where that is not its other side. */
@@ -54,9 +48,6 @@ export async function nameHostSideAgain(parts: DriverParts, name: string, inside
 
 /** Down first: older kernels rename no link that is up. */
 async function rename(parts: DriverParts, { index, name: was }: Link, name: string): Promise<void> {
-  await parts.host.rtnl().batch([
-    { op: 'link.set', at: { index }, change: { up: false } },
-    { op: 'link.set', at: { index }, change: { name } },
-  ]);
+  await parts.host.rtnl().batch([{ op: 'link.set', at: { index }, change: { up: false, name } }]);
   parts.env.log.warn({ link: was, name }, 'a link of ours had another name: it has its own again');
 }

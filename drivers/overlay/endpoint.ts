@@ -24,7 +24,7 @@ export async function plug(parts: OverlayParts, netns: Netns, bridge: Link, ep: 
       cause: error,
     });
   }
-  if (at.isBare !== true) await dress(ep, at, { acceptRa: '0' }, port?.parent === undefined ? undefined : { index: port.parent });
+  if (at.isBare !== true) await dress(ep, at, { acceptRa: '0' }, port?.parent);
   // The port comes up last: only then does the bridge forward at once, without waiting for the carrier's event.
   await rtnl.batch([{ op: 'link.set', at: { name }, change: { up: true } }]);
 }

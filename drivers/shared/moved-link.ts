@@ -19,24 +19,17 @@ export async function hasMovedLink(
   ep: DriverEndpoint,
   moved: MovedPlace,
 ): Promise<boolean> {
+  const isInside = async (): Promise<boolean> => {
+    const link = await linkInside(parts, parent, mode, ep, moved);
+    // One that hangs on a link which was the parent once leads to where the network is no more.
+    return link !== undefined && isOn(parent, link);
+  };
   // A second look inside: on its way in it was in neither place.
   return (
-    (await isInside(parts, parent, mode, ep, moved)) ||
+    (await isInside()) ||
     (await findSublink(parts, mode.kind, parts.host, bareLinkName(ep.id))) !== undefined ||
-    isInside(parts, parent, mode, ep, moved)
+    (await isInside())
   );
-}
-
-async function isInside(
-  parts: LinkParts,
-  parent: Link,
-  mode: SublinkMode,
-  ep: DriverEndpoint,
-  moved: MovedPlace,
-): Promise<boolean> {
-  const link = await linkInside(parts, parent, mode, ep, moved);
-  // One that hangs on a link which was the parent once leads to where the network is no more.
-  return link !== undefined && isOn(parent, link);
 }
 
 /** The endpoint's link in the sandbox, whichever parent it hangs on. */

@@ -31,7 +31,7 @@ export async function attach(
       // The kernel gives the one link its parent's MAC; another one is given to both.
       if (mode.isPassthru && link.mac !== undefined && link.mac !== parent.mac)
         await at.netns.rtnl().batch([{ op: 'link.set', at: { index: link.index }, change: { mac: link.mac } }]);
-      if (at.isBare !== true) await dress(ep, at, { acceptRa: '0' }, link);
+      if (at.isBare !== true) await dress(ep, at, { acceptRa: '0' }, link.index);
       return link;
     } catch (error) {
       throw refused(error, parent, mode, ep);

@@ -3,7 +3,7 @@
  * nothing but errors, so that the command line can afford it; what the API form means is portmap/spec.ts.
  */
 
-import { isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { CnmError } from './errors.ts';
 import { shown } from './shown.ts';
 
@@ -105,13 +105,17 @@ export function checkProtocol(text: string, report: Report): 'tcp' | 'udp' | und
 }
 
 /** Multicast of both families and the broadcast of all networks: no host has these, though the kernel lets a socket bind to them. */
-const NOBODYS = /^(22[4-9]|23\d)\.|^255\.255\.255\.255$|^ff[0-9a-f]{2}:/i;
+const NOBODYS = new BlockList();
+NOBODYS.addSubnet('224.0.0.0', 4);
+NOBODYS.addAddress('255.255.255.255');
+NOBODYS.addSubnet('ff00::', 8, 'ipv6');
 
 /** Reports what is neither empty nor one plain address that a host can have. */
 export function checkHostIp(text: string, report: Report): void {
   if (text === '') return;
-  if (isIP(text) === 0 || text.includes('%')) report(`invalid IP address: ${shown(text)}`);
-  else if (NOBODYS.test(text))
+  const family = isIP(text);
+  if (family === 0 || text.includes('%')) report(`invalid IP address: ${shown(text)}`);
+  else if (NOBODYS.check(text, family === 4 ? 'ipv4' : 'ipv6'))
     report(`invalid IP address: ${text} is no host's own: use an address of the host, or none for all of them`);
 }
 

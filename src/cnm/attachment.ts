@@ -26,7 +26,7 @@ export interface Attachment {
   toldPublishers?: boolean;
   /** The sandbox before this join took host ports for it. */
   heldBefore?: SandboxRecord;
-  /** Fulfilled when the names are live. The keeper's word takes a while, in which this process has other things to do. */
+  /** The keeper's word on names that were told or taken back. It takes a while, in which this process has other things to do. */
   named?: Promise<unknown>;
 }
 
@@ -35,8 +35,6 @@ export interface JoinStep {
   readonly label: string;
   do(a: Attachment): Promise<void>;
   undo(a: Attachment): Promise<void>;
-  /** A leave goes on while this is being undone, and waits for it at its end. */
-  readonly isUndoneBeside?: true;
 }
 
 /** Where the driver works. Asks for `netns`. */

@@ -50,6 +50,7 @@ export async function joinEndpoint(cnm: Cnm, ep: EndpointRecord, sandboxId: Sand
     a.ep = { ...a.ep, join: await intendedJoin(a), dnsNames: dnsNamesOf(a.net, ep, sandbox) };
     await cnm.state.commit({ endpoints: [a.ep] });
     undo.add('forget join', () => cnm.state.takeBack({ endpoints: [ep], sandboxes: [withoutProcessLoss(cnm, a.sandbox)] }));
+    undo.add('names are gone', () => a.named);
     for (const step of joinSteps) {
       // Registered first: a step that fails half-way undoes itself, and undo accepts what was never made.
       undo.add(step.label, () => step.undo(a));
@@ -101,28 +102,23 @@ function withdraw<T>(
     using netns = tryOpenSandboxNetns(sandbox);
     const a = attachment(cnm, contextOf(), going, sandbox, netns);
     await writing(a)({ endpoints: [a.ep] });
-    await attemptAll(undosOf(a));
+    await attemptAll([
+      ...[...joinSteps].reverse().map(
+        (step) =>
+          [
+            step.label,
+            async () => {
+              await cnm.turns.next();
+              await step.undo(a);
+            },
+          ] as const,
+      ),
+      ['names are gone', () => a.named],
+    ]);
     const { sandbox: _left, join: _join, services: _services, ...rest } = a.ep;
     await cnm.turns.next();
     return await finish(a, { ...rest, phase: 'ready', dnsNames: dnsNamesOf(a.net, rest), bindings: [] });
   });
-}
-
-/** The join's steps backwards; what is undone beside the others is waited for after them. */
-function undosOf(a: Attachment): (readonly [label: string, undo: () => Promise<void>])[] {
-  const beside = joinSteps.filter((step) => step.isUndoneBeside).map((step) => ({ step, undone: Promise.resolve() }));
-  const begun = [...joinSteps].reverse().map((step) => {
-    const apart = beside.find((one) => one.step === step);
-    const undo = async (): Promise<void> => {
-      await a.cnm.turns.next();
-      const undone = step.undo(a);
-      if (apart === undefined) return undone;
-      apart.undone = undone;
-      undone.catch(() => {});
-    };
-    return [step.label, undo] as const;
-  });
-  return [...begun, ...beside.map((one) => [one.step.label, () => one.undone] as const)];
 }
 
 function joinedRecord(cnm: Cnm, id: EndpointId): EndpointRecord & { readonly sandbox: SandboxId } {

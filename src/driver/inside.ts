@@ -10,17 +10,17 @@ export const addressesInside = ({ iface, linkLocal }: DriverEndpoint): Prefix[] 
   [iface.v4, iface.v6, ...linkLocal].filter((prefix) => prefix !== undefined);
 
 /**
- * Makes a link that lies in the sandbox the endpoint's: settings, addresses, up, its own sysctls. `known`: the link, where it has been
- * looked up already.
+ * Makes a link that lies in the sandbox the endpoint's: settings, addresses, up, its own sysctls. `known`: the link's
+ * index, where it has been told already.
  */
 export async function dress(
   ep: DriverEndpoint,
   at: JoinPlace,
   settings: { readonly acceptRa?: '0' } = {},
-  known?: Pick<Link, 'index'>,
+  known?: number,
 ): Promise<void> {
   const sandbox = at.netns.rtnl();
-  const { index } = known ?? (await sandbox.link.get({ name: at.ifname }));
+  const index = known ?? (await sandbox.link.get({ name: at.ifname })).index;
   at.netns.run(() => familySysctls(at, ep.iface.v6, settings.acceptRa));
   await sandbox.batch([
     ...addressesInside(ep).map((prefix): RtnlOp => ({ op: 'address.add', spec: { link: index, prefix, noDad: true } })),

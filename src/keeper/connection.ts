@@ -13,6 +13,7 @@ import {
   type Reply,
   type Request,
 } from './protocol.ts';
+import { writeTogether } from './together.ts';
 
 type Answer = Extract<Reply, { ok: unknown }>['ok'];
 
@@ -30,7 +31,6 @@ export class KeeperConnection {
   readonly #socket: Socket;
   readonly #waiting = new Map<number, Waiting>();
   #seq = 0;
-  #isGathering = false;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -93,19 +93,8 @@ export class KeeperConnection {
     return new Promise((resolve, reject) => {
       if (this.#socket.destroyed) return reject(new ConnectionLost('the connection is closed'));
       this.#waiting.set(seq, { resolve: (answer) => resolve(answer as T), reject });
-      this.#gather();
-      this.#socket.write(`${JSON.stringify({ seq, ...request })}\n`);
-    });
-  }
-
-  /** What is asked in one go leaves in one write, and wakes the keeper once; it does not wait for what the asker does next. */
-  #gather(): void {
-    if (this.#isGathering) return;
-    this.#isGathering = true;
-    this.#socket.cork();
-    queueMicrotask(() => {
-      this.#isGathering = false;
-      this.#socket.uncork();
+      // It does not wait for what the asker does next.
+      writeTogether(this.#socket, `${JSON.stringify({ seq, ...request })}\n`, queueMicrotask);
     });
   }
 

@@ -15,6 +15,7 @@ import {
   seqOf,
 } from './protocol.ts';
 import type { KeeperState } from './state.ts';
+import { writeTogether } from './together.ts';
 
 /** Daemons connected at once: one, a few while one takes over from another. */
 const MAX_CONNECTIONS = 16;
@@ -25,15 +26,6 @@ const MAX_OPEN_REQUESTS = 1024;
 interface Care {
   readonly pid: number;
   readonly isManaged: boolean;
-}
-
-/** What is answered in one go leaves in one write. */
-function answerTogether(socket: Socket, line: string): void {
-  if (socket.writableCorked === 0) {
-    socket.cork();
-    process.nextTick(() => socket.uncork());
-  }
-  socket.write(line);
 }
 
 export class KeeperServer {
@@ -98,7 +90,7 @@ export class KeeperServer {
       const reply = await this.#reply(line);
       open--;
       if (reply === undefined) return void socket.destroy();
-      if (!socket.destroyed) answerTogether(socket, `${JSON.stringify(reply)}\n`);
+      if (!socket.destroyed) writeTogether(socket, `${JSON.stringify(reply)}\n`, process.nextTick);
       if (open < MAX_OPEN_REQUESTS) socket.resume();
     };
     socket.on('data', (chunk) => {

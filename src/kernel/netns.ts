@@ -2,7 +2,7 @@
 
 import { closeSync, constants, lstatSync, openSync, statfsSync, unlinkSync } from 'node:fs';
 import { CnmError, KernelError, errnoOf, messageOf } from '../base/index.ts';
-import type { Netns, Rtnl } from './contract.ts';
+import type { Netns } from './contract.ts';
 import { netnsOfSocket } from './cookie.ts';
 import * as libc from './libc.ts';
 import { openRtnl } from './rtnl.ts';
@@ -53,7 +53,7 @@ class OpenNetns implements Netns {
   constructor(path: string, fd: number, { isForLinks }: Opening) {
     this.path = path;
     this.fd = fd;
-    this.identity = isForLinks === true ? this.#openRtnl().identity : this.run(identify);
+    this.identity = isForLinks === true ? this.rtnl().identity : this.run(identify);
     if (current === HOME) homeIdentity ??= identify();
     this.#isHome = this.identity === homeIdentity;
   }
@@ -89,11 +89,7 @@ class OpenNetns implements Netns {
     current = this.fd;
   }
 
-  rtnl(): Rtnl {
-    return this.#openRtnl();
-  }
-
-  #openRtnl(): ReturnType<typeof openRtnl> {
+  rtnl(): ReturnType<typeof openRtnl> {
     this.#rtnl ??= openRtnl(this);
     return this.#rtnl;
   }

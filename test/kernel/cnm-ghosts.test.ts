@@ -4,26 +4,17 @@ import { expect, test } from 'vitest';
 import { codeOf } from '../../src/base/index.ts';
 import { Faults } from './faults.ts';
 import { House } from './house-lab.ts';
+import { REMOVALS, MOST_CALLS, inhabit } from './removal-cases.ts';
 import { breakable } from './use-cases.ts';
 
-/** More than any of the removals has. */
-const MOST_CALLS = 100;
-
-type Act = (house: House) => Promise<unknown>;
-
-test.each<[what: string, act: Act]>([
-  ['a disconnect', ({ controller }) => controller.disconnect('net', 'box', false)],
-  ['the removal of a sandbox', ({ controller }) => controller.deleteSandbox('box', false)],
-  ['the removal of an endpoint', ({ controller }) => controller.deleteEndpoint('ep', true)],
-])('%s that failed, at whichever call', { timeout: 120_000 }, async (_what, act) => {
+test.each(REMOVALS)('%s that failed, at whichever call', { timeout: 120_000 }, async (_what, act) => {
   const faults = new Faults();
   const house = await House.open(breakable(faults));
   const { controller } = house;
   let ended = 0;
   for (let n = 1; n <= MOST_CALLS; n++) {
     await house.network('net');
-    await controller.createSandbox({ name: 'box', networks: [['net', {}]], portBindings: { '80/tcp': [{ HostPort: '8080' }] } });
-    await controller.createEndpoint('net', 'ep');
+    await inhabit(house);
     faults.breakAt(n, 'before');
     await act(house).catch(() => undefined);
     const { broke } = faults;

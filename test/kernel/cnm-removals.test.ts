@@ -3,19 +3,14 @@
 import { expect, test } from 'vitest';
 import { Faults } from './faults.ts';
 import { House } from './house-lab.ts';
+import { type Act, MOST_CALLS, REMOVALS, inhabit } from './removal-cases.ts';
 import { breakable } from './use-cases.ts';
 
-/** More than the removals have. */
-const MOST_CALLS = 100;
 /** After as many looks each removal that failed has been tried again. */
 const LOOKS = 6;
 
-type Act = (house: House) => Promise<unknown>;
-
-test.each<[what: string, act: Act]>([
-  ['a disconnect', ({ controller }) => controller.disconnect('net', 'box', false)],
-  ['the removal of a sandbox', ({ controller }) => controller.deleteSandbox('box', false)],
-  ['the removal of an endpoint', ({ controller }) => controller.deleteEndpoint('ep', true)],
+test.each<readonly [what: string, act: Act]>([
+  ...REMOVALS,
   ['the removal of a network', ({ controller }) => controller.deleteNetwork('empty')],
 ])('%s that failed, at whichever call', { timeout: 120_000 }, async (_what, act) => {
   const faults = new Faults();
@@ -25,8 +20,7 @@ test.each<[what: string, act: Act]>([
   const before = await house.world();
   for (let n = 1; n <= MOST_CALLS; n++) {
     await house.network('empty');
-    await controller.createSandbox({ name: 'box', networks: [['net', {}]], portBindings: { '80/tcp': [{ HostPort: '8080' }] } });
-    await controller.createEndpoint('net', 'ep');
+    await inhabit(house);
     faults.breakAt(n, 'before');
     await act(house).catch(() => undefined);
     const { broke } = faults;

@@ -392,7 +392,7 @@ describe('a lease of 120 s', () => {
 
   test('that its server refuses is shown and kept, and had again when it changes its mind', async () => {
     const bench = await Bench.open();
-    const { id } = await bench.leased();
+    const { id, mac } = await bench.leased();
     bench.wires.answer = () => [{ type: 'nak', from: OTHER }];
     await bench.clock.pass(70_000);
     expect(bench.kinds).toEqual([]);
@@ -400,7 +400,7 @@ describe('a lease of 120 s', () => {
     await bench.clock.pass(30_000);
     expect(bench.kinds).toEqual(['refused']);
     expect(bench.renewals.troubles[0]?.text).toContain(
-      'disconnect and connect again to get another address, and another MAC unless ',
+      `disconnect and connect again to get another address, and another MAC unless ${mac} is given again`,
     );
     expect(bench.asking.leases.get(id)?.refused).toContain(SERVER.address);
     // No answer is no news then.

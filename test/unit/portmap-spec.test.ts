@@ -56,6 +56,7 @@ describe('publish grammar', () => {
     ['239.255.255.255::80', "239.255.255.255 is no host's own"],
     ['255.255.255.255:8080:80', "255.255.255.255 is no host's own"],
     ['[FF02::1]:8080:80', "FF02::1 is no host's own"],
+    ['[::ffff:224.0.0.1]:8080:80', "::ffff:224.0.0.1 is no host's own"],
     ['8080-8082:80-81', 'invalid ranges specified for container and host Ports: 80-81 and 8080-8082'],
     ['8080:80-81', 'invalid ranges specified for container and host Ports: 80-81 and 8080'],
     ['81-80', 'invalid containerPort: 81-80'],

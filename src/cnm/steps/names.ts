@@ -1,4 +1,4 @@
-/** Names of the endpoint, live in the keeper when `named` is fulfilled, and the sandbox's own view of names. */
+/** Names of the endpoint, told to the keeper and in force when `named` is fulfilled, and the sandbox's own view of names. */
 
 import { prefixAddress, shortId } from '../../base/index.ts';
 import { type Attachment, type JoinStep, others, viewOf } from '../attachment.ts';
@@ -8,24 +8,25 @@ import type { NameRecord, SandboxWish } from '../../keeper/index.ts';
 
 export const namesStep: JoinStep = {
   label: 'names',
-  isUndoneBeside: true,
 
   async do(a) {
-    a.named = Promise.all([
+    tell(
+      a,
       servesNames(a.net) ? a.cnm.keeper.names(a.ep.id, nameRecord(a.net, a.ep)) : undefined,
       tellView(a, [...others(a), a.ep]),
-    ]);
-    // Whoever waits for it hears of a failure; nobody does where another step fails first.
-    a.named.catch(() => {});
+    );
   },
 
   async undo(a) {
-    await Promise.all([
-      servesNames(a.net) ? a.cnm.keeper.names(a.ep.id, null) : undefined,
-      a.isEnding ? undefined : tellView(a, others(a)),
-    ]);
+    tell(a, servesNames(a.net) ? a.cnm.keeper.names(a.ep.id, null) : undefined, a.isEnding ? undefined : tellView(a, others(a)));
   },
 };
+
+function tell(a: Attachment, ...words: readonly (Promise<void> | undefined)[]): void {
+  a.named = Promise.all(words);
+  // Whoever waits for it hears of a failure; nobody does where another step of a join fails first.
+  a.named.catch(() => {});
+}
 
 async function tellView(a: Attachment, endpoints: readonly EndpointRecord[]): Promise<void> {
   const wish = resolverWish(a.cnm, a.sandbox, endpoints);
