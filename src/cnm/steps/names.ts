@@ -10,22 +10,30 @@ export const namesStep: JoinStep = {
   label: 'names',
 
   async do(a) {
-    tell(
+    note(
       a,
-      servesNames(a.net) ? a.cnm.keeper.names(a.ep.id, nameRecord(a.net, a.ep)) : undefined,
-      tellView(a, [...others(a), a.ep]),
+      Promise.all([
+        servesNames(a.net) ? a.cnm.keeper.names(a.ep.id, nameRecord(a.net, a.ep)) : undefined,
+        tellView(a, [...others(a), a.ep]),
+      ]),
     );
   },
 
   async undo(a) {
-    tell(a, servesNames(a.net) ? a.cnm.keeper.names(a.ep.id, null) : undefined, a.isEnding ? undefined : tellView(a, others(a)));
+    note(
+      a,
+      Promise.all([
+        servesNames(a.net) ? a.cnm.keeper.names(a.ep.id, null) : undefined,
+        a.isEnding ? undefined : tellView(a, others(a)),
+      ]),
+    );
   },
 };
 
-function tell(a: Attachment, ...words: readonly (Promise<void> | undefined)[]): void {
-  a.named = Promise.all(words);
-  // Whoever waits for it hears of a failure; nobody does where another step of a join fails first.
-  a.named.catch(() => {});
+/** Whoever waits for it hears of a failure; nobody does where another step of a join fails first. */
+function note(a: Attachment, named: Promise<unknown>): void {
+  a.named = named;
+  named.catch(() => {});
 }
 
 async function tellView(a: Attachment, endpoints: readonly EndpointRecord[]): Promise<void> {
