@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { libc } from '../kernel/index.ts';
-import { type Place, spawnInSandbox } from './view.ts';
+import { type Place, declareAndBegin, spawnInSandbox } from './view.ts';
 
 /** Octets of one log file; there are two, the older one with `.1`. */
 const LOG_OCTETS = 8 * 1024 * 1024;
@@ -28,19 +28,14 @@ export async function runDetached(
       stdio: [pipe.read, 'ignore', 'ignore'],
       detached: true,
     });
-    const child = spawnInSandbox(place, command, { stdio: ['ignore', pipe.write, pipe.write], detached: true });
+    const held = spawnInSandbox(place, command, { stdio: ['ignore', pipe.write, pipe.write], detached: true });
+    const { child } = held;
     const failed = new Promise<never>((_, reject) => {
       child.once('error', reject);
       logger.once('error', reject);
     });
-    const { pid } = child;
-    if (pid === undefined) return await failed;
-    try {
-      await Promise.race([declare(pid), failed]);
-    } catch (error) {
-      child.kill('SIGKILL');
-      throw error;
-    }
+    if (child.pid === undefined) return await failed;
+    await Promise.race([declareAndBegin(held, declare), failed]);
     child.unref();
     logger.unref();
   } finally {

@@ -3,7 +3,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { constants } from 'node:os';
 import { isatty } from 'node:tty';
-import { type Place, spawnInSandbox } from './view.ts';
+import { type Place, declareAndBegin, spawnInSandbox } from './view.ts';
 
 /** Passed on as they come. */
 const FORWARDED = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
@@ -16,11 +16,12 @@ export async function runForeground(
   command: readonly string[],
   declare: (pid: number) => Promise<void>,
 ): Promise<number> {
-  const child = spawnInSandbox(place, command, { stdio: 'inherit', detached: false });
+  const held = spawnInSandbox(place, command, { stdio: ['inherit', 'inherit', 'inherit'], detached: false });
+  const { child } = held;
   const ended = exitCode(child);
   const stopForwarding = forwardSignals(child);
   try {
-    if (child.pid !== undefined) await declareLiving(child, declare);
+    if (child.pid !== undefined) await declareAndBegin(held, declare);
     return await ended;
   } finally {
     stopForwarding();
@@ -30,18 +31,6 @@ export async function runForeground(
 /** Runs the command without declaring it as the sandbox's process. */
 export const execInSandbox = (place: Place, command: readonly string[]): Promise<number> =>
   runForeground(place, command, async () => {});
-
-/** A process that ended before it could be declared has nothing to be declared. */
-async function declareLiving(child: ChildProcess, declare: (pid: number) => Promise<void>): Promise<void> {
-  try {
-    await declare(child.pid as number);
-  } catch (error) {
-    if (child.exitCode === null && child.signalCode === null) {
-      child.kill('SIGKILL');
-      throw error;
-    }
-  }
-}
 
 function exitCode(child: ChildProcess): Promise<number> {
   return new Promise((resolve, reject) => {

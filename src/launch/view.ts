@@ -4,8 +4,12 @@
  * pid that spawn answered: everything in between replaces itself by exec.
  */
 
-import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
-import { openNetns } from '../kernel/index.ts';
+import { type ChildProcess, type IOType, spawn } from 'node:child_process';
+import { closeSync, writeSync } from 'node:fs';
+import { errnoOf } from '../base/index.ts';
+import { libc, openNetns } from '../kernel/index.ts';
+
+type Stdio = IOType | number;
 
 /** Where and with what view a process is started. */
 export interface Place {
@@ -17,21 +21,62 @@ export interface Place {
   readonly outputLog: string;
 }
 
+/** Spawned, with its view; the command itself begins when it is let go, and never when this program ends before. */
+export interface Held {
+  readonly child: ChildProcess;
+  letGo(): void;
+}
+
 // A file that this machine does not have cannot be mounted over; the process then does without it, as outside.
 const SCRIPT = `
 over() { if [ -e "$2" ]; then mount --bind "$1" "$2" || exit 125; fi; }
 over "$1" /etc/hosts; over "$2" /etc/resolv.conf; over "$3" /etc/hostname
 printf %s "$4" >/proc/sys/kernel/hostname || exit 125
-shift 4; exec "$@"`;
+read -r go <&3 || exit 125
+shift 4; exec "$@" 3<&-`;
 
 /** Spawns `command` in the sandbox. `slave`: unmounts of the machine reach the process, its own mounts stay its own. */
 export function spawnInSandbox(
   place: Place,
   command: readonly string[],
-  options: { stdio: StdioOptions; detached: boolean },
-): ChildProcess {
+  options: { stdio: readonly [Stdio, Stdio, Stdio]; detached: boolean },
+): Held {
   using netns = openNetns(place.netns);
   const view = [place.hosts, place.resolvConf, place.hostnameFile, place.hostname];
   const args = ['--mount', '--uts', '--propagation', 'slave', '--', 'sh', '-c', SCRIPT, 'sh', ...view, ...command];
-  return netns.run(() => spawn('unshare', args, options));
+  const gate = libc.pipe();
+  try {
+    const child = netns.run(() => spawn('unshare', args, { ...options, stdio: [...options.stdio, gate.read] }));
+    return { child, letGo: () => open(gate.write) };
+  } finally {
+    closeSync(gate.read);
+  }
+}
+
+/** Writes to a pipe whose reader may have ended. */
+function open(gate: number): void {
+  try {
+    writeSync(gate, '\n');
+  } catch (error) {
+    if (errnoOf(error) !== 'EPIPE') throw error;
+  } finally {
+    closeSync(gate);
+  }
+}
+
+/**
+ * Tells the pid to `declare` and lets the command begin: what is short has been seen too. Throws what `declare` does, with the
+ * process ended; not for one that ended by itself, which had no command yet and says why.
+ */
+export async function declareAndBegin({ child, letGo }: Held, declare: (pid: number) => Promise<void>): Promise<void> {
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  try {
+    await declare(child.pid as number);
+  } catch (error) {
+    child.kill('SIGKILL');
+    await ended;
+    if (child.signalCode === 'SIGKILL') throw error;
+  } finally {
+    letGo();
+  }
 }

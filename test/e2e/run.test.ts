@@ -1,7 +1,8 @@
 /** `run`, `exec`, `logs`: exit codes, signals, terminal, `--rm`, as people expect of `docker run`. */
 
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { execa } from 'execa';
@@ -186,6 +187,62 @@ test('a forced removal ends a process that ignores SIGTERM', { timeout: 30_000 }
     5000,
   );
 });
+
+test('a command begins when the daemon knows its process, and never when the client died before', async () => {
+  const done = join(lab.folder, 'done');
+  const door = join(lab.folder, 'door.sock');
+  let open = (): void => {};
+  let asked: (pid: number) => void = () => {};
+  const server = createServer((client) => {
+    const daemon = connect(lab.socket);
+    for (const [from, to] of [
+      [client, daemon],
+      [daemon, client],
+    ] as const)
+      from.on('error', () => to.destroy()).on('close', () => to.destroy());
+    daemon.pipe(client);
+    client.on('data', (chunk) => {
+      const pid = /"Pid":(\d+)/.exec(chunk.toString())?.[1];
+      if (pid === undefined) return void daemon.write(chunk);
+      open = () => daemon.write(chunk);
+      asked(Number(pid));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(door, resolve));
+  const start = async (): Promise<{ readonly child: ChildProcess; readonly pid: number }> => {
+    const declared = new Promise<number>((resolve) => (asked = resolve));
+    const args = [join(DIST, 'network.js'), '--host', `unix://${door}`, 'run', '--name', 'held', '--', 'touch', done];
+    const child = spawn(lab.node, args);
+    return { child, pid: await declared };
+  };
+  try {
+    const killed = await start();
+    await waitUntil(() => commandOf(killed.pid) === 'sh', 5000);
+    killed.child.kill('SIGKILL');
+    await waitUntil(() => commandOf(killed.pid) === undefined, 5000);
+    expect(existsSync(done)).toBe(false);
+    await lab.ok('sandbox', 'rm', 'held');
+
+    const { child } = await start();
+    const ended = new Promise((resolve) => child.once('exit', resolve));
+    open();
+    expect(await ended).toBe(0);
+    expect(existsSync(done)).toBe(true);
+    // However short it was: its end is known.
+    await waitUntil(async () => (await inspect('held')).State === 'exited', 20_000);
+    await lab.ok('sandbox', 'rm', 'held');
+  } finally {
+    server.close();
+  }
+});
+
+function commandOf(pid: number): string | undefined {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
 
 test('a run that cannot have what it asks for leaves nothing', async () => {
   expect((await lab.cli('run', '--name', 'bad', '--network', 'nowhere', '--', 'true')).exitCode).toBe(1);
