@@ -47,8 +47,11 @@ export const endpointSettingsSchema = z.object({
   MacAddress: z.string().optional(),
 });
 
-export const connectSchema = z.object({ Container: z.string(), EndpointConfig: endpointSettingsSchema.nullish() });
-export const disconnectSchema = z.object({ Container: z.string(), Force: z.boolean().nullish() });
+export const connectSchema = z.object({
+  Container: z.string().min(1, 'must name a sandbox'),
+  EndpointConfig: endpointSettingsSchema.nullish(),
+});
+export const disconnectSchema = z.object({ Container: z.string().min(1, 'must name a sandbox'), Force: z.boolean().nullish() });
 
 /** Takes the fields of `shape` and no others: no engine's client sends to our own routes, and a misspelled field must not be lost. */
 const only = <Shape extends z.core.$ZodLooseShape>(shape: Shape) =>

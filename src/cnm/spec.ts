@@ -294,6 +294,8 @@ export function checkEndpoint(spec: EndpointSpec): CheckedEndpoint {
   const v4 = spec.ipv4 ? checkHostAddress(spec.ipv4, 4, problems) : undefined;
   const v6 = spec.ipv6 ? checkHostAddress(spec.ipv6, 6, problems) : undefined;
   const linkLocal = (spec.linkLocal ?? []).flatMap((text) => checkLinkLocal(text, problems) ?? []);
+  const twice = firstTwice([v4, v6, ...linkLocal.map(prefixAddress)]);
+  if (twice !== undefined) problems.push({ code: 'bad_address', text: `address ${twice} is given twice; give each one once` });
   const aliases = (spec.aliases ?? []).map((alias) => {
     if (!isAlias(alias)) {
       problems.push({
@@ -325,6 +327,9 @@ export function checkEndpoint(spec: EndpointSpec): CheckedEndpoint {
     gwPriority: spec.gwPriority ?? 0,
   };
 }
+
+const firstTwice = (addresses: readonly (Address | undefined)[]): Address | undefined =>
+  addresses.find((address, at) => address !== undefined && addresses.indexOf(address) !== at);
 
 function refuseBeyond(what: string, code: ErrorCode, given: readonly string[] | undefined, most: number): void {
   if (given === undefined || given.length <= most) return;

@@ -57,7 +57,7 @@ function wishOf({ query }: Request, now: number): Omit<Wish, 'line'> {
 
 /** Unix seconds with up to nine digits behind the point are taken exactly. */
 function timeOf(name: string, text: string | undefined, now: number): bigint | undefined {
-  if (text === undefined || text === '' || text === '0') return undefined;
+  if (text === undefined || text === '') return undefined;
   const match = /^(\d{1,12})(?:\.(\d{1,9}))?$/.exec(text);
   if (match !== null) return BigInt(`${match[1]}${(match[2] ?? '').padEnd(9, '0')}`);
   return BigInt(Math.trunc(parseTime(name, text, now))) * NANOS_PER_MS;

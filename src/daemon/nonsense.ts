@@ -5,13 +5,13 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 
 /** What is no HTTP request, or comes too slowly. */
-export function refuseNonsense(error: Error & { code?: string }, socket: Socket): void {
+export function refuseNonsense(error: Error & { code?: string; reason?: string }, socket: Socket): void {
   const [status, message] =
     error.code === 'HPE_HEADER_OVERFLOW'
       ? ['431 Request Header Fields Too Large', 'the header is too large']
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? ['408 Request Timeout', 'the request did not come in time']
-        : ['400 Bad Request', 'this is no HTTP request'];
+        : ['400 Bad Request', `this is no request of HTTP/1.1: ${error.reason ?? error.message}`];
   refuse(socket, status, message, 'bad_request');
 }
 

@@ -131,6 +131,12 @@ test('since and until show what was, and end at once', async () => {
   expect(await lab.ok('events', '--since', '10m', ...until, '--filter', 'network=nobody')).toBe('');
 });
 
+test('the time 0 is the beginning of 1970', async () => {
+  const filters = `filters=${encodeURIComponent('{"network":["past"]}')}`;
+  expect(await lab.api('GET', `/events?until=0&${filters}`)).toMatchObject({ status: 200, json: undefined });
+  expect((await lab.ok('events', '--since', '0', '--until', '0s', '--filter', 'network=past')).split('\n')).toHaveLength(2);
+});
+
 test('a time to come ends the stream', async () => {
   const until = String(Math.floor(Date.now() / 1000) + 2);
   const { status, json } = await lab.api('GET', `/events?until=${until}&filters=${encodeURIComponent('{"network":["nobody"]}')}`);

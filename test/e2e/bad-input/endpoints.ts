@@ -13,7 +13,7 @@ const sysctl = (text: string) => settings({ DriverOpts: { 'com.docker.network.en
 const connects: Line[] = [
   ['no sandbox', {}, 400, 'bad_request', /Container/, /string/],
   ['a sandbox that is a number', { Container: 7 }, 400, 'bad_request', /Container/, /string/],
-  ['an empty sandbox', { Container: '' }, 404, 'no_sandbox', /No such sandbox/],
+  ['an empty sandbox', { Container: '' }, 400, 'bad_request', /Container/, /must name a sandbox/],
   ['a sandbox that is not there', { Container: 'ghost' }, 404, 'no_sandbox', /ghost/],
   ['a sandbox that is a path', { Container: '../box' }, 404, 'no_sandbox', /\.\.\/box/],
   ['a sandbox that is there already', { Container: 'box' }, 403, 'already_joined', /box already exists in network net/],
@@ -64,6 +64,14 @@ const connects: Line[] = [
     /169\.254/,
   ],
   ['a link-local address that is a word', settings({ IPAMConfig: { LinkLocalIPs: ['x'] } }), 400, 'bad_address', /x/, /169\.254/],
+  [
+    'a link-local address twice',
+    settings({ IPAMConfig: { LinkLocalIPs: ['169.254.3.3', '169.254.3.4', '169.254.3.3'] } }),
+    400,
+    'bad_address',
+    /169\.254\.3\.3 is given twice/,
+    /once/,
+  ],
   ['links', settings({ Links: ['box:a'] }), 501, 'driver_lacks', /links are not supported/, /aliases/],
   ['an empty interface name', ifname(''), 400, 'bad_option', /""/, /1 to 15/],
   ['an interface name of 16', ifname(many('e', 16)), 400, 'bad_option', /eeee/, /1 to 15/],
