@@ -170,7 +170,8 @@ export function checkConnect(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecor
 export function refuseTwice(cnm: Cnm, net: NetworkRecord, sandbox: SandboxRecord): void {
   const there = cnm.state.endpointsOfSandbox(sandbox.id).find((ep) => ep.network === net.id);
   if (there === undefined) return;
-  throw new CnmError('already_joined', `endpoint with name ${there.name} already exists in network ${net.name}`);
+  const why = `sandbox ${sandbox.name} is in it already, take it out first`;
+  throw new CnmError('already_joined', `endpoint with name ${there.name} already exists in network ${net.name}: ${why}`);
 }
 
 /** Creates an endpoint, called as the sandbox or `name`, and joins it; when it returns the names resolve. The caller holds the sandbox's lock. */

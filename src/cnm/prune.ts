@@ -33,8 +33,9 @@ export class Pruner {
           await deleteNetwork(this.#cnm, net.id);
           removed.push(net.name);
         } catch (error) {
-          // Someone connected to it in between: then it is in use, and stays.
-          if (codeOf(error) !== 'network_in_use')
+          // Someone connected to it in between: then it is in use, and stays. Or he removed it.
+          const code = codeOf(error);
+          if (code !== 'network_in_use' && code !== 'no_network')
             this.#cnm.env.log.warn({ network: net.id, err: error }, 'a network could not be pruned');
         }
       }

@@ -88,7 +88,14 @@ const joins: Row[] = [
     ['an empty sandbox to join', { Sandbox: '' }, 404, 'no_sandbox', /No such sandbox/],
     ['a sandbox to join that is not there', { Sandbox: 'ghost' }, 404, 'no_sandbox', /ghost/],
     ['a container to join', { Container: 'spare' }, 400, 'bad_request', /"Container"/, /use Sandbox/],
-    ['a sandbox that is in the network', { Sandbox: 'box' }, 403, 'already_joined', /box already exists in network net/],
+    [
+      'a sandbox that is in the network',
+      { Sandbox: 'box' },
+      403,
+      'already_joined',
+      /box already exists in network net: sandbox box is in it/,
+      /first/,
+    ],
     ['a sandbox of the host network', { Sandbox: 'bare' }, 400, 'not_supported_here', /host/],
   ]),
   ...posts('/endpoints/wed/join', [
