@@ -6,8 +6,8 @@
 
 import { type ChildProcess, type IOType, spawn } from 'node:child_process';
 import { closeSync, writeSync } from 'node:fs';
-import { errnoOf } from '../base/index.ts';
-import { libc, openNetns } from '../kernel/index.ts';
+import { CnmError, codeOf, errnoOf, messageOf } from '../base/index.ts';
+import { libc, type Netns, openNetns } from '../kernel/index.ts';
 
 type Stdio = IOType | number;
 
@@ -41,7 +41,7 @@ export function spawnInSandbox(
   command: readonly string[],
   options: { stdio: readonly [Stdio, Stdio, Stdio]; detached: boolean },
 ): Held {
-  using netns = openNetns(place.netns);
+  using netns = visible(place.netns);
   const view = [place.hosts, place.resolvConf, place.hostnameFile, place.hostname];
   const args = ['--mount', '--uts', '--propagation', 'slave', '--', 'sh', '-c', SCRIPT, 'sh', ...view, ...command];
   const gate = libc.pipe();
@@ -50,6 +50,17 @@ export function spawnInSandbox(
     return { child, letGo: () => open(gate.write) };
   } finally {
     closeSync(gate.read);
+  }
+}
+
+/** The daemon's answer named it, so that it is there for the daemon. */
+function visible(path: string): Netns {
+  try {
+    return openNetns(path);
+  } catch (error) {
+    if (codeOf(error) !== 'bad_netns') throw error;
+    const why = 'the daemon mounts it where this command does not see it; run the command in the mount namespace of the daemon';
+    throw new CnmError('bad_netns', `${messageOf(error)}: ${why}, or the daemon in none of its own`);
   }
 }
 

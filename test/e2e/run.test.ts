@@ -188,6 +188,16 @@ test('a forced removal ends a process that ignores SIGTERM', { timeout: 30_000 }
   );
 });
 
+test('a command that does not see the mounts of the daemon says so', async () => {
+  await lab.ok('sandbox', 'create', 'unseen');
+  const { Netns } = await inspect('unseen');
+  const script = 'umount "$0" && exec "$@"';
+  const command = [lab.node, ...cliArgs('exec', 'unseen', '--', 'true')];
+  const { exitCode, stderr } = await execa('unshare', ['-m', 'sh', '-c', script, Netns, ...command], { reject: false });
+  expect([exitCode, stderr]).toEqual([125, expect.stringMatching(/is not a namespace: .*mount namespace of the daemon/)]);
+  await lab.ok('sandbox', 'rm', 'unseen');
+});
+
 test('a command begins when the daemon knows its process, and never when the client died before', async () => {
   const done = join(lab.folder, 'done');
   const door = join(lab.folder, 'door.sock');
