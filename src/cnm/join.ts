@@ -102,7 +102,7 @@ function withdraw<T>(
     using netns = tryOpenSandboxNetns(sandbox);
     const a = attachment(cnm, contextOf(), going, sandbox, netns);
     await writing(a)({ endpoints: [a.ep] });
-    await attemptAll([
+    const steps = [
       ...[...joinSteps].reverse().map(
         (step) =>
           [
@@ -114,7 +114,16 @@ function withdraw<T>(
           ] as const,
       ),
       ['names are gone', () => a.named],
-    ]);
+    ] as const;
+    try {
+      await attemptAll(steps);
+    } catch (error) {
+      // It may be repeated at some time, or by the next start: until then the ports are where the steps have led them.
+      await commitAll(a, [a.ep], undefined, writing(a)).catch((why: unknown) =>
+        cnm.env.log.error({ sandbox: sandbox.id, err: why }, 'what a leave has changed before it failed cannot be recorded'),
+      );
+      throw error;
+    }
     const { sandbox: _left, join: _join, services: _services, ...rest } = a.ep;
     await cnm.turns.next();
     return await finish(a, { ...rest, phase: 'ready', dnsNames: dnsNamesOf(a.net, rest), bindings: [] });

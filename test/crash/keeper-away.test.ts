@@ -3,6 +3,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
+import type { SandboxAnswer } from '../../src/base/index.ts';
 import { Lab, waitUntil } from '../e2e/lab.ts';
 import { ask } from './client.ts';
 import { untruths } from './truth.ts';
@@ -42,3 +43,34 @@ test('a sandbox that could not be made or removed meanwhile leaves no hold behin
   expect((await ask(lab, 'DELETE', '/sandboxes/goes?force=1')).status).toBe(204);
   expect((await sandbox('goes', '8082')).status).toBe(201);
 });
+
+test(
+  'ports of a sandbox that could not leave its gateway meanwhile are shown where they lead',
+  { timeout: 120_000 },
+  async () => {
+    const lab = await Lab.open();
+    closers.push(() => lab.close());
+    for (const Name of ['first', 'second']) expect((await ask(lab, 'POST', '/networks/create', { Name })).status).toBe(201);
+    const Networks = { first: { GwPriority: 1 }, second: {} };
+    const body = { Name: 'box', Networks, PortBindings: { '80/tcp': [{ HostPort: '8080' }] } };
+    expect((await ask(lab, 'POST', '/sandboxes/create', body)).status).toBe(201);
+    const { keeper, supervisor } = await lab.keeperProcesses();
+    process.kill(supervisor, 'SIGSTOP');
+    try {
+      process.kill(keeper, 'SIGKILL');
+      expect((await ask(lab, 'POST', '/networks/first/disconnect', { Container: 'box' })).status).toBe(503);
+      const { json } = await ask<SandboxAnswer>(lab, 'GET', '/sandboxes/box');
+      expect(Object.keys(json.Networks)).toEqual(['second']);
+      expect(json.Ports).toEqual({ '80/tcp': [{ HostIp: '0.0.0.0', HostPort: '8080' }] });
+      const { stdout } = await lab.in('host', 'iptables-save', '-t', 'nat');
+      expect(stdout).toContain(`--to-destination ${json.Networks['second']?.IPAddress}:80`);
+    } finally {
+      process.kill(supervisor, 'SIGCONT');
+    }
+    await waitUntil(async () => (await untruths(lab)).length === 0, SETTLE_MS).catch(() => {});
+    expect(await untruths(lab)).toEqual([]);
+    // It may be repeated: not connected any more is what is said when the daemon has done so itself.
+    expect([200, 500]).toContain((await ask(lab, 'POST', '/networks/first/disconnect', { Container: 'box' })).status);
+    expect((await ask(lab, 'POST', '/networks/first/connect', { Container: 'box' })).status).toBe(200);
+  },
+);
