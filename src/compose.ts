@@ -27,6 +27,8 @@ import {
   messageOf,
   parseAddress,
   quoted,
+  refuseOfOthers,
+  refuseOwner,
 } from './base/index.ts';
 import { Cluster, createNumbers, givingBackLater } from './cluster/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
@@ -116,14 +118,19 @@ export async function openHouse(options: ComposeOptions): Promise<House> {
 /** A round costs some milliseconds with hundreds of endpoints. */
 const MEND_EVERY_MS = 5000;
 
+/** Of the run directory, for everybody to look into. */
+const OPEN_FOLDERS = ['netns', 'sandboxes'] as const;
+
 /** One daemon a state directory and a run directory. Children that change the firewall inherit the state lock. */
 async function lockFolders({ stateDir, runDir }: ComposeOptions): Promise<FileLock> {
   forFlag('--state-dir', stateDir, () => makeFolder(stateDir, 0o700));
   refuseForeign(stateDir);
+  refuseOwner('--state-dir', stateDir);
   // It may have been there with another mode.
   chmodSync(stateDir, 0o700);
+  for (const folder of ['', 'keeper', ...OPEN_FOLDERS]) refuseOfOthers('--run-dir', join(runDir, folder));
   forFlag('--run-dir', runDir, () => {
-    for (const folder of ['netns', 'sandboxes']) makeOpenFolder(join(runDir, folder));
+    for (const folder of OPEN_FOLDERS) makeOpenFolder(join(runDir, folder));
   });
   const state = await lockFile(join(stateDir, 'lock'));
   try {

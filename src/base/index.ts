@@ -10,6 +10,7 @@ export * from './env.ts';
 export * from './json.ts';
 export * from './json-body.ts';
 export * from './open-files.ts';
+export * from './own-folder.ts';
 export * from './parse.ts';
 export * from './publish.ts';
 export * from './served.ts';

@@ -9,7 +9,8 @@ const MAX_MESSAGE = 2000;
 export const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
 const EACH_INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
-const escaped = (text: string): string =>
+/** All of a text, with escapes for what is not visible. */
+export const escaped = (text: string): string =>
   text.replaceAll(EACH_INVISIBLE, (one) =>
     one === '\n' ? '\\n' : one === '\t' ? '\\t' : `\\u{${(one.codePointAt(0) ?? 0).toString(16)}}`,
   );

@@ -1,5 +1,6 @@
 /** Tables and lists as the reference prints them: plain columns, three spaces apart at least. */
 
+import { escaped } from '../base/index.ts';
 import { UsageError } from './client.ts';
 import { executeTemplate } from './template.ts';
 
@@ -39,6 +40,13 @@ export function renderList(rows: readonly Row[], table: Table, options: ListOpti
   const template = unescaped(format);
   return lines(rows.map((row) => executeTemplate(template, strict(row))));
 }
+
+/** Labels in one line. Whoever set them may be trusted less than whoever looks: nothing in them acts on a terminal. */
+export const labelText = (labels: Readonly<Record<string, string>>): string =>
+  Object.entries(labels)
+    .sort()
+    .map(([key, value]) => escaped(`${key}=${value}`))
+    .join(',');
 
 /** Functions of a column (`.Label "x"`) have their argument as heading. */
 function headingRow(table: Table): Row {

@@ -2,7 +2,7 @@
 
 import { closeSync, constants, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CnmError } from '../base/index.ts';
+import { CnmError, errnoOf } from '../base/index.ts';
 import { tryLockDescriptor } from './libc.ts';
 import { processStartTime } from './pidfd.ts';
 
@@ -22,10 +22,10 @@ export interface FileLock {
 
 /**
  * Takes the lock or throws daemon_running, naming the process that wrote itself into the file. When that one is dead and
- * only its children are still at work, it waits for them, up to a minute.
+ * only its children are still at work, it waits for them, up to a minute. Throws bad_config where the file is a link.
  */
 export async function lockFile(path: string): Promise<FileLock> {
-  const fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+  const fd = open(path);
   const deadline = performance.now() + ORPHANS_MS;
   try {
     while (!tryLockDescriptor(fd)) {
@@ -39,14 +39,24 @@ export async function lockFile(path: string): Promise<FileLock> {
     closeSync(fd);
     throw error;
   }
-  let open = true;
+  let isOpen = true;
   return {
     fd,
     close: () => {
-      if (open) closeSync(fd);
-      open = false;
+      if (isOpen) closeSync(fd);
+      isOpen = false;
     },
   };
+}
+
+/** What a link names is another's file, which would be written over. */
+function open(path: string): number {
+  try {
+    return openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  } catch (error) {
+    if (errnoOf(error) !== 'ELOOP') throw error;
+    throw new CnmError('bad_config', `${path} is a link: remove it`, { cause: error });
+  }
 }
 
 /** Who wrote itself into the file: its pid and start time. */

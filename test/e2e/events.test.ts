@@ -97,6 +97,14 @@ test('a life of network, sandbox and endpoint is told in order, in the form of t
   expect(lines.find((line) => line.includes('"sandbox","Action":"create"'))).toContain('"who":"me"');
 });
 
+test('a label is told in its line, and does nothing to the terminal', async () => {
+  await lab.ok('sandbox', 'create', '--network', 'none', '--label', 'a=)\n2026 sandbox destroy \u001b[31m', 'labelled');
+  const told = await lab.ok('events', '--since', '1h', '--until', '0s', '--filter', 'type=sandbox', '--filter', 'event=create');
+  const line = told.split('\n').find((one) => one.includes('labelled'));
+  expect(line).toMatch(/ sandbox create [0-9a-f]{64} \(a=\)\\n2026 sandbox destroy \\u\{1b\}\[31m, name=labelled\)$/);
+  await lab.ok('sandbox', 'rm', 'labelled');
+});
+
 test('a process that starts and ends is told', async () => {
   const { lines } = await following('--format', 'json');
   expect((await lab.cli('run', '--name', 'short', '--', 'true')).exitCode).toBe(0);

@@ -1,9 +1,11 @@
 /** A start that fails leaves nothing behind on a machine that has nothing of ours: no rule, no link, no route, no keeper. */
 
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { DIST, Lab, mountsUnder, waitUntil } from './lab.ts';
+
+const NOBODY = 65_534;
 
 let lab: Lab;
 let folder: string;
@@ -87,6 +89,26 @@ test('a state directory that has things of others, whose rights stay', { timeout
   const { exitCode, stderr } = await start('--host', `unix://${join(lab.folder, 'other.sock')}`, '--state-dir', shared);
   expect([exitCode, stderr]).toEqual([1, expect.stringMatching(/shared: "text" is there: use a folder[^]*bad_config/)]);
   expect([statSync(shared).mode & 0o777, readdirSync(shared)]).toEqual([0o755, ['text']]);
+  await leavesNothing(before);
+});
+
+test.each([
+  ['--state-dir', '', NOBODY, 0o700, /belongs to user 65534: chown it to root/],
+  ['--run-dir', '', NOBODY, 0o755, /belongs to user 65534: chown it to root/],
+  ['--run-dir', '', 0, 0o777, /others may write in .*: chmod go-w it/],
+  ['--run-dir', 'netns', 0, 0o777, /others may write in .*netns: chmod go-w it/],
+  ['--run-dir', 'keeper', NOBODY, 0o777, /keeper belongs to user 65534/],
+])('%s, its folder %j of user %i with mode %o: it is others’ too', { timeout: 120_000 }, async (flag, name, uid, mode, says) => {
+  const before = await world();
+  const given = join(lab.folder, 'given');
+  mkdirSync(join(given, name), { recursive: true });
+  chownSync(join(given, name), uid, 0);
+  chmodSync(join(given, name), mode);
+  const { exitCode, stderr } = await start('--host', `unix://${join(lab.folder, 'other.sock')}`, flag, given);
+  expect([exitCode, stderr]).toEqual([1, expect.stringMatching(says)]);
+  expect(stderr).toContain('patchbayd: bad_config');
+  expect([statSync(join(given, name)).mode & 0o7777, existsSync(join(given, 'store'))]).toEqual([mode, false]);
+  rmSync(given, { recursive: true });
   await leavesNothing(before);
 });
 

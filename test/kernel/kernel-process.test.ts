@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -168,6 +168,17 @@ describe('a lock file', () => {
     lock.close();
     lock.close();
     (await lockFile(path)).close();
+  });
+
+  test('is no link: what that names is not written over', async () => {
+    const folder = testFolder();
+    writeFileSync(join(folder, 'precious'), 'kept');
+    symlinkSync(join(folder, 'precious'), join(folder, 'lock'));
+    await expect(lockFile(join(folder, 'lock'))).rejects.toMatchObject({
+      code: 'bad_config',
+      message: expect.stringContaining(`${join(folder, 'lock')} is a link`),
+    });
+    expect(readFileSync(join(folder, 'precious'), 'utf8')).toBe('kept');
   });
 
   test('stays held by a child that inherited the descriptor, until that ends', async () => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { UsageError } from '../../src/cli/client.ts';
-import { type ListOptions, type Row, type Table, naturalCompare, renderList } from '../../src/cli/render.ts';
+import { type ListOptions, type Row, type Table, labelText, naturalCompare, renderList } from '../../src/cli/render.ts';
 
 const table: Table = { headings: { ID: 'NETWORK ID', Name: 'NAME', Driver: 'DRIVER' }, columns: ['ID', 'Name', 'Driver'] };
 const rows: Row[] = [
@@ -20,6 +20,12 @@ const DEFAULT_TABLE = [
 describe('lists', () => {
   test.each([undefined, '', 'table'])('format %j is the table', (format) => {
     expect(render(format === undefined ? {} : { format })).toBe(DEFAULT_TABLE);
+  });
+
+  test('labels are one line, in which nothing acts on a terminal', () => {
+    expect(labelText({ b: 'two\nlines', a: '\u001b[31mred', plain: 'näh, ok' })).toBe(
+      'a=\\u{1b}[31mred,b=two\\nlines,plain=näh, ok',
+    );
   });
 
   test('no rows: the headings', () => {

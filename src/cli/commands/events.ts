@@ -1,6 +1,7 @@
 /** `events`. */
 
 import type { Command } from 'commander';
+import { escaped } from '../../base/index.ts';
 import { filterQuery } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { collect } from '../flags.ts';
@@ -58,7 +59,7 @@ function shown(line: string, format: string | undefined): string {
   }
   const attributes = Object.entries(event.Actor.Attributes)
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([key, value]) => `${key}=${value}`);
+    .map(([key, value]) => escaped(`${key}=${value}`));
   const about = attributes.length > 0 ? ` (${attributes.join(', ')})` : '';
   return `${localTime(event.time, nanos)} ${event.Type} ${event.Action} ${event.Actor.ID}${about}`;
 }

@@ -6,7 +6,7 @@ import type { NetworkCreateAnswer, NetworkCreateJson, NetworkJson, PruneAnswer }
 import { filterQuery, segment } from '../client.ts';
 import { type EndpointFlags, type IpamFlags, collect, endpointSettings, ipamConfig, keyValues } from '../flags.ts';
 import type { CliContext } from '../context.ts';
-import { naturalCompare, renderList } from '../render.ts';
+import { naturalCompare, renderList, labelText } from '../render.ts';
 import { inspectAll, removeAll } from './shared.ts';
 
 const TABLE = {
@@ -82,10 +82,7 @@ async function list(context: CliContext, options: ListFlags): Promise<void> {
     IPv4: String(net.EnableIPv4),
     IPv6: String(net.EnableIPv6),
     Internal: String(net.Internal),
-    Labels: Object.entries(net.Labels)
-      .sort()
-      .map(([key, value]) => `${key}=${value}`)
-      .join(','),
+    Labels: labelText(net.Labels),
     CreatedAt: goTime(net.Created),
     Label: (key: string) => net.Labels[key] ?? '',
   }));

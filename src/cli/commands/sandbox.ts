@@ -12,7 +12,7 @@ import {
 import { UsageError, filterQuery, segment } from '../client.ts';
 import { type EndpointFlags, collect, endpointSettings, keyValues, networkFlag } from '../flags.ts';
 import type { CliContext } from '../context.ts';
-import { naturalCompare, renderList } from '../render.ts';
+import { naturalCompare, renderList, labelText } from '../render.ts';
 import { inspectAll, removeAll } from './shared.ts';
 
 const TABLE = {
@@ -170,10 +170,7 @@ async function list(context: CliContext, options: ListOptions): Promise<void> {
     Networks: Object.keys(s.Networks).join(','),
     Ports: portLines(s.Ports).join(', '),
     State: s.State,
-    Labels: Object.entries(s.Labels)
-      .sort()
-      .map(([key, value]) => `${key}=${value}`)
-      .join(','),
+    Labels: labelText(s.Labels),
     Netns: s.Netns,
     Label: (key: string) => s.Labels[key] ?? '',
   }));

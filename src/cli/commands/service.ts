@@ -15,7 +15,7 @@ import {
 import { UsageError, segment } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { collect, keyValues } from '../flags.ts';
-import { naturalCompare, renderList } from '../render.ts';
+import { naturalCompare, renderList, labelText } from '../render.ts';
 import { inspectAll, removeAll } from './shared.ts';
 
 const TABLE = {
@@ -204,10 +204,7 @@ async function list(context: CliContext, options: ListFlags): Promise<void> {
     VIP: VirtualIPs.join(','),
     Members: `${Members.filter(({ State }) => State === 'healthy').length}/${Members.length}`,
     Ports: Ports.map(({ PublishedPort, TargetPort, Protocol }) => `*:${PublishedPort}->${TargetPort}/${Protocol}`).join(', '),
-    Labels: Object.entries(Labels)
-      .sort()
-      .map(([key, value]) => `${key}=${value}`)
-      .join(','),
+    Labels: labelText(Labels),
   }));
   context.out(renderList(rows, TABLE, options));
 }
