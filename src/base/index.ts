@@ -12,6 +12,7 @@ export * from './json-body.ts';
 export * from './open-files.ts';
 export * from './parse.ts';
 export * from './publish.ts';
+export * from './resolver-words.ts';
 export * from './served.ts';
 export * from './shown.ts';
 export type * from './api.ts';

@@ -149,6 +149,15 @@ describe('networks', () => {
     await api('DELETE', '/networks/twin');
   });
 
+  test('a subnet of a family that the network does not have is dropped, as the engine does, and said', async () => {
+    const { status, json } = await api<{ Warning: string }>('POST', '/networks/create', {
+      Name: 'onefamily',
+      IPAM: { Config: [{ Subnet: '10.8.0.0/24' }, { Subnet: 'fd08::/64' }] },
+    });
+    expect([status, json.Warning]).toEqual([201, 'subnet fd08::/64 is not used: the network has no IPv6, which --ipv6 enables']);
+    await lab.ok('rm', 'onefamily');
+  });
+
   test('a given subnet that overlaps a route of the host is taken, with a warning', async () => {
     const { status, json } = await api<{ Warning: string }>('POST', '/networks/create', {
       Name: 'over',
@@ -303,5 +312,9 @@ describe('connect and sandboxes', () => {
     });
     expect((await api<unknown[]>('GET', '/containers/json?all=1')).json).toHaveLength(1);
     expect((await api<unknown[]>('GET', '/containers/json')).json).toHaveLength(0);
+    // As the engine reads them: any word is true, and a number asks for the newest, running or not.
+    expect((await api<unknown[]>('GET', '/containers/json?all=yes')).json).toHaveLength(1);
+    expect((await api<unknown[]>('GET', '/containers/json?all=none&limit=-1')).json).toHaveLength(0);
+    expect((await api<unknown[]>('GET', '/containers/json?limit=1')).json).toHaveLength(1);
   });
 });
