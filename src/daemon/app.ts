@@ -137,7 +137,9 @@ function checkHost({ raw }: FastifyRequest): void {
   if (count > 1) throw new CnmError('bad_request', `the header Host is there ${count} times: send it once`);
 }
 
-function split(url: string): { path: string; query: string } {
+function split(target: string): { path: string; query: string } {
+  // A client of a proxy names the host too (RFC 9112 §3.2.2).
+  const url = target.replace(/^https?:\/\/[^/?]*/i, '');
   const at = url.indexOf('?');
   return at < 0 ? { path: url, query: '' } : { path: url.slice(0, at), query: url.slice(at + 1) };
 }

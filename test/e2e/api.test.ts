@@ -57,6 +57,10 @@ describe('transport', () => {
     expect((await api<NetworkJson[]>('GET', '/networks')).json.map((n) => n.Name).sort()).toEqual(['bridge', 'host', 'none']);
   });
 
+  test('a path is taken with its host before it', async () => {
+    expect(await curl('--request-target', 'http://x/v1.44/_ping?a=1', 'http://x/')).toBe('OK');
+  });
+
   test('OPTIONS is answered with 200', async () => {
     expect(await curl('-X', 'OPTIONS', '-o', '/dev/null', '-w', '%{http_code}', 'http://x/any/thing')).toBe('200');
   });
