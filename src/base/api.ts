@@ -74,9 +74,9 @@ export const endpointCreateSchema = only({
 });
 export const endpointJoinSchema = only({ Sandbox: z.string() });
 
-export const portBindingSchema = z.object({
+export const portBindingSchema = only({
   HostIp: z.string().nullish(),
-  HostPort: z.union([z.string(), z.number().transform(String)]).nullish(),
+  HostPort: z.union([z.string(), z.number().transform(String)], { error: 'expected text or a number' }).nullish(),
 });
 
 export const sandboxCreateSchema = only({

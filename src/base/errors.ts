@@ -28,7 +28,7 @@ const entry = (kind: ErrorKind, meaning: string, remedy: string): CatalogueEntry
 export const errorCatalogue = {
   bad_request: entry('invalid', 'The request is malformed.', 'Correct the field that the message names.'),
   bad_json: entry('invalid', 'The body is not one JSON value.', 'Send one JSON object and nothing after it.'),
-  bad_content_type: entry('invalid', 'The body has a type other than JSON.', 'Send Content-Type: application/json.'),
+  bad_content_type: entry('invalid', 'The body has no type, or one other than JSON.', 'Send Content-Type: application/json.'),
   bad_api_version: entry(
     'invalid',
     'The version prefix is outside the served range.',

@@ -114,7 +114,7 @@ NOBODYS.addSubnet('ff00::', 8, 'ipv6');
 export function checkHostIp(text: string, report: Report): void {
   if (text === '') return;
   const family = isIP(text);
-  if (family === 0 || text.includes('%')) report(`invalid IP address: ${shown(text)}`);
+  if (family === 0 || text.includes('%')) report(`invalid IP address: ${shown(text)}; use one such as 127.0.0.1 or ::1`);
   else if (NOBODYS.check(text, family === 4 ? 'ipv4' : 'ipv6'))
     report(`invalid IP address: ${text} is no host's own: use an address of the host, or none for all of them`);
 }

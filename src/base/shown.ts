@@ -5,9 +5,9 @@ const MAX_SHOWN = 300;
 /** Longest message, characters. */
 const MAX_MESSAGE = 2000;
 
-/** Control and format characters, line separators, halves of surrogate pairs: nobody sees them, programs act on them. */
-export const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
-const EACH_INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+/** Control and format characters, line separators, halves of surrogate pairs, fillers: nobody sees them, programs act on them. */
+export const INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{DI}]/u;
+const EACH_INVISIBLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{DI}]/gu;
 
 /** All of a text, with escapes for what is not visible. */
 export const escaped = (text: string): string =>

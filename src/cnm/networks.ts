@@ -4,11 +4,13 @@ import {
   CnmError,
   type NetworkId,
   attemptAll,
+  familyOf,
   isUnspecified,
   newNetworkId,
   prefixAddress,
   shortId,
   shown,
+  tryPrefix,
   undoable,
 } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
@@ -55,7 +57,7 @@ export async function makeNetwork(cnm: Cnm, asked: NetworkSpec, ctx: Ctx, caller
     if (draft.configOnly) return { record: await storeConfigOnly(cnm, draft), warning: '' };
     await checkHostOptions(cnm, draft, caller);
     // Asked before the bridge's own route is there.
-    const warning = await warningFor(cnm, draft);
+    const warning = await warningFor(cnm, draft, spec);
     return { record: await build(cnm, draft, ctx), warning };
   });
 }
@@ -203,12 +205,12 @@ async function build(cnm: Cnm, draft: NetworkRecord, ctx: Ctx): Promise<NetworkR
   });
 }
 
-async function warningFor(cnm: Cnm, draft: NetworkRecord): Promise<string> {
+async function warningFor(cnm: Cnm, draft: NetworkRecord, spec: NetworkSpec): Promise<string> {
   const driver = driverOf(cnm, draft);
   const own = driver.warning?.(driverNetwork(draft)) ?? '';
+  const warnings = [...(own === '' ? [] : [own]), ...unusedSubnets(draft, spec)];
   // A network on a link of the host has its subnet.
-  if (driver.capabilities.usesParent === true) return own;
-  const warnings = own === '' ? [] : [own];
+  if (driver.capabilities.usesParent === true) return warnings.join('; ');
   for (const { subnet } of draft.ipam.config) {
     // `0.0.0.0/24` stands for any subnet of that size.
     const route = subnet === undefined || isUnspecified(prefixAddress(subnet)) ? undefined : await overlappedRoute(cnm, subnet);
@@ -216,6 +218,16 @@ async function warningFor(cnm: Cnm, draft: NetworkRecord): Promise<string> {
   }
   return warnings.join('; ');
 }
+
+/** The reference drops subnets of a family that the network does not have, and its clients count on that: it is said only. */
+const unusedSubnets = ({ enableIPv4, enableIPv6 }: NetworkRecord, { ipam }: NetworkSpec): string[] =>
+  (ipam?.config ?? []).flatMap(({ subnet }) => {
+    const prefix = tryPrefix(subnet ?? '');
+    if (prefix === undefined) return [];
+    const family = familyOf(prefix);
+    const isUsed = family === 4 ? enableIPv4 : enableIPv6;
+    return isUsed ? [] : [`subnet ${prefix} is not used: the network has no IPv${family}, which --ipv${family} enables`];
+  });
 
 /** Deletes a network that nothing uses. Errors: no_network, predefined_network, network_in_use. May be repeated after a failure. */
 export async function deleteNetwork(cnm: Cnm, term: string): Promise<NetworkRecord> {

@@ -7,9 +7,11 @@ import {
   type SandboxId,
   CnmError,
   attemptAll,
+  checkResolverOptions,
+  checkResolverWords,
   codeOf,
   newSandboxId,
-  parseAddress,
+  parseNameserver,
   quoted,
   shortId,
   tryAddress,
@@ -130,9 +132,9 @@ function planOf(cnm: Cnm, spec: SandboxSpec): Plan {
     exposed,
     held: [],
     heldFamilies: { v4: false, v6: false },
-    dns: dns.map(parseAddress),
-    dnsSearch: checkWords(spec.dnsSearch ?? [], 'search domain'),
-    dnsOptions: checkWords(spec.dnsOptions ?? [], 'resolver option'),
+    dns: dns.map(parseNameserver),
+    dnsSearch: checkResolverWords(spec.dnsSearch ?? [], 'search domain'),
+    dnsOptions: checkResolverOptions(spec.dnsOptions ?? []),
     extraHosts: extraHosts(cnm, spec.extraHosts ?? []),
     labels: spec.labels ?? {},
     autoRemove: spec.autoRemove ?? false,
@@ -159,14 +161,6 @@ function connectionsOf(
   // The first one keeps its place, it is the one that eth0 belongs to; the others go by name (spec 01 I1).
   const [first, ...rest] = all;
   return first === undefined ? [] : [first, ...rest.sort((a, b) => (a.net.name < b.net.name ? -1 : 1))];
-}
-
-/** Words that end up in a line of resolv.conf. */
-function checkWords(words: readonly string[], what: string): readonly string[] {
-  const wrong = words.find((word) => !/^[a-zA-Z0-9_.:-]{1,253}$/.test(word));
-  if (wrong !== undefined)
-    throw new CnmError('bad_option', `invalid ${what} ${quoted(wrong)}: use 1 to 253 of the characters [a-zA-Z0-9_.:-]`);
-  return words;
 }
 
 function extraHosts(cnm: Cnm, texts: readonly string[]): { name: string; address: Address }[] {

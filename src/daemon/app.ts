@@ -12,6 +12,7 @@ import { errorAnswer } from './errors.ts';
 import { BODY_LIMIT, MAX_CONNECTIONS, MAX_REQUESTS, SERVER_LIMITS } from './limits.ts';
 import { eventRoutes } from './events.ts';
 import { networkRoutes } from './networks.ts';
+import { parseQuery } from './query.ts';
 import { refuseNonsense, refuseOddities } from './nonsense.ts';
 import { sandboxRoutes } from './sandboxes.ts';
 import { serviceRoutes } from './services.ts';
@@ -107,8 +108,7 @@ async function dispatch(
 
 async function answer(routes: readonly CompiledRoute[], request: FastifyRequest, signal: AbortSignal): Promise<Answer> {
   if (request.method === 'OPTIONS') return { status: 200 };
-  if (request.headers.host === undefined && request.raw.httpVersion !== '1.0')
-    throw new CnmError('bad_request', 'the header Host is missing, which HTTP/1.1 wants: send it with any value');
+  checkHost(request);
   const { path, query } = split(request.url);
   const { version, rest } = versionOf(path);
   for (const route of routes) {
@@ -118,7 +118,7 @@ async function answer(routes: readonly CompiledRoute[], request: FastifyRequest,
     const term = decode(match[1] ?? '');
     return route.handle({
       term,
-      query,
+      query: parseQuery(query, route.takes),
       headers: request.headers,
       body: parseBody(request.headers, request.body),
       signal,
@@ -129,10 +129,19 @@ async function answer(routes: readonly CompiledRoute[], request: FastifyRequest,
   throw new CnmError('no_page', 'page not found');
 }
 
-function split(url: string): { path: string; query: Record<string, string> } {
+/** Node takes the first of several hosts and is content with none. */
+function checkHost({ raw }: FastifyRequest): void {
+  const count = raw.rawHeaders.filter((text, i) => i % 2 === 0 && text.toLowerCase() === 'host').length;
+  if (count === 0 && raw.httpVersion !== '1.0')
+    throw new CnmError('bad_request', 'the header Host is missing, which HTTP/1.1 wants: send it with any value');
+  if (count > 1) throw new CnmError('bad_request', `the header Host is there ${count} times: send it once`);
+}
+
+function split(target: string): { path: string; query: string } {
+  // A client of a proxy names the host too (RFC 9112 §3.2.2).
+  const url = target.replace(/^https?:\/\/[^/?]*/i, '');
   const at = url.indexOf('?');
-  if (at < 0) return { path: url, query: {} };
-  return { path: url.slice(0, at), query: Object.fromEntries(new URLSearchParams(url.slice(at + 1))) };
+  return at < 0 ? { path: url, query: '' } : { path: url.slice(0, at), query: url.slice(at + 1) };
 }
 
 function versionOf(path: string): { version: string | undefined; rest: string } {
@@ -183,9 +192,11 @@ function failure(error: unknown, log: Logger): Answer {
   return { status, json: body };
 }
 
-/** The framework looks at the type of a body before we do. */
+/** The framework looks at the type of a body before we do, and wants one of the method QUERY even without a body. */
 function asOurs(error: unknown): unknown {
-  if (!(error instanceof Error && 'code' in error && error.code === 'FST_ERR_CTP_INVALID_MEDIA_TYPE')) return error;
+  if (!(error instanceof Error && 'code' in error)) return error;
+  if (error.code === 'FST_ERR_ROUTE_MISSING_CONTENT_TYPE') return new CnmError('no_page', 'page not found');
+  if (error.code !== 'FST_ERR_CTP_INVALID_MEDIA_TYPE') return error;
   return new CnmError('bad_content_type', "malformed Content-Type header: must be 'application/json'");
 }
 

@@ -1,11 +1,11 @@
 /** Flags and configuration file of the daemon, to one checked value. A flag and a key that disagree are refused. */
 
-import { readFileSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { z } from 'zod';
-import { type Address, CnmError, errnoOf, messageOf, parseAddress, parseWith, shown } from '../base/index.ts';
+import { type Address, CnmError, messageOf, parseAddress, parseWith, quoted, shown } from '../base/index.ts';
 import { type ClusterConfig, readCluster } from './cluster.ts';
+import { readConfigFile } from './config-file.ts';
 import { readHosts } from './hosts.ts';
 import { LOG_LEVELS, type LogLevel } from './log.ts';
 import type { TcpOptions } from './server.ts';
@@ -40,7 +40,7 @@ export interface DaemonConfig {
 
 const DEFAULT_CONFIG_FILE = '/etc/patchbay/config.json';
 
-const fileSchema = z.strictObject({
+const fileShape = {
   host: z.union([z.string(), z.array(z.string())]).optional(),
   tlscacert: z.string().optional(),
   tlscert: z.string().optional(),
@@ -63,6 +63,12 @@ const fileSchema = z.strictObject({
   group: z.string().optional(),
   dns: z.array(z.string()).optional(),
   'log-level': z.string().optional(),
+};
+const fileSchema = z.strictObject(fileShape, {
+  error: (issue) =>
+    issue.code === 'unrecognized_keys'
+      ? `unknown key ${issue.keys.map(quoted).join(', ')}: use ${Object.keys(fileShape).join(', ')}`
+      : undefined,
 });
 type Values = z.infer<typeof fileSchema>;
 
@@ -179,21 +185,21 @@ function parseFlags(args: readonly string[]): Values & { config?: string } {
   return Object.fromEntries(Object.entries(program.opts()).map(([key, value]) => [dashed(key), value]));
 }
 
-function readFile(path: string | undefined): Values {
-  let text: string;
-  try {
-    text = readFileSync(path ?? DEFAULT_CONFIG_FILE, 'utf8');
-  } catch (error) {
-    if (path === undefined && errnoOf(error) === 'ENOENT') return {};
-    throw new CnmError('bad_config', `configuration file ${path ?? DEFAULT_CONFIG_FILE}: ${messageOf(error)}`);
+function readFile(given: string | undefined): Values {
+  if (given === '') throw new CnmError('bad_config', '--config is empty: use the path of a file');
+  const path = given ?? DEFAULT_CONFIG_FILE;
+  const text = readConfigFile(path);
+  if (text === undefined) {
+    if (given === undefined) return {};
+    throw new CnmError('bad_config', `configuration file ${path}: ENOENT: there is no such file`);
   }
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new CnmError('bad_config', `configuration file ${path ?? DEFAULT_CONFIG_FILE} is not JSON: ${messageOf(error)}`);
+    throw new CnmError('bad_config', `configuration file ${path} is not JSON: ${messageOf(error)}`);
   }
-  return parseWith(fileSchema, value, `configuration file ${path ?? DEFAULT_CONFIG_FILE}`, 'bad_config');
+  return parseWith(fileSchema, value, `configuration file ${path}`, 'bad_config');
 }
 
 function refuseDisagreement(flags: Values, file: Values): void {

@@ -1,8 +1,9 @@
 /** `/containers…`: a read-only view of sandboxes for engine clients. */
 
-import { CnmError, codeOf } from '../base/index.ts';
+import { CnmError, codeOf, quoted } from '../base/index.ts';
 import type { DaemonParts, Route } from './route.ts';
 import { SANDBOX_FILTERS, parseFilters, sandboxMatches } from './filters.ts';
+import { isEngineTrue } from './query.ts';
 import { containerJson, containerRow, networksOf } from './inspect.ts';
 
 export function containerRoutes({ controller }: DaemonParts): Route[] {
@@ -12,7 +13,8 @@ export function containerRoutes({ controller }: DaemonParts): Route[] {
       path: '/containers/json',
       handle({ query }) {
         const filters = parseFilters(query['filters'], SANDBOX_FILTERS);
-        const all = query['all'] === '1' || query['all'] === 'true';
+        const limit = limitOf(query['limit']);
+        const all = isEngineTrue(query['all']) || limit !== undefined;
         const found = controller
           .sandboxes()
           .map((s) => s.record)
@@ -24,7 +26,8 @@ export function containerRoutes({ controller }: DaemonParts): Route[] {
               networksOf(controller, s).map(({ net }) => net),
             ),
           );
-        return { status: 200, json: found.map((s) => containerRow(controller, s)) };
+        const shown = limit === undefined ? found : found.toSorted((a, b) => b.created - a.created).slice(0, limit);
+        return { status: 200, json: shown.map((s) => containerRow(controller, s)) };
       },
     },
     {
@@ -40,4 +43,13 @@ export function containerRoutes({ controller }: DaemonParts): Route[] {
       },
     },
   ];
+}
+
+/** How many of the newest are wanted, running or not; absent: no such wish. */
+function limitOf(text: string | undefined): number | undefined {
+  if (text === undefined || text === '') return undefined;
+  if (!/^-?\d{1,9}$/.test(text))
+    throw new CnmError('bad_request', `invalid value for limit: ${quoted(text)}; use a whole number`);
+  // The stock client says -1 for all.
+  return Number(text) > 0 ? Number(text) : undefined;
 }

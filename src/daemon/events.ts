@@ -4,6 +4,7 @@ import type { ServerResponse } from 'node:http';
 import { CnmError } from '../base/index.ts';
 import type { CnmEvent } from '../cnm/index.ts';
 import { EVENT_FILTERS, eventMatches, parseFilters, parseTime } from './filters.ts';
+import { EVENT_VALUES } from './filter-values.ts';
 import type { DaemonParts, Request, Route, Stream } from './route.ts';
 
 /** Clients that follow at the same time. */
@@ -44,7 +45,7 @@ export function eventRoutes(parts: DaemonParts): Route[] {
 }
 
 function wishOf({ query }: Request, now: number): Omit<Wish, 'line'> {
-  const filters = parseFilters(query['filters'], EVENT_FILTERS);
+  const filters = parseFilters(query['filters'], EVENT_FILTERS, EVENT_VALUES);
   const [since, until] = (['since', 'until'] as const).map((name) => timeOf(name, query[name], now));
   if (since !== undefined && until !== undefined && since > until)
     throw new CnmError('bad_request', '`since` time cannot be after `until` time');

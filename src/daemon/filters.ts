@@ -3,6 +3,7 @@
 import { CnmError, type EndpointJson, parseDuration, shown } from '../base/index.ts';
 import type { CnmEvent, NetworkController, NetworkRecord, SandboxRecord } from '../cnm/index.ts';
 import { isPredefined } from '../cnm/index.ts';
+import { type FilterValues, isPossible, possibleValues } from './filter-values.ts';
 
 /** Values by key. Values of one key are or-ed, keys are and-ed. */
 export type Filters = ReadonlyMap<string, readonly string[]>;
@@ -12,8 +13,11 @@ const MAX_VALUE = 1024;
 /** Most values of one key. */
 const MAX_VALUES = 100;
 
-/** Parses `{"name":["a"]}` and the older `{"name":{"a":true}}`. Throws bad_filter, naming the keys that work. */
-export function parseFilters(text: string | undefined, known: readonly string[]): Filters {
+/**
+ * Parses `{"name":["a"]}` and the older `{"name":{"a":true}}`. Throws bad_filter, naming the keys that work, and the values of
+ * those that take only some.
+ */
+export function parseFilters(text: string | undefined, known: readonly string[], possible: FilterValues = {}): Filters {
   if (text === undefined || text === '') return new Map();
   let value: unknown;
   try {
@@ -27,12 +31,12 @@ export function parseFilters(text: string | undefined, known: readonly string[])
   return new Map(
     Object.entries(value).map(([key, values]) => {
       if (!known.includes(key)) throw new CnmError('bad_filter', `invalid filter '${shown(key)}': there are ${known.join(', ')}`);
-      return [key, valuesOf(key, values)];
+      return [key, valuesOf(key, values, possible)];
     }),
   );
 }
 
-function valuesOf(key: string, values: unknown): string[] {
+function valuesOf(key: string, values: unknown, possible: FilterValues): string[] {
   const list: unknown[] = Array.isArray(values)
     ? values
     : values !== null && typeof values === 'object'
@@ -46,6 +50,8 @@ function valuesOf(key: string, values: unknown): string[] {
         `invalid filter '${key}': values must be text: a list of text, each up to ${MAX_VALUE} characters`,
       );
     }
+    if (!isPossible(possible, key, item))
+      throw new CnmError('bad_filter', `invalid filter: '${key}'='${shown(item)}': use ${possibleValues(possible, key)}`);
     return item;
   });
 }
@@ -130,7 +136,7 @@ const hasLabel = (labels: Readonly<Record<string, string>>, wanted: string): boo
 const any = (values: readonly string[] | undefined, test: (value: string) => boolean): boolean =>
   values === undefined || values.length === 0 || values.some(test);
 
-/** Whether the network passes. Throws bad_filter for a value that a key does not take. */
+/** Whether the network passes. Throws bad_filter for a `dangling` that is neither true nor false. */
 export function networkMatches(filters: Filters, net: NetworkRecord, controller: NetworkController): boolean {
   return (
     any(filters.get('driver'), (v) => v === net.driver) &&
@@ -143,11 +149,7 @@ export function networkMatches(filters: Filters, net: NetworkRecord, controller:
   );
 }
 
-function typeMatches(value: string, net: NetworkRecord): boolean {
-  if (value === 'builtin') return isPredefined(net.name);
-  if (value === 'custom') return !isPredefined(net.name);
-  throw new CnmError('bad_filter', `invalid filter: 'type'='${shown(value)}': use custom or builtin`);
-}
+const typeMatches = (value: string, net: NetworkRecord): boolean => isPredefined(net.name) === (value === 'builtin');
 
 function danglingMatches(values: readonly string[] | undefined, net: NetworkRecord, controller: NetworkController): boolean {
   if (values === undefined) return true;
@@ -162,12 +164,8 @@ function danglingValue(values: readonly string[]): boolean {
   return wanted;
 }
 
-/** Checks values that no network would ever be compared with. */
-export function checkNetworkFilters(filters: Filters): void {
-  for (const value of filters.get('type') ?? []) {
-    if (value !== 'custom' && value !== 'builtin')
-      throw new CnmError('bad_filter', `invalid filter: 'type'='${shown(value)}': use custom or builtin`);
-  }
+/** Checks `dangling` also where no network would be compared with it. */
+export function checkDangling(filters: Filters): void {
   const dangling = filters.get('dangling');
   if (dangling !== undefined) danglingValue(dangling);
 }

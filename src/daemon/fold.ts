@@ -40,4 +40,10 @@ function folded({ def }: Schema, value: unknown): unknown {
 }
 
 const mapped = (value: object, each: (key: string, field: unknown) => [string, unknown][]): object =>
-  Object.fromEntries(Object.entries(value).flatMap(([key, field]) => each(key, field)));
+  Object.fromEntries(
+    Object.entries(value).flatMap(([key, field]) => {
+      // It would be lost on the way, and nobody told.
+      if (key === '__proto__') throw new CnmError('bad_request', 'the field __proto__ is not taken: give it another name');
+      return each(key, field);
+    }),
+  );

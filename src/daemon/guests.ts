@@ -11,11 +11,13 @@ export function guestRoutes({ controller }: DaemonParts): Route[] {
     {
       method: 'GET',
       path: '/guests',
+      takes: [],
       handle: () => ({ status: 200, json: guests.networks().map((net) => guestJson(net, guests.endpoints())) }),
     },
     {
       method: 'GET',
       path: '/guests/:term',
+      takes: [],
       handle: ({ term }) => ({ status: 200, json: guestJson(networkOf(guests.networks(), term), guests.endpoints()) }),
     },
   ];

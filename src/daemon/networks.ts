@@ -1,12 +1,14 @@
 /** `/networks…`: the Engine API's words to the model's and back (spec 02 §3). */
 
 import { connectSchema, disconnectSchema, networkCreateSchema } from '../base/api.ts';
-import { CnmError, type EndpointSettingsJson, type NetworkCreateJson, parseTruth, parseWith, quoted } from '../base/index.ts';
+import { CnmError, type EndpointSettingsJson, type NetworkCreateJson, parseWith, quoted } from '../base/index.ts';
 import type { EndpointSpec, NetworkSpec } from '../cnm/index.ts';
 import type { Answer, DaemonParts, Request, Route } from './route.ts';
-import { NETWORK_FILTERS, PRUNE_FILTERS, checkNetworkFilters, networkMatches, parseFilters, pruneMatcher } from './filters.ts';
+import { NETWORK_FILTERS, PRUNE_FILTERS, checkDangling, networkMatches, parseFilters, pruneMatcher } from './filters.ts';
+import { NETWORK_SCOPES, NETWORK_VALUES } from './filter-values.ts';
 import { networkJson, statusJson } from './inspect.ts';
 import { foldCase } from './fold.ts';
+import { parseQueryBool } from './query.ts';
 import { networkServicesJson } from './services.ts';
 import { sharedJson } from './shared.ts';
 
@@ -55,8 +57,8 @@ export function networkRoutes(parts: DaemonParts): Route[] {
 }
 
 function list({ controller }: DaemonParts, { query }: Request): Answer {
-  const filters = parseFilters(query['filters'], NETWORK_FILTERS);
-  checkNetworkFilters(filters);
+  const filters = parseFilters(query['filters'], NETWORK_FILTERS, NETWORK_VALUES);
+  checkDangling(filters);
   const found = controller
     .networks()
     .map((n) => n.record)
@@ -72,6 +74,7 @@ async function create({ controller }: DaemonParts, { body, signal, caller }: Req
 
 async function inspect({ controller }: DaemonParts, { term, query }: Request): Promise<Answer> {
   const isVerbose = parseQueryBool('verbose', query['verbose']);
+  checkScope(query['scope']);
   await controller.shared?.catchUp(term);
   const net = controller.network(term).record;
   if (query['scope'] && query['scope'] !== net.scope) throw new CnmError('no_network', `network ${term} not found`);
@@ -85,12 +88,10 @@ async function inspect({ controller }: DaemonParts, { term, query }: Request): P
   return { status: 200, json: { ...shown, Status } };
 }
 
-/** A truth value of a query, false when it is absent. Throws bad_request. */
-export function parseQueryBool(name: string, text: string | undefined): boolean {
-  if (text === undefined || text === '') return false;
-  const truth = parseTruth(text);
-  if (truth !== undefined) return truth;
-  throw new CnmError('bad_request', `invalid value for ${name}: ${quoted(text)}; use true or false`);
+/** Another word fits no network, whatever there is. */
+function checkScope(scope: string | undefined): void {
+  if (scope === undefined || scope === '' || NETWORK_SCOPES.some((one) => one === scope)) return;
+  throw new CnmError('bad_request', `invalid value for scope: ${quoted(scope)}; use local, global or swarm`);
 }
 
 function networkSpec(json: NetworkCreateJson): NetworkSpec {

@@ -7,15 +7,22 @@ import type { DaemonParts, Route } from './route.ts';
 export function nodeRoutes({ controller }: DaemonParts): Route[] {
   const shown = (node: Node): NodeJson => nodeJson(node, controller.cluster.self);
   return [
-    { method: 'GET', path: '/cluster/nodes', handle: () => ({ status: 200, json: controller.cluster.nodes().map(shown) }) },
+    {
+      method: 'GET',
+      path: '/cluster/nodes',
+      takes: [],
+      handle: () => ({ status: 200, json: controller.cluster.nodes().map(shown) }),
+    },
     {
       method: 'GET',
       path: '/cluster/nodes/:term',
+      takes: [],
       handle: ({ term }) => ({ status: 200, json: shown(controller.cluster.node(term)) }),
     },
     {
       method: 'POST',
       path: '/cluster/keys/rotate',
+      takes: [],
       handle: async ({ caller }) => {
         if (caller !== 'trusted') throw new CnmError('not_permitted', 'keys of all hosts are changed by root');
         const rotated = await sharedOf(controller).rotateKeys();
@@ -25,6 +32,7 @@ export function nodeRoutes({ controller }: DaemonParts): Route[] {
     {
       method: 'DELETE',
       path: '/cluster/nodes/:term',
+      takes: [],
       handle: async ({ term }) => {
         await controller.cluster.removeNode(term);
         return { status: 204 };

@@ -3,15 +3,35 @@
 import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { SERVER_LIMITS } from './limits.ts';
+
+/** What the parser stumbles over, by its code, and what would work. */
+const PROBLEMS: Readonly<Record<string, string>> = {
+  HPE_INVALID_METHOD: 'the method is none of HTTP: write one such as GET, in capitals; this socket speaks no TLS',
+  HPE_INVALID_URL: 'the path has a character that it cannot have: write it as percent and two hexadecimal digits, such as %20',
+  HPE_INVALID_CONSTANT: 'HTTP/1.1 is not where it must be, behind the path: a space in the path is written as %20',
+  HPE_INVALID_VERSION: 'the version of HTTP is not served, or its line does not end with CR and LF: use HTTP/1.1',
+  HPE_PAUSED_H2_UPGRADE: 'the version of HTTP is not served: use HTTP/1.1',
+  HPE_INVALID_HEADER_TOKEN: 'a header is not one line of the form Name: value, without control characters',
+  HPE_UNEXPECTED_CONTENT_LENGTH: 'the header Content-Length is there twice: send one',
+  HPE_INVALID_CONTENT_LENGTH: 'the header Content-Length is no whole number, or beside Transfer-Encoding: send one of the two',
+  HPE_INVALID_TRANSFER_ENCODING: 'the header Transfer-Encoding is not chunked, or beside Content-Length: send one of the two',
+  HPE_INVALID_CHUNK_SIZE: "a chunk's size is not hexadecimal, or is not that of the chunk before it",
+  HPE_STRICT: "a line does not end with CR and LF, or a chunk's size is not its own",
+  HPE_CR_EXPECTED: 'a line does not end with CR and LF',
+  HPE_LF_EXPECTED: 'a line does not end with CR and LF',
+  HPE_INVALID_EOF_STATE: 'the request ended before it was whole: send all that its headers announce',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 'the extensions of a chunk are too long: leave them out',
+};
 
 /** What is no HTTP request, or comes too slowly. */
-export function refuseNonsense(error: Error & { code?: string; reason?: string }, socket: Socket): void {
+export function refuseNonsense(error: Error & { code?: string }, socket: Socket): void {
   const [status, message] =
     error.code === 'HPE_HEADER_OVERFLOW'
-      ? ['431 Request Header Fields Too Large', 'the header is too large']
+      ? ['431 Request Header Fields Too Large', `path and headers are larger than ${SERVER_LIMITS.maxHeaderSize / 1024} KiB`]
       : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? ['408 Request Timeout', 'the request did not come in time']
-        : ['400 Bad Request', `this is no request of HTTP/1.1: ${error.reason ?? error.message}`];
+        : ['400 Bad Request', PROBLEMS[error.code ?? ''] ?? 'this is no HTTP request: use HTTP/1.1'];
   refuse(socket, status, message, 'bad_request');
 }
 

@@ -39,6 +39,8 @@ export interface Route {
   readonly method: 'GET' | 'HEAD' | 'POST' | 'DELETE' | 'OPTIONS';
   /** Path without the version. `:term` captures one or more segments, since network names may hold slashes. */
   readonly path: string;
+  /** Parameters of the query that one of our own routes takes; absent: any, as the engine's routes do. */
+  readonly takes?: readonly string[];
   readonly handle: (request: Request) => Promise<Answer> | Answer;
 }
 

@@ -7,15 +7,17 @@ import type { Answer, DaemonParts, Request, Route } from './route.ts';
 import { SANDBOX_FILTERS, parseFilters, sandboxMatches } from './filters.ts';
 import { foldCase } from './fold.ts';
 import { networksOf, sandboxJson } from './inspect.ts';
-import { endpointSpec, parseQueryBool } from './networks.ts';
+import { endpointSpec } from './networks.ts';
+import { parseQueryBool } from './query.ts';
 
 export function sandboxRoutes(parts: DaemonParts): Route[] {
   const { controller } = parts;
   return [
-    { method: 'GET', path: '/sandboxes', handle: (request) => list(parts, request) },
+    { method: 'GET', path: '/sandboxes', takes: ['all', 'filters'], handle: (request) => list(parts, request) },
     {
       method: 'POST',
       path: '/sandboxes/create',
+      takes: [],
       async handle({ body, signal, caller }) {
         const json = parseWith(sandboxCreateSchema, foldCase(sandboxCreateSchema, body), 'sandbox create request');
         const { sandbox, warnings } = await controller.createSandbox(sandboxSpec(json), signal, caller);
@@ -25,6 +27,7 @@ export function sandboxRoutes(parts: DaemonParts): Route[] {
     {
       method: 'POST',
       path: '/sandboxes/:term/process',
+      takes: [],
       async handle({ term, body, caller }) {
         const { Pid } = parseWith(processSchema, foldCase(processSchema, body), 'process');
         await controller.setProcess(term, Pid, caller);
@@ -34,11 +37,13 @@ export function sandboxRoutes(parts: DaemonParts): Route[] {
     {
       method: 'GET',
       path: '/sandboxes/:term',
+      takes: [],
       handle: ({ term }) => ({ status: 200, json: sandboxJson(controller, controller.sandbox(term).record) }),
     },
     {
       method: 'DELETE',
       path: '/sandboxes/:term',
+      takes: ['force'],
       async handle({ term, query }) {
         await controller.deleteSandbox(term, parseQueryBool('force', query['force']));
         return { status: 204 };

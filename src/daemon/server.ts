@@ -76,7 +76,7 @@ function groupId(group: string | undefined): number | undefined {
   if (line !== undefined && Number.isInteger(gid)) return gid;
   if (group === undefined) return undefined;
   if (/^\d+$/.test(group) && Number(group) <= MAX_GROUP) return Number(group);
-  throw new CnmError('bad_config', `--group ${group}: there is no such group`);
+  throw new CnmError('bad_config', `--group ${group}: there is no such group; use the name or the number of one`);
 }
 
 async function refuseServed(path: string): Promise<void> {

@@ -26,6 +26,7 @@ export function serviceRoutes(parts: DaemonParts): Route[] {
     {
       method: 'GET',
       path: '/network-services',
+      takes: [],
       handle: async () => ({
         status: 200,
         json: await Promise.all(services.all().map((service) => serviceJson(controller, service))),
@@ -34,6 +35,7 @@ export function serviceRoutes(parts: DaemonParts): Route[] {
     {
       method: 'POST',
       path: '/network-services/create',
+      takes: [],
       async handle({ body, signal, caller }) {
         const json = parseWith(serviceCreateSchema, foldCase(serviceCreateSchema, body), 'service create request');
         const { id } = await services.create(serviceSpec(json), signal, caller);
@@ -43,22 +45,25 @@ export function serviceRoutes(parts: DaemonParts): Route[] {
     {
       method: 'POST',
       path: '/network-services/:term/add',
+      takes: [],
       async handle({ term, body }) {
         const { Sandbox } = parseWith(memberSchema, foldCase(memberSchema, body), 'service add request');
         await services.members.add(services.find(term), Sandbox);
         return { status: 204 };
       },
     },
-    { method: 'POST', path: '/network-services/:term/drain', handle: (request) => drain(parts, request, false) },
-    { method: 'POST', path: '/network-services/:term/remove', handle: (request) => drain(parts, request, true) },
+    { method: 'POST', path: '/network-services/:term/drain', takes: [], handle: (request) => drain(parts, request, false) },
+    { method: 'POST', path: '/network-services/:term/remove', takes: [], handle: (request) => drain(parts, request, true) },
     {
       method: 'GET',
       path: '/network-services/:term',
+      takes: [],
       handle: async ({ term }) => ({ status: 200, json: await serviceJson(controller, services.find(term)) }),
     },
     {
       method: 'DELETE',
       path: '/network-services/:term',
+      takes: [],
       async handle({ term }) {
         await services.remove(term);
         return { status: 204 };

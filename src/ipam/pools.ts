@@ -6,8 +6,11 @@ import {
   CnmError,
   addressFromBytes,
   familyOf,
+  isLoopback,
+  isMulticast,
   makePrefix,
   networkOf,
+  prefixAddress,
   prefixBounds,
   prefixLength,
   prefixesOverlap,
@@ -91,5 +94,7 @@ function parsePool(text: string, report: (problem: string) => void): AddressPool
   const bits = BITS[familyOf(base)];
   if (size > bits) report(`size ${size} is longer than an IPv${familyOf(base)} address (${bits})`);
   if (size < prefixLength(base)) report(`base ${base} has a smaller prefix than the target size ${size}`);
+  // Each network of it would be refused.
+  if (isMulticast(prefixAddress(base)) || isLoopback(prefixAddress(base))) report(`base ${base} has addresses of no network`);
   return { base: networkOf(base), size };
 }

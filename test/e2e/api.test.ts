@@ -57,6 +57,10 @@ describe('transport', () => {
     expect((await api<NetworkJson[]>('GET', '/networks')).json.map((n) => n.Name).sort()).toEqual(['bridge', 'host', 'none']);
   });
 
+  test('a path is taken with its host before it', async () => {
+    expect(await curl('--request-target', 'http://x/v1.44/_ping?a=1', 'http://x/')).toBe('OK');
+  });
+
   test('OPTIONS is answered with 200', async () => {
     expect(await curl('-X', 'OPTIONS', '-o', '/dev/null', '-w', '%{http_code}', 'http://x/any/thing')).toBe('200');
   });
@@ -147,6 +151,15 @@ describe('networks', () => {
     const both = await Promise.all([1, 2].map(() => api('POST', '/networks/create', { Name: 'twin' })));
     expect(both.map((a) => a.status).sort()).toEqual([201, 409]);
     await api('DELETE', '/networks/twin');
+  });
+
+  test('a subnet of a family that the network does not have is dropped, as the engine does, and said', async () => {
+    const { status, json } = await api<{ Warning: string }>('POST', '/networks/create', {
+      Name: 'onefamily',
+      IPAM: { Config: [{ Subnet: '10.8.0.0/24' }, { Subnet: 'fd08::/64' }] },
+    });
+    expect([status, json.Warning]).toEqual([201, 'subnet fd08::/64 is not used: the network has no IPv6, which --ipv6 enables']);
+    await lab.ok('rm', 'onefamily');
   });
 
   test('a given subnet that overlaps a route of the host is taken, with a warning', async () => {
@@ -303,5 +316,9 @@ describe('connect and sandboxes', () => {
     });
     expect((await api<unknown[]>('GET', '/containers/json?all=1')).json).toHaveLength(1);
     expect((await api<unknown[]>('GET', '/containers/json')).json).toHaveLength(0);
+    // As the engine reads them: any word is true, and a number asks for the newest, running or not.
+    expect((await api<unknown[]>('GET', '/containers/json?all=yes')).json).toHaveLength(1);
+    expect((await api<unknown[]>('GET', '/containers/json?all=none&limit=-1')).json).toHaveLength(0);
+    expect((await api<unknown[]>('GET', '/containers/json?limit=1')).json).toHaveLength(1);
   });
 });

@@ -4,9 +4,10 @@
  */
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { Watched, told } from './bad-input/asking.ts';
+import { Watched, octets, told } from './bad-input/asking.ts';
 import { byItselfRows } from './bad-input/by-itself.ts';
 import { endpointRows } from './bad-input/endpoints.ts';
+import { framedRows } from './bad-input/framing.ts';
 import { networkRows } from './bad-input/networks.ts';
 import type { Row } from './bad-input/row.ts';
 import { sandboxRows } from './bad-input/sandboxes.ts';
@@ -68,6 +69,16 @@ describe.each(Object.entries(TABLES))('%s', (_topic, rows) => {
     // oxlint-disable-next-line no-control-regex
     expect(answer.message).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/);
     expect(answer.message.length).toBeLessThan(2048);
+    expect(await watched.look()).toEqual(before);
+  });
+});
+
+describe('octets', () => {
+  test.each(framedRows.map((row) => [row[0], row] as const))('%s is refused, named, and changes nothing', async (_title, row) => {
+    const [, sent, status, code, ...says] = row;
+    const answer = await octets(lab.socket, Buffer.from(sent, 'latin1'));
+    expect([answer.status, answer.code], answer.message).toEqual([status, code]);
+    for (const words of says) expect(answer.message).toMatch(words);
     expect(await watched.look()).toEqual(before);
   });
 });

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -204,8 +205,25 @@ describe('file', () => {
 
   test('a file that was named must exist', () => {
     expectRefused(() => readConfig(['--config', join(folder, 'absent')]), join(folder, 'absent'), 'ENOENT');
-    expectRefused(() => readConfig(['--config', folder]), folder, 'EISDIR');
+    expectRefused(() => readConfig(['--config', folder]), folder, 'not a file');
+    expectRefused(() => readConfig(['--config', '']), '--config', 'path of a file');
   });
+
+  test('what would be read without end is no file', () => {
+    const pipe = join(folder, 'pipe');
+    execFileSync('mkfifo', [pipe]);
+    expectRefused(() => readConfig(['--config', pipe]), pipe, 'not a file');
+    expectRefused(() => readConfig(['--config', '/dev/zero']), '/dev/zero', 'not a file');
+    expectRefused(() => read([], ' '.repeat(2 * 1024 * 1024)), 'larger than 1 MiB');
+  });
+
+  test('an unknown key is answered with those that there are', () => {
+    expectRefused(() => read([], { colour: 'red' }), 'unknown key "colour"', 'use host, ', 'log-level');
+  });
+});
+
+test('of a flag given twice the last one counts, as with the engine', () => {
+  expect(read(['--state-dir', '/a', '--state-dir', '/b']).stateDir).toBe('/b');
 });
 
 describe('a flag and a key', () => {

@@ -4,11 +4,14 @@ import type { NetworkController, NetworkRecord } from '../../src/cnm/index.ts';
 import {
   NETWORK_FILTERS,
   PRUNE_FILTERS,
-  checkNetworkFilters,
+  ENDPOINT_FILTERS,
+  EVENT_FILTERS,
+  checkDangling,
   networkMatches,
   parseFilters,
   pruneMatcher,
 } from '../../src/daemon/filters.ts';
+import { ENDPOINT_VALUES, EVENT_VALUES, NETWORK_VALUES } from '../../src/daemon/filter-values.ts';
 
 const ID = `abc123${'0'.repeat(58)}`;
 
@@ -163,14 +166,29 @@ describe('network filters', () => {
     expectRefused(() => passes({ dangling: values }), `invalid filter 'dangling=${values.join(',')}'`);
   });
 
-  test('a type that does not exist is refused even without a network', () => {
-    expectRefused(() => checkNetworkFilters(new Map([['type', ['custom', 'x']]])), "'type'='x'");
-    expectRefused(() => passes({ type: ['x'] }), "'type'='x'");
-    expect(() => checkNetworkFilters(new Map([['type', ['custom', 'builtin']]]))).not.toThrow();
+  test.each([
+    [{ type: ['custom', 'x'] }, NETWORK_FILTERS, NETWORK_VALUES, "'type'='x': use custom or builtin"],
+    [{ scope: ['loc'] }, NETWORK_FILTERS, NETWORK_VALUES, "'scope'='loc': use local, global or swarm"],
+    [{ state: { joined: true, happy: true } }, ENDPOINT_FILTERS, ENDPOINT_VALUES, "'state'='happy': use ready, joining"],
+    [{ event: ['explode: now'] }, EVENT_FILTERS, EVENT_VALUES, "'event'='explode: now': use create"],
+    [{ scope: ['global'] }, EVENT_FILTERS, EVENT_VALUES, "'scope'='global': use local or swarm"],
+  ])('%j can find nothing and is refused', (filters, keys, values, words) => {
+    expectRefused(() => parseFilters(JSON.stringify(filters), keys, values), words);
+  });
+
+  test('what clients of the engine ask for is taken, also where it finds nothing here', () => {
+    const asked = {
+      type: ['container', 'network', 'sandbox'],
+      event: ['start', 'health_status: healthy', 'exec_create: sh', 'connect'],
+      scope: ['swarm'],
+    };
+    expect([...parseFilters(JSON.stringify(asked), EVENT_FILTERS, EVENT_VALUES).keys()]).toEqual(['type', 'event', 'scope']);
+    const networks = { scope: ['local', 'global', 'swarm'], type: ['custom', 'builtin'], driver: ['anything'] };
+    expect(parseFilters(JSON.stringify(networks), NETWORK_FILTERS, NETWORK_VALUES).size).toBe(3);
   });
 
   test.each([[['maybe']], [['true', 'false']], [[]]])('dangling=%j is refused also where no network gets that far', (values) => {
-    expectRefused(() => checkNetworkFilters(new Map([['dangling', values]])), "'dangling=");
+    expectRefused(() => checkDangling(new Map([['dangling', values]])), "'dangling=");
   });
 
   // As regular expressions several of these take longer than anyone waits; the limit of the test is what stops one.

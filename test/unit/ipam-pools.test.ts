@@ -16,6 +16,9 @@ test('every problem of every pool is named in one error', () => {
     'base=10.0.0.0/16',
     'size=x,base=10.0.0.0',
     'base=10.0.0.0/8,size=33,colour=red,size=24',
+    'base=224.0.0.0/8,size=24',
+    'base=127.0.0.0/8,size=24',
+    'base=ff00::/8,size=64',
   ];
   const refuse = (): unknown => {
     try {
@@ -35,6 +38,9 @@ test('every problem of every pool is named in one error', () => {
     'size 33 is longer than an IPv4 address (32)',
     'unknown key "colour"',
     'size is given twice',
+    'base 224.0.0.0/8 has addresses of no network',
+    'base 127.0.0.0/8 has addresses of no network',
+    'base ff00::/8 has addresses of no network',
   ]) {
     expect(message).toContain(part);
   }

@@ -2,6 +2,7 @@
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { openNetns, type Netns } from '../../../src/kernel/index.ts';
 import type { Lab } from '../lab.ts';
@@ -41,6 +42,20 @@ export async function told(socketPath: string, asked: Ask): Promise<Told> {
   const { status, text } = await ask(socketPath, asked);
   const { message, code } = JSON.parse(text) as { message: string; code: string };
   return { status, message, code };
+}
+
+/** The answer to octets as they stand, which must be an error's and close the connection. */
+export async function octets(socketPath: string, sent: Buffer): Promise<Told> {
+  const text = await new Promise<string>((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    const socket = connect(socketPath, () => socket.write(sent));
+    socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error(`no answer within ${ANSWER_MS} ms`)));
+    socket.on('data', (chunk: Buffer) => chunks.push(chunk));
+    socket.on('error', reject);
+    socket.on('close', () => resolve(Buffer.concat(chunks).toString()));
+  });
+  const { message, code } = JSON.parse(text.slice(text.indexOf('\r\n\r\n') + 4)) as { message: string; code: string };
+  return { status: Number(/^HTTP\/1\.1 (\d+)/.exec(text)?.[1]), message, code };
 }
 
 /** What is cheap to read: links, addresses, routes, files of the run directory, and what the daemon shows. */

@@ -24,6 +24,7 @@ const names: Line[] = [
   ['a name with an isolate', { Name: 'a\u2066b' }, 400, 'bad_name', /\\u\{2066\}/, /control characters/],
   ['a name with a zero-width space', { Name: 'ne\u200bt' }, 400, 'bad_name', /\\u\{200b\}/, /invisible/],
   ['a name with a byte order mark', { Name: 'a\ufeffb' }, 400, 'bad_name', /\\u\{feff\}/, /invisible/],
+  ['a name of a letter that is not seen', { Name: '\u3164' }, 400, 'bad_name', /\\u\{3164\}/, /invisible/],
   ['a name with half a surrogate pair', { Name: 'a\ud800b' }, 400, 'bad_name', /\\u\{d800\}/],
   ['a name with a space before it', { Name: ' a' }, 400, 'bad_name', /" a"/, /outer spaces/],
   ['a name with a space behind it', { Name: 'a ' }, 400, 'bad_name', /"a "/, /outer spaces/],

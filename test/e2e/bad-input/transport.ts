@@ -37,6 +37,22 @@ const json: Row[] = bodies('/networks/create', [
   ['brackets 100,000 deep', many('[', 100_000), 400, 'bad_json', /nest/, /100/],
   ['objects 50,000 deep', `{"Labels":${many('{"a":', 50_000)}1${many('}', 50_000)}}`, 400, 'bad_json', /nest/, /100/],
   ['one key twice', '{"Name":"bad","Name":"worse","Name":7}', 400, 'bad_request', /Name/, /string/],
+  [
+    'a field with the name of a prototype',
+    '{"Name":"bad","__proto__":{"Name":"a"}}',
+    400,
+    'bad_request',
+    /__proto__/,
+    /another name/,
+  ],
+  [
+    'a label with the name of a prototype',
+    '{"Name":"bad","Labels":{"__proto__":"a"}}',
+    400,
+    'bad_request',
+    /__proto__/,
+    /another name/,
+  ],
   ['one key in two spellings', '{"Name":"a","name":7}', 400, 'bad_request', /Name/, /string/],
 ]);
 
@@ -96,6 +112,14 @@ const paths: PathLine[] = [
   ['an id that fits two', '/sandboxes/%20', 404, 'no_sandbox', / /],
   ['verbose that is a word', '/networks/net?verbose=maybe', 400, 'bad_request', /verbose/, /"maybe"/, /true or false/],
   ['a scope that does not fit', '/networks/net?scope=swarm', 404, 'no_network', /net/],
+  ['a scope that is none', '/networks/net?scope=planet', 400, 'bad_request', /"planet"/, /local, global or swarm/],
+  ['a parameter twice', '/networks/net?verbose=false&verbose=true', 400, 'bad_request', /verbose/, /once/],
+  ['filters twice', '/networks?filters={}&filters={}', 400, 'bad_request', /filters/, /once/],
+  ['a parameter that sandboxes do not have', '/sandboxes?filter=x', 400, 'bad_request', /"filter"/, /use all, filters/],
+  ['a parameter that one sandbox does not have', '/sandboxes/box?size=1', 400, 'bad_request', /"size"/, /takes none/],
+  ['a parameter that endpoints do not have', '/endpoints?name=idle', 400, 'bad_request', /"name"/, /use filters/],
+  ['a parameter that services do not have', '/network-services?name=svc', 400, 'bad_request', /"name"/, /takes none|use /],
+  ['a number of containers that is a word', '/containers/json?limit=few', 400, 'bad_request', /limit/, /"few"/, /whole number/],
 ];
 
 const filterLines: PathLine[] = [
@@ -116,6 +140,20 @@ const filterLines: PathLine[] = [
     /100 values/,
   ],
   ['a type that is none', filters({ type: ['odd'] }), 400, 'bad_filter', /'odd'/, /custom or builtin/],
+  ['a scope that nothing has', filters({ scope: ['planet'] }), 400, 'bad_filter', /'scope'='planet'/, /local, global or swarm/],
+  ['one scope that nothing has', filters({ scope: ['local', ''] }), 400, 'bad_filter', /'scope'=''/, /local, global or swarm/],
+  ['a state that no endpoint has', filters({ state: ['happy'] }, '/endpoints'), 400, 'bad_filter', /'happy'/, /ready, .*joined/],
+  [
+    'a type that no event has',
+    filters({ type: ['planet'] }, '/events'),
+    400,
+    'bad_filter',
+    /'type'='planet'/,
+    /network/,
+    /sandbox/,
+  ],
+  ['an event that never comes', filters({ event: ['explode'] }, '/events'), 400, 'bad_filter', /'explode'/, /connect/, /destroy/],
+  ['a scope that no event has', filters({ scope: ['planet'] }, '/events'), 400, 'bad_filter', /'planet'/, /local or swarm/],
   ['dangling that is a word', filters({ dangling: ['maybe'] }), 400, 'bad_filter', /maybe/, /true or false/],
   ['dangling twice', filters({ dangling: ['true', 'false'] }), 400, 'bad_filter', /true,false/, /true or false/],
   ['a sandbox filter that is none', filters({ dangling: ['true'] }, '/sandboxes'), 400, 'bad_filter', /dangling/, /network/],
@@ -140,6 +178,11 @@ const methods: Row[] = [
   ...gets([['a method that is not served', '/networks', 404, 'no_page', /page not found/]], 'PUT'),
   ...gets([['a removal of everything', '/networks', 404, 'no_page', /page not found/]], 'DELETE'),
   ...gets([['a post to a list', '/networks', 404, 'no_page', /page not found/]], 'POST'),
+  ...gets(
+    [['a removal with a misspelled force', '/sandboxes/box?forse=1', 400, 'bad_request', /"forse"/, /use force/]],
+    'DELETE',
+  ),
+  ...gets([['a parameter for a leave', '/endpoints/wed/leave?force=1', 400, 'bad_request', /"force"/, /takes none/]], 'POST'),
 ];
 
 export const transportRows: Row[] = [
