@@ -128,8 +128,8 @@ async function lockFolders({ stateDir, runDir }: ComposeOptions): Promise<FileLo
   refuseOwner('--state-dir', stateDir);
   // It may have been there with another mode.
   chmodSync(stateDir, 0o700);
-  for (const folder of ['', 'keeper', ...OPEN_FOLDERS]) refuseOfOthers('--run-dir', join(runDir, folder));
   forFlag('--run-dir', runDir, () => {
+    for (const folder of ['', 'keeper', ...OPEN_FOLDERS]) refuseOfOthers('--run-dir', join(runDir, folder));
     for (const folder of OPEN_FOLDERS) makeOpenFolder(join(runDir, folder));
   });
   const state = await lockFile(join(stateDir, 'lock'));

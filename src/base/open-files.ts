@@ -2,7 +2,7 @@
 
 import { chmodSync, closeSync, existsSync, fchmodSync, mkdirSync, openSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import { CnmError, errnoOf, messageOf } from './errors.ts';
+import { CnmError, isCnmError, errnoOf, messageOf } from './errors.ts';
 
 const FOLDER_MODE = 0o755;
 const FILE_MODE = 0o644;
@@ -30,6 +30,7 @@ export function forFlag(flag: string, path: string, make: () => void): void {
   try {
     make();
   } catch (error) {
+    if (isCnmError(error)) throw error;
     throw new CnmError('bad_config', `${flag} ${path}: ${messageOf(error)}: use a folder that is there or can be made`, {
       cause: error,
     });
