@@ -118,8 +118,8 @@ function withdraw<T>(
     try {
       await attemptAll(steps);
     } catch (error) {
-      // It may be repeated at some time, or by the next start: until then the ports are where the steps have led them.
-      await commitAll(a, [a.ep], undefined, writing(a)).catch((why: unknown) =>
+      // It may be repeated at some time, or by the next start: until then the others have the ports that the steps gave them.
+      await writing(a)({ endpoints: [...a.touched.values()] }).catch((why: unknown) =>
         cnm.env.log.error({ sandbox: sandbox.id, err: why }, 'what a leave has changed before it failed cannot be recorded'),
       );
       throw error;
