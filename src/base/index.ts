@@ -13,7 +13,6 @@ export * from './open-files.ts';
 export * from './own-folder.ts';
 export * from './parse.ts';
 export * from './publish.ts';
-export * from './resolver-words.ts';
 export * from './served.ts';
 export * from './shown.ts';
 export type * from './api.ts';

@@ -7,9 +7,30 @@ import type { Env } from '../base/index.ts';
 import { isGatewayEndpoint } from './gateway-names.ts';
 import type { EndpointRecord, Membership, NetworkRecord, SandboxRecord, ServiceRecord } from './records.ts';
 
+/** Everything that can be told: filters know these words. */
+export const EVENT_ACTIONS = [
+  'create',
+  'destroy',
+  'prune',
+  'connect',
+  'disconnect',
+  'join',
+  'leave',
+  'start',
+  'die',
+  'health',
+  'update',
+  'remove',
+  'port-lost',
+  'port-regained',
+  'lease-lost',
+  'lease-regained',
+] as const;
+type EventAction = (typeof EVENT_ACTIONS)[number];
+
 export interface CnmEvent {
   readonly type: 'network' | 'endpoint' | 'sandbox' | 'service';
-  readonly action: string;
+  readonly action: EventAction;
   /** Of the thing that it happened to; empty for a prune, which happens to none. */
   readonly id: string;
   readonly attributes: Readonly<Record<string, string>>;
@@ -123,7 +144,7 @@ function ofNetwork(before: NetworkRecord | undefined, after: NetworkRecord | und
   const net = after ?? before;
   if (net === undefined) return [];
   const attributes = { name: net.name, type: net.driver };
-  const tell = (action: string): Told[] => [{ type: 'network', action, id: net.id, attributes }];
+  const tell = (action: EventAction): Told[] => [{ type: 'network', action, id: net.id, attributes }];
   if (after?.phase === 'ready' && before?.phase !== 'ready') return tell('create');
   // The engine says nothing about the end of a configuration.
   if (after === undefined && before?.phase !== 'creating' && !net.configOnly) return tell('destroy');
@@ -134,7 +155,7 @@ function ofSandbox(before: SandboxRecord | undefined, after: SandboxRecord | und
   const sandbox = after ?? before;
   if (sandbox === undefined) return [];
   const attributes = { ...sandbox.labels, name: sandbox.name };
-  const tell = (action: string): Told[] => [{ type: 'sandbox', action, id: sandbox.id, attributes }];
+  const tell = (action: EventAction): Told[] => [{ type: 'sandbox', action, id: sandbox.id, attributes }];
   if (after === undefined) return before?.phase === 'creating' ? [] : tell('destroy');
   if (after.phase === 'ready' && before?.phase !== 'ready') return tell('create');
   if (after.process !== undefined && after.process.startTime !== before?.process?.startTime) return tell('start');
@@ -147,13 +168,13 @@ function ofEndpoint(before: EndpointRecord | undefined, after: EndpointRecord | 
   if (ep === undefined) return [];
   const net = known.networkById(ep.network);
   const own = { name: ep.name, network: ep.network, ...(net && { networkName: net.name }) };
-  const tell = (action: string, sandbox?: string): Told => ({
+  const tell = (action: EventAction, sandbox?: string): Told => ({
     type: 'endpoint',
     action,
     id: ep.id,
     attributes: { ...own, ...(sandbox !== undefined && { container: sandbox }) },
   });
-  const network = (action: string, sandbox: string): Told[] =>
+  const network = (action: EventAction, sandbox: string): Told[] =>
     // The engine says nothing of what comes and goes by itself.
     net === undefined || isGatewayEndpoint(ep, net)
       ? []

@@ -1,5 +1,5 @@
 export { NetworkController, Network, Endpoint, Sandbox } from './controller.ts';
-export type { CnmEvent, EventLog } from './events.ts';
+export { type CnmEvent, EVENT_ACTIONS, type EventLog } from './events.ts';
 export type { ControllerParts } from './context.ts';
 export type { EndpointSpec, IpamConfigSpec, NetworkSpec } from './spec.ts';
 export type {

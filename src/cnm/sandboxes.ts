@@ -7,11 +7,8 @@ import {
   type SandboxId,
   CnmError,
   attemptAll,
-  checkResolverOptions,
-  checkResolverWords,
   codeOf,
   newSandboxId,
-  parseNameserver,
   quoted,
   shortId,
   tryAddress,
@@ -28,6 +25,7 @@ import { createFiles, removeFiles } from './files.ts';
 import { bringGateway, usesGatewayBridge } from './gateway-bridge.ts';
 import { tryOpenSandboxNetns } from './join.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA, type SandboxRecord } from './records.ts';
+import { checkResolverOptions, checkResolverWords, parseNameserver } from './resolver-words.ts';
 import { type CheckedEndpoint, type EndpointSpec, checkHostname, checkSandboxName } from './spec.ts';
 import { resolverTable } from './steps/resolver.ts';
 

@@ -131,7 +131,7 @@ async function answer(routes: readonly CompiledRoute[], request: FastifyRequest,
 
 /** Node takes the first of several hosts and is content with none. */
 function checkHost({ raw }: FastifyRequest): void {
-  const count = raw.rawHeaders.filter((text, i) => i % 2 === 0 && text.toLowerCase() === 'host').length;
+  const count = raw.headersDistinct['host']?.length ?? 0;
   if (count === 0 && raw.httpVersion !== '1.0')
     throw new CnmError('bad_request', 'the header Host is missing, which HTTP/1.1 wants: send it with any value');
   if (count > 1) throw new CnmError('bad_request', `the header Host is there ${count} times: send it once`);

@@ -4,7 +4,7 @@ import type { ServerResponse } from 'node:http';
 import { CnmError } from '../base/index.ts';
 import type { CnmEvent } from '../cnm/index.ts';
 import { EVENT_FILTERS, eventMatches, parseFilters, parseTime } from './filters.ts';
-import { EVENT_VALUES } from './filter-values.ts';
+import { EVENT_VALUES, OVERFLOW } from './filter-values.ts';
 import type { DaemonParts, Request, Route, Stream } from './route.ts';
 
 /** Clients that follow at the same time. */
@@ -26,7 +26,7 @@ interface Wish {
   line(event: Told): string;
 }
 
-type Told = Omit<CnmEvent, 'type'> & { readonly type: string };
+type Told = Omit<CnmEvent, 'type' | 'action'> & { readonly type: string; readonly action: string };
 
 export function eventRoutes(parts: DaemonParts): Route[] {
   const open = { count: 0 };
@@ -103,7 +103,7 @@ function follow({ controller, now }: DaemonParts, wish: Wish, out: ServerRespons
     close();
     const timeNano = BigInt(now()) * NANOS_PER_MS;
     const attributes = { reason: 'the client reads too slowly: events were dropped' };
-    out.end(wish.line({ type: 'daemon', action: 'overflow', id: '', attributes, timeNano }));
+    out.end(wish.line({ type: 'daemon', action: OVERFLOW, id: '', attributes, timeNano }));
     timer = setTimeout(() => out.destroy(), FAREWELL_MS);
   };
   const endAt = (time: bigint): void => {

@@ -3,6 +3,13 @@
  * of the engine are taken also where nothing here has them, since its clients send them.
  */
 
+import { EVENT_ACTIONS } from '../cnm/index.ts';
+
+/** Told to a client that reads too slowly. */
+export const OVERFLOW = 'overflow';
+
+const words = (text: string): string[] => text.split(/\s+/);
+
 /** Scopes that a network of the engine can have. */
 export const NETWORK_SCOPES = ['local', 'global', 'swarm'] as const;
 
@@ -18,15 +25,14 @@ export const ENDPOINT_VALUES = {
 /** Our own words, and what the engine tells of things that are not here. */
 export const EVENT_VALUES = {
   scope: ['local', 'swarm'],
-  type: ['network endpoint sandbox service daemon builder config container image node plugin secret volume'].flatMap((line) =>
-    line.split(' '),
-  ),
+  type: words('network endpoint sandbox service daemon builder config container image node plugin secret volume'),
   event: [
-    'create destroy connect disconnect prune join leave lease-lost lease-regained start die port-lost port-regained',
-    'update health remove overflow attach checkpoint commit copy delete detach disable enable exec_create',
-    'exec_detach exec_die exec_start export archive-path extract-to-dir health_status import install kill load',
-    'mount oom pause pull push reload rename resize restart save stop tag top unmount unpause untag',
-  ].flatMap((line) => line.split(' ')),
+    ...EVENT_ACTIONS,
+    OVERFLOW,
+    ...words(`attach checkpoint commit copy delete detach disable enable exec_create exec_detach exec_die exec_start export
+      archive-path extract-to-dir health_status import install kill load mount oom pause pull push reload rename resize restart save
+      stop tag top unmount unpause untag`),
+  ],
 } satisfies FilterValues;
 
 /** Whether the values of `key` include `value`. The engine's events may go on behind a colon: `health_status: healthy`. */

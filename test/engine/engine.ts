@@ -44,9 +44,9 @@ export class LabEngine {
     mkdirSync(this.folder);
   }
 
-  /** The engine's own programs first, its client too. */
+  /** The engine's own programs first, its client too. Its containerd leaves stacks in the folder for what is temporary. */
   get #env(): NodeJS.ProcessEnv {
-    return { ...process.env, PATH: `${this.#programs.join(':')}:${process.env['PATH']}` };
+    return { ...process.env, TMPDIR: this.folder, PATH: `${this.#programs.join(':')}:${process.env['PATH']}` };
   }
 
   get socket(): string {

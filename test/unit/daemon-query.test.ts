@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { endpointCreateSchema, networkCreateSchema } from '../../src/base/api.ts';
-import { checkResolverOptions, codeOf, messageOf, parseNameserver } from '../../src/base/index.ts';
+import { codeOf, messageOf } from '../../src/base/index.ts';
 import { parseBody } from '../../src/daemon/body.ts';
 import { foldCase } from '../../src/daemon/fold.ts';
 import { isEngineTrue, parseQuery } from '../../src/daemon/query.ts';
@@ -69,27 +69,5 @@ describe('a body', () => {
     ['deep in settings', endpointCreateSchema, '{"Network":"n","EndpointConfig":{"DriverOpts":{"__proto__":"x"}}}'],
   ])('with the name of the prototype %s is refused, since it would be lost', (_where, schema, text) => {
     expect(refusal(() => foldCase(schema, JSON.parse(text)))).toEqual(['bad_request', expect.stringContaining('__proto__')]);
-  });
-});
-
-describe('what a resolver is told', () => {
-  test.each(['127.0.0.11', '0.0.0.0', '::', '224.0.0.1', 'ff02::1', '255.255.255.255', '1.1.1.1:53'])(
-    'nameserver %s is refused',
-    (text) => {
-      expect(refusal(() => parseNameserver(text))).toEqual(['bad_address', expect.stringContaining(text.slice(0, 3))]);
-    },
-  );
-
-  test.each(['127.0.0.1', '192.0.2.53', 'fe80::1', '2001:db8::1'])('nameserver %s is taken', (text) => {
-    expect(parseNameserver(text)).toBe(text);
-  });
-
-  test('options that are numbers need one; others are the resolver’s business', () => {
-    for (const word of ['ndots', 'ndots:', 'ndots:-1', 'ndots:many', 'timeout:1.5', 'attempts:1:2'])
-      expect(
-        refusal(() => checkResolverOptions([word])),
-        word,
-      ).toEqual(['bad_option', expect.stringContaining('whole number')]);
-    expect(checkResolverOptions(['ndots:0', 'timeout:3', 'rotate', 'edns0'])).toHaveLength(4);
   });
 });

@@ -1,18 +1,15 @@
 /** What a sandbox's resolver is told to do: nameservers, search domains, options. Pure. */
 
-import { type Address, isMulticast, isUnspecified, parseAddress } from './address.ts';
-import { CnmError } from './errors.ts';
-import { quoted } from './shown.ts';
+import { type Address, CnmError, isMulticast, isUnspecified, parseAddress, quoted } from '../base/index.ts';
+import { RESOLVER_ADDRESS } from '../dns/index.ts';
 
-/** Where the resolver of each sandbox listens: one that asked there would ask itself. */
-const RESOLVER = '127.0.0.11';
 /** Options of resolv.conf that are nothing without a number (resolv.conf(5)). */
 const NUMBERED = ['ndots', 'timeout', 'attempts'];
 
-/** An address at which one server can answer. Throws bad_address. */
+/** An address at which one server can answer; a resolver that asked at its own would ask itself. Throws bad_address. */
 export function parseNameserver(text: string): Address {
   const address = parseAddress(text);
-  if (address === RESOLVER)
+  if (address === RESOLVER_ADDRESS)
     throw new CnmError(
       'bad_address',
       `nameserver ${address} is the resolver of the sandbox itself: name the one that it shall ask`,
