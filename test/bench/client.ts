@@ -11,7 +11,17 @@ export class Client {
   }
 
   /** The answer's JSON, or its text. Throws what the server says of a failure. */
-  call(method: string, path: string, body?: unknown): Promise<unknown> {
+  async call(method: string, path: string, body?: unknown): Promise<unknown> {
+    try {
+      return await this.#once(method, path, body);
+    } catch (error) {
+      // A server may close a connection that nobody used for a while, just when it is used again; then nothing was asked yet.
+      if ((error as { isStale?: boolean }).isStale !== true) throw error;
+      return this.#once(method, path, body);
+    }
+  }
+
+  #once(method: string, path: string, body: unknown): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const text = body === undefined ? '' : JSON.stringify(body);
       const headers = { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text) };
@@ -23,7 +33,10 @@ export class Client {
           resolve(/^[[{]/.test(answer) ? JSON.parse(answer) : answer);
         });
       });
-      req.on('error', reject);
+      req.on('error', (error: NodeJS.ErrnoException) => {
+        const isStale = req.reusedSocket && ['EPIPE', 'ECONNRESET'].includes(error.code ?? '');
+        reject(Object.assign(error, { isStale }));
+      });
       req.end(text);
     });
   }
