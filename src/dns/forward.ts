@@ -7,7 +7,7 @@ import { Exchanges } from './exchanges.ts';
 import { UpstreamHealth } from './health.ts';
 import { Race, type RaceParts } from './race.ts';
 import { Slots, type Pace } from './slots.ts';
-import type { Dialler, DnsProtocol, Upstream } from './upstream.ts';
+import type { Begun, Dialler, DnsProtocol, Upstream } from './upstream.ts';
 import { RCODE, errorReply, type Query } from './wire.ts';
 
 /** Hears the reply. */
@@ -15,6 +15,10 @@ export type Done = (reply: Uint8Array) => void;
 
 /** Upstreams that count; the rest of a longer list is not asked. */
 const MAX_UPSTREAMS = 3;
+
+/** Those of a sandbox that may be asked, in order. `fromHost`: whether the host's own are among them. */
+export const usableUpstreams = (upstreams: readonly Upstream[], fromHost: boolean): readonly Upstream[] =>
+  upstreams.slice(0, MAX_UPSTREAMS).filter(({ at }) => at === 'sandbox' || fromHost);
 
 export interface ForwardLimits {
   /** Time for one upstream from dialling to its answer, milliseconds. Default 4000. */
@@ -37,13 +41,17 @@ export interface ForwardShared {
   readonly slots: Slots;
 }
 
-/** `changed` hears when a server of the host's file falls silent or answers again: its protocol, address and port. */
+/**
+ * `changed` hears when a server of the host's file falls silent or answers again: its protocol, address and port; `counted` hears how many
+ * of them were silent when they were asked last.
+ */
 export const newForwardShared = (
   concurrent: number,
   queued: number,
   changed?: (upstream: string, isDemoted: boolean) => void,
+  counted?: (silent: number) => void,
 ): ForwardShared => ({
-  hostHealth: new UpstreamHealth(() => performance.now(), changed),
+  hostHealth: new UpstreamHealth(() => performance.now(), changed, counted),
   slots: new Slots(concurrent, queued, 4000),
 });
 
@@ -74,18 +82,29 @@ export class Forwarder {
 
   /**
    * Calls `done` once, now or later, with the reply under the asker's id: an upstream's own bytes, SERVFAIL when none answered, REFUSED
-   * under overload. Never throws.
+   * under overload. Never throws. `begun`: the first usable upstream has been asked already.
    */
-  forward(query: Query, protocol: DnsProtocol, upstreams: readonly Upstream[], fromHost: boolean, done: Done): void {
-    const usable = upstreams.slice(0, MAX_UPSTREAMS).filter(({ at }) => at === 'sandbox' || fromHost);
-    if (usable.length === 0) return done(errorReply(query.bytes, RCODE.SERVFAIL));
+  forward(
+    query: Query,
+    protocol: DnsProtocol,
+    upstreams: readonly Upstream[],
+    fromHost: boolean,
+    done: Done,
+    begun?: Begun,
+  ): void {
+    const turnAway = (rcode: number): void => {
+      begun?.drop();
+      done(errorReply(query.bytes, rcode));
+    };
+    const usable = usableUpstreams(upstreams, fromHost);
+    if (usable.length === 0) return turnAway(RCODE.SERVFAIL);
     const { slots } = this.#shared;
     this.#slots.take((isGranted) => {
-      if (!isGranted) return done(errorReply(query.bytes, RCODE.REFUSED));
+      if (!isGranted) return turnAway(RCODE.REFUSED);
       slots.take((isShared) => {
-        if (isShared) return this.#race(query, protocol, usable, done);
+        if (isShared) return this.#race(query, protocol, usable, done, begun);
         this.#slots.release();
-        done(errorReply(query.bytes, RCODE.REFUSED));
+        turnAway(RCODE.REFUSED);
       });
     });
   }
@@ -98,7 +117,7 @@ export class Forwarder {
     this.#exchanges.closeAll();
   }
 
-  #race(query: Query, protocol: DnsProtocol, upstreams: readonly Upstream[], done: Done): void {
+  #race(query: Query, protocol: DnsProtocol, upstreams: readonly Upstream[], done: Done, begun: Begun | undefined): void {
     const finish = (reply: Uint8Array | undefined): void => {
       this.#races.delete(race);
       this.#shared.slots.release();
@@ -108,7 +127,8 @@ export class Forwarder {
     const race = new Race(this.#parts, query, protocol, finish);
     this.#races.add(race);
     // Not at once: its slot goes to the next one that waits, and that one's to the next, each inside the other.
-    if (this.#isClosed) queueMicrotask(() => race.abandon());
-    else race.run(upstreams);
+    if (!this.#isClosed) return race.run(upstreams, begun);
+    begun?.drop();
+    queueMicrotask(() => race.abandon());
   }
 }

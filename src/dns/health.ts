@@ -20,17 +20,26 @@ export class UpstreamHealth {
   readonly #states = new Map<string, State>();
   readonly #now: () => number;
   readonly #changed: (key: string, isDemoted: boolean) => void;
+  readonly #counted: (silent: number) => void;
 
-  /** `now` counts milliseconds and never goes back. `changed` hears when an upstream falls silent for good or is back. */
-  constructor(now: () => number, changed: (key: string, isDemoted: boolean) => void = () => {}) {
+  /**
+   * `now` counts milliseconds and never goes back. `changed` hears when an upstream falls silent for good or is back, `counted` how many
+   * were silent the last time.
+   */
+  constructor(
+    now: () => number,
+    changed: (key: string, isDemoted: boolean) => void = () => {},
+    counted: (silent: number) => void = () => {},
+  ) {
     this.#now = now;
     this.#changed = changed;
+    this.#counted = counted;
   }
 
   /** Reports any sound reply, also an error code. */
   answered(key: string): void {
     const wasDemoted = this.isDemoted(key);
-    this.#states.delete(key);
+    if (this.#states.delete(key)) this.#counted(this.#states.size);
     if (wasDemoted) this.#changed(key, false);
   }
 
@@ -45,6 +54,7 @@ export class UpstreamHealth {
       }
     }
     this.#states.set(key, { ...state, silences: state.silences + 1 });
+    this.#counted(this.#states.size);
     if (state.silences + 1 === SILENCES_TO_DEMOTE) this.#changed(key, true);
   }
 

@@ -3,19 +3,26 @@
 export { NameTable, type NameRecord, type NameView } from './names.ts';
 export { answerLocally } from './local.ts';
 export { Resolver } from './resolver.ts';
-export { newForwardShared, type ForwardShared } from './forward.ts';
+export { MAX_STRANGERS } from './race.ts';
+export { newForwardShared, usableUpstreams, type ForwardShared } from './forward.ts';
 export type { Pace } from './slots.ts';
-export type { DialEvents, Dialler, DnsProtocol, Upstream } from './upstream.ts';
+export type { Begun, DialEvents, Dialler, DnsProtocol, Upstream } from './upstream.ts';
 export { framed, MessageReader } from './stream.ts';
 export {
   answerInPlace,
   errorReply,
+  idOf,
+  judgeReply,
   newQuestion,
+  rcodeOf,
   readCommonQuestion,
   MAX_QUERY_OCTETS,
   MAX_TCP_ANSWER_OCTETS,
   RCODE,
+  withId,
   type AnswerRecords,
+  type Query,
+  type Question,
 } from './wire.ts';
 export {
   buildResolvConf,

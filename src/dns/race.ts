@@ -7,11 +7,11 @@
 import { randomInt } from 'node:crypto';
 import type { Exchange, Exchanges } from './exchanges.ts';
 import type { UpstreamHealth } from './health.ts';
-import type { DialEvents, Dialler, DnsProtocol, Upstream } from './upstream.ts';
+import type { Begun, DialEvents, Dialler, DnsProtocol, Upstream } from './upstream.ts';
 import { RCODE, idOf, judgeReply, rcodeOf, withId, type Query } from './wire.ts';
 
 /** Datagrams of strangers that one exchange puts up with. */
-const MAX_STRANGERS = 64;
+export const MAX_STRANGERS = 64;
 
 /** What all races of a sandbox share. */
 export interface RaceParts {
@@ -59,9 +59,10 @@ export class Race {
     this.#finish = finish;
   }
 
-  /** Demoted upstreams come last, or beside the others when due for a try. */
-  run(upstreams: readonly Upstream[]): void {
+  /** Demoted upstreams come last, or beside the others when due for a try. `begun`: the first of them has been asked already. */
+  run(upstreams: readonly Upstream[], begun?: Begun): void {
     this.#upstreams = upstreams;
+    if (begun !== undefined) return this.#goOn(begun);
     if (upstreams.some((upstream) => this.#isDemoted(upstream))) this.#putLast(upstreams);
     this.next();
   }
@@ -80,12 +81,30 @@ export class Race {
       if (!this.isAsking) this.end(undefined);
       return;
     }
-    const exchange = this.#ask(upstream, false);
+    this.#beginPatience(upstream, this.#ask(upstream, false), 0);
+  }
+
+  #goOn(begun: Begun): void {
+    const first = this.#upstreams[this.#next++];
+    if (begun.resume === undefined || first === undefined) {
+      begun.drop();
+      return this.next();
+    }
+    const exchange = new Asked(this, first, false, begun.id);
+    this.#asked.push(exchange);
+    exchange.begin(begun.resume);
+    this.#beginPatience(first, exchange, begun.agoMs);
+  }
+
+  #beginPatience(upstream: Upstream, exchange: Asked, agoMs: number): void {
     if (this.#next >= this.#upstreams.length) return;
-    this.#patience = setTimeout(() => {
-      exchange.countSilence();
-      this.next();
-    }, this.parts.healthOf(upstream).patienceMs(exchange.key));
+    this.#patience = setTimeout(
+      () => {
+        exchange.countSilence();
+        this.next();
+      },
+      Math.max(0, this.parts.healthOf(upstream).patienceMs(exchange.key) - agoMs),
+    );
   }
 
   /** Whether the answer of one is waited for. */
@@ -134,24 +153,26 @@ class Asked implements Exchange, DialEvents {
   isClosed = false;
   readonly #race: Race;
   readonly #upstream: Upstream;
-  readonly #id = randomInt(0x10000);
+  readonly #id: number;
   #socket: { close(): void } | undefined;
   #strangers = 0;
   #isSilenceCounted = false;
 
-  constructor(race: Race, upstream: Upstream, isProbe: boolean) {
+  constructor(race: Race, upstream: Upstream, isProbe: boolean, id = randomInt(0x10000)) {
     this.dueMs = race.parts.exchanges.due();
     this.key = keyOf(upstream, race.protocol);
     this.isProbe = isProbe;
     this.#race = race;
     this.#upstream = upstream;
+    this.#id = id;
   }
 
-  begin(): void {
+  /** `resume`: it has been asked already. */
+  begin(resume?: (events: DialEvents) => { close(): void }): void {
     const { parts, query, protocol } = this.#race;
     parts.exchanges.add(this);
     try {
-      this.#socket = parts.dialler.ask(this.#upstream, protocol, withId(query.bytes, this.#id), this);
+      this.#socket = resume?.(this) ?? parts.dialler.ask(this.#upstream, protocol, withId(query.bytes, this.#id), this);
     } catch {
       queueMicrotask(() => this.failed());
     }

@@ -2,7 +2,7 @@
 
 import { type ChainParts, chain } from './chain.ts';
 import { Forwarder, type ForwardLimits, type ForwardShared } from './forward.ts';
-import type { Dialler, DnsProtocol, Upstream } from './upstream.ts';
+import type { Begun, Dialler, DnsProtocol, Upstream } from './upstream.ts';
 import type { NameTable, NameView } from './names.ts';
 import { RCODE, decodeQuery, errorReply } from './wire.ts';
 
@@ -30,16 +30,21 @@ export class Resolver {
     this.#parts = { ...this.#parts, view, upstreams };
   }
 
-  /** Calls `heard` once, now or later. Never throws. A promise for each question would be what most memory goes to in a flood. */
-  ask(message: Uint8Array, protocol: DnsProtocol, heard: Heard): void {
+  /**
+   * Calls `heard` once, now or later. Never throws. A promise for each question would be what most memory goes to in a flood. `begun`: its
+   * first upstream has been asked already.
+   */
+  ask(message: Uint8Array, protocol: DnsProtocol, heard: Heard, begun?: Begun): void {
     const decoded = decodeQuery(message);
+    if (decoded.kind !== 'query') begun?.drop();
     if (decoded.kind === 'ignored') return heard(undefined);
     if (decoded.kind === 'refused') return heard(decoded.reply);
     try {
-      for (const handler of chain) if (handler(this.#parts, decoded.query, protocol, heard)) return;
+      for (const handler of chain) if (handler(this.#parts, decoded.query, protocol, heard, begun)) return;
     } catch {
       // Falls to SERVFAIL: an asker must not wait for its time limit because of our fault.
     }
+    begun?.drop();
     heard(errorReply(message, RCODE.SERVFAIL));
   }
 

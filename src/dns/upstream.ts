@@ -21,6 +21,18 @@ export interface DialEvents {
   failed(error: Error): void;
 }
 
+/** An exchange with the first upstream of a question that somebody else has begun. Who takes it calls one of the two, resume() once at most. */
+export interface Begun {
+  /** Under which the upstream was asked. */
+  readonly id: number;
+  /** Milliseconds since. */
+  readonly agoMs: number;
+  /** Goes on listening, as Dialler.ask does. Undefined: the upstream had nothing that helps. */
+  readonly resume: ((events: DialEvents) => { close(): void }) | undefined;
+  /** Nobody wants its answer any more. Does nothing after resume(). */
+  drop(): void;
+}
+
 /** Opens sockets in the right namespace. */
 export interface Dialler {
   /** Sends `message` from a new socket with a random source port. The socket lives until close(), which is repeatable. */

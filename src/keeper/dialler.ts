@@ -12,11 +12,10 @@ import {
   type Pace,
   type Upstream,
 } from '../dns/index.ts';
-import { encodeSocketAddress, libc, markSocket, openTcpClient, type Netns } from '../kernel/index.ts';
+import { libc, markSocket, openTcpClient, type Netns } from '../kernel/index.ts';
 import type { Replies } from './replies.ts';
+import { DNS_PORT, connectedUdp } from './upstream-socket.ts';
 import { WaitingReplies } from './waiting.ts';
-
-const DNS_PORT = 53;
 
 /**
  * A dialler for one sandbox; the host's namespace is the one this thread lives in. Replies by UDP take the sandbox's turns:
@@ -30,19 +29,6 @@ export function dialler(sandbox: Netns, replies: Replies, pace: Pace): Dialler {
       return protocol === 'udp' ? askUdp(fd, message, events, replies, pace) : askTcp(fd, upstream, message, events);
     },
   };
-}
-
-/** Connected, so that the kernel drops what comes from elsewhere and tells when nobody listens there. */
-function connectedUdp({ address, port = DNS_PORT, mark }: Upstream): number {
-  const fd = libc.socket(familyOf(address) === 6 ? libc.AF.inet6 : libc.AF.inet, libc.SOCK.datagram | libc.SOCK.nonblock, 0);
-  try {
-    if (mark !== undefined) markSocket(fd, mark);
-    libc.connect(fd, encodeSocketAddress(address, port), `udp ${address}:${port}`);
-    return fd;
-  } catch (error) {
-    libc.close(fd);
-    throw error;
-  }
 }
 
 function tcpClient({ address, mark }: Upstream): number {
@@ -59,6 +45,16 @@ function tcpClient({ address, mark }: Upstream): number {
 function askUdp(fd: number, message: Uint8Array, events: DialEvents, replies: Replies, pace: Pace): { close(): void } {
   try {
     libc.send(fd, message);
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+  return awaitReply(fd, events, replies, pace);
+}
+
+/** Takes over `fd`, on which the reply to what was sent before is awaited. */
+export function awaitReply(fd: number, events: DialEvents, replies: Replies, pace: Pace): { close(): void } {
+  try {
     return new UdpExchange(fd, events, replies, pace);
   } catch (error) {
     libc.close(fd);

@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads';
 import type { CnmError } from '../base/index.ts';
 import { wake, watchOnceMore } from '../kernel/index.ts';
 import { handedOver, type HandOver } from './handed.ts';
-import type { Change, Order, Report } from './reactor.ts';
+import { SHARED, SHARED_WORDS, type Change, type Order, type Report } from './reactor.ts';
 
 export interface LoopEvents {
   questions(questions: Iterable<HandOver>): void;
@@ -16,17 +16,17 @@ export interface LoopEvents {
 
 export class Loop {
   readonly #worker: Worker;
-  /** How many changes were told of; the loop looks at it before it answers. */
-  readonly #told: Int32Array;
+  /** As SHARED says. */
+  readonly #shared: Int32Array;
   readonly #waiting = new Map<number, () => void>();
   #wakeDescriptor: number | undefined;
   #epoll = -1;
   #ticket = 0;
   #isStopping = false;
 
-  private constructor(worker: Worker, told: Int32Array, events: LoopEvents) {
+  private constructor(worker: Worker, shared: Int32Array, events: LoopEvents) {
     this.#worker = worker;
-    this.#told = told;
+    this.#shared = shared;
     worker.on('message', (report: Report) => this.#take(report, events));
     worker.on('error', (error: Error | CnmError) => events.died(error));
     worker.on('exit', () => {
@@ -36,9 +36,9 @@ export class Loop {
 
   /** Resolves when the loop runs. `file` is the built worker. */
   static start(file: string, events: LoopEvents): Promise<Loop> {
-    const told = new Int32Array(new SharedArrayBuffer(4));
-    const worker = new Worker(file, { workerData: told });
-    const loop = new Loop(worker, told, events);
+    const shared = new Int32Array(new SharedArrayBuffer(4 * SHARED_WORDS));
+    const worker = new Worker(file, { workerData: shared });
+    const loop = new Loop(worker, shared, events);
     return new Promise((resolve, reject) => {
       worker.once('error', reject);
       worker.once('message', () => resolve(loop));
@@ -48,8 +48,13 @@ export class Loop {
   /** In force when it returns: the loop takes it before it answers what it reads from now on. */
   change(change: Change): void {
     this.#worker.postMessage({ order: change }, []);
-    Atomics.add(this.#told, 0, 1);
+    Atomics.add(this.#shared, SHARED.told, 1);
     this.#wake();
+  }
+
+  /** How many of the host's upstreams were silent when they were asked last: while there are any, the loop asks none itself. */
+  set silentUpstreams(count: number) {
+    Atomics.store(this.#shared, SHARED.silent, count);
   }
 
   /** Resolves when the order is in force in the loop. */

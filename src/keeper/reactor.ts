@@ -3,6 +3,7 @@
  * every other question over. Tables arrive as orders between two rounds.
  */
 
+import { isDeepStrictEqual } from 'node:util';
 import type { EndpointId } from '../base/index.ts';
 import {
   answerInPlace,
@@ -15,8 +16,10 @@ import {
   type AnswerRecords,
   type NameRecord,
   type NameView,
+  type Upstream,
 } from '../dns/index.ts';
 import { EpollSet, PacketRow } from '../kernel/index.ts';
+import { FirstTries } from './first-tries.ts';
 import { Handing } from './handed.ts';
 import { type Allowance, Contention, Quota } from './quota.ts';
 
@@ -25,13 +28,29 @@ export type Change =
   | { readonly op: 'names'; readonly endpoint: EndpointId; readonly record: NameRecord | null }
   /** Many of them at once. */
   | { readonly op: 'peers'; readonly changes: readonly (readonly [EndpointId, NameRecord | null])[] }
-  | { readonly op: 'view'; readonly fd: number; readonly view: NameView };
+  | ({ readonly op: 'view'; readonly fd: number } & View);
+
+/** How one sandbox sees the world. */
+export interface View {
+  readonly view: NameView;
+  /** Its first upstream, where that is one of the host's: the loop may ask it. */
+  readonly first: Upstream | undefined;
+}
+
+/** What both threads look at without asking each other: indices of a shared Int32Array. */
+export const SHARED = {
+  /** How many changes were told of. */
+  told: 0,
+  /** How many of the host's upstreams were silent when they were asked last. */
+  silent: 1,
+} as const;
+export const SHARED_WORDS = 2;
 
 /** What the main thread tells the loop. Those that are no changes are acknowledged by their tickets when they are in force. */
 export type Order =
   | Change
   /** `open` shares a counter of questions handed over and not answered yet. */
-  | { readonly op: 'open'; readonly fd: number; readonly view: NameView; readonly pending: Int32Array }
+  | ({ readonly op: 'open'; readonly fd: number; readonly pending: Int32Array } & View)
   | { readonly op: 'close'; readonly fd: number }
   /** Whether `fd` is readable is reported from now on, once, and again after each watchOnceMore. */
   | { readonly op: 'watch'; readonly fd: number }
@@ -54,6 +73,8 @@ export type Report =
 const SHARE: Allowance = { rate: 250, burst: 25 };
 /** Questions of one sandbox that may wait at the main thread; the next one is refused. */
 export const MAX_PENDING = 4096;
+/** A sandbox with more of them there takes its turns there with all others, too. */
+const FEW_PENDING = 16;
 /**
  * Refusals of each sandbox; what would need more is dropped, as the kernel does with what finds the socket full. A client that asks
  * again as soon as it is refused would else take whole processors, its own and ours, and the scheduler lets all others wait for them.
@@ -82,6 +103,8 @@ interface Cached {
 interface Served {
   readonly fd: number;
   view: NameView;
+  first: Upstream | undefined;
+  firstTries: number;
   readonly pending: Int32Array;
   readonly cache: Map<number, Cached>;
   readonly quota: Quota;
@@ -101,8 +124,8 @@ export class Reactor {
   readonly #contention = new Contention();
   readonly #handOver: (questions: ArrayBuffer) => void;
   readonly #readable: () => void;
-  /** How many changes were told of; shared with the main thread. */
-  readonly #told: Int32Array;
+  readonly #shared: Int32Array;
+  readonly #firstTries: FirstTries<Served>;
   #seen = 0;
   #takeOrders = (): void => {};
   #watched = -1;
@@ -110,8 +133,13 @@ export class Reactor {
   #cached = 0;
   #isStopped = false;
 
-  constructor(told: Int32Array, handOver: (questions: ArrayBuffer) => void, readable: () => void) {
-    this.#told = told;
+  /** `shared` as SHARED says. */
+  constructor(shared: Int32Array, handOver: (questions: ArrayBuffer) => void, readable: () => void) {
+    this.#shared = shared;
+    this.#firstTries = new FirstTries(this.#epoll, (served, source, message, asked) => {
+      Atomics.add(served.pending, 0, 1);
+      this.#questions.add(served.fd, source, message, asked);
+    });
     this.#handOver = handOver;
     this.#readable = readable;
   }
@@ -134,8 +162,9 @@ export class Reactor {
     this.#takeOrders = takeOrders;
     while (!this.#isStopped) {
       const wait = this.#muted.size > 0 ? 1 : LONGEST_WAIT_MS;
-      this.#epoll.wait(wait, (fd) => this.#serve(fd));
+      this.#epoll.wait(Math.min(wait, this.#firstTries.dueMs(performance.now())), (fd) => this.#serve(fd));
       this.#unmute();
+      this.#firstTries.passOverdue(performance.now());
       if (!this.#questions.isEmpty) this.#handOver(this.#questions.take());
       this.#catchUp();
       goneRound();
@@ -145,7 +174,7 @@ export class Reactor {
 
   #catchUp(): void {
     // Before they are taken: one that is told of meanwhile is looked for once more.
-    this.#seen = Atomics.load(this.#told, 0);
+    this.#seen = Atomics.load(this.#shared, SHARED.told);
     this.#takeOrders();
   }
 
@@ -166,6 +195,8 @@ export class Reactor {
         this.#served.set(order.fd, {
           fd: order.fd,
           view: order.view,
+          first: order.first,
+          firstTries: 0,
           pending: order.pending,
           cache: new Map(),
           quota: new Quota(SHARE),
@@ -175,7 +206,10 @@ export class Reactor {
         return this.#epoll.add(order.fd);
       case 'view': {
         const served = this.#served.get(order.fd);
-        if (served !== undefined) served.view = order.view;
+        if (served === undefined) return;
+        served.view = order.view;
+        if (!isDeepStrictEqual(served.first, order.first)) this.#firstTries.passAll(served);
+        served.first = order.first;
         return;
       }
       case 'close':
@@ -189,13 +223,14 @@ export class Reactor {
     const served = this.#served.get(fd);
     if (served === undefined) return;
     this.#served.delete(fd);
+    this.#firstTries.drop(served);
     if (!this.#muted.delete(served)) this.#epoll.remove(fd);
   }
 
   #serve(fd: number): void {
     if (fd === this.#watched) return this.#readable();
     const served = this.#served.get(fd);
-    if (served === undefined) return;
+    if (served === undefined) return this.#readFirst(fd);
     const row = this.#row;
     const start = performance.now();
     let count: number;
@@ -205,7 +240,7 @@ export class Reactor {
       // An error that waits on the socket is gone once told. One that stays must not spin: it is left out for a moment.
       return this.#mute(served);
     }
-    if (count > 0 && Atomics.load(this.#told, 0) !== this.#seen) {
+    if (count > 0 && Atomics.load(this.#shared, SHARED.told) !== this.#seen) {
       this.#catchUp();
       // It was let go: nobody waits there.
       if (this.#served.get(fd) !== served) return;
@@ -213,6 +248,15 @@ export class Reactor {
     for (let i = 0; i < count; i++) this.#answer(served, i, start);
     row.sendAnswers(fd);
     if (count > 0) this.#charge(served, start);
+  }
+
+  #readFirst(socket: number): void {
+    const asker = this.#firstTries.askerAt(socket);
+    if (asker === undefined) return;
+    const start = performance.now();
+    this.#firstTries.read(socket);
+    const now = performance.now();
+    if (this.#contention.note(asker.quota, now)) asker.quota.spend(Math.min(now - start, LONGEST_TURN_MS), now);
   }
 
   #charge(served: Served, start: number): void {
@@ -247,6 +291,8 @@ export class Reactor {
         this.#row.answer(i, answerInPlace(packet, 0, question, records, question.udpLimit));
         return;
       }
+      if (this.#asksItself(served) && this.#firstTries.ask(served, this.#row.source(i), packet.subarray(0, length), question))
+        return;
     }
     if (Atomics.add(served.pending, 0, 1) < MAX_PENDING) {
       return this.#questions.add(served.fd, this.#row.source(i), packet.subarray(0, length));
@@ -258,6 +304,11 @@ export class Reactor {
     const refusal = errorReply(packet.subarray(0, length), RCODE.REFUSED);
     packet.set(refusal);
     this.#row.answer(i, refusal.length);
+  }
+
+  /** What the main thread knows better is its own: whom to ask when some upstream is silent, and whose turn it is. */
+  #asksItself(served: Served): boolean {
+    return Atomics.load(this.#shared, SHARED.silent) === 0 && Atomics.load(served.pending, 0) < FEW_PENDING;
   }
 
   #localRecords(served: Served, packet: Uint8Array): AnswerRecords | undefined {

@@ -2,15 +2,25 @@
 
 import { readFileSync } from 'node:fs';
 import { CnmError, messageOf, type EndpointId, type Logger, type SandboxId } from '../base/index.ts';
-import { newForwardShared, NameTable, Resolver, type ForwardShared } from '../dns/index.ts';
+import {
+  newForwardShared,
+  NameTable,
+  Resolver,
+  usableUpstreams,
+  type Begun,
+  type DialEvents,
+  type ForwardShared,
+  type Pace,
+} from '../dns/index.ts';
 import { libc, type Netns } from '../kernel/index.ts';
 import type { NameRecord, PeerNames, SandboxWish } from './contract.ts';
-import { dialler } from './dialler.ts';
+import { awaitReply, dialler } from './dialler.ts';
 import { FairTurns } from './fair.ts';
-import type { HandOver } from './handed.ts';
+import type { FirstAsked, HandOver } from './handed.ts';
 import type { KeptSockets } from './kept.ts';
 import { Loop } from './loop.ts';
 import { Peers } from './peers.ts';
+import type { View } from './reactor.ts';
 import { MAX_ENDPOINTS, MAX_SANDBOXES, type Ports } from './protocol.ts';
 import { Replies } from './replies.ts';
 import { openResolverSockets, openWanted, type ResolverSockets } from './sockets.ts';
@@ -26,6 +36,13 @@ const MAX_OWN_FORWARDS = 1024;
 function forwardLimit(): number {
   const limit = /^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))?.[1];
   return limit === undefined ? MAX_FORWARDS : Math.min(MAX_FORWARDS, Math.ceil(Number(limit) / 4));
+}
+
+/** What the loop needs to know of a wish. */
+function viewOf({ view, upstreams }: SandboxWish): View {
+  const [first] = usableUpstreams(upstreams, view.forwardsFromHost);
+  // Others would have to be asked from the sandbox's namespace.
+  return { view, first: first?.at === 'host' ? first : undefined };
 }
 
 /** One served sandbox. */
@@ -54,8 +71,9 @@ class Serving {
     return netns.identity === this.netns.identity && [0, has.udp].includes(ports.udp) && [0, has.tcp].includes(ports.tcp);
   }
 
-  answer({ source, message }: HandOver): void {
-    this.resolver.ask(message, 'udp', (reply) => this.#reply(source, reply));
+  answer({ source, message, asked }: HandOver, replies: Replies, pace: Pace): void {
+    const begun = asked === undefined ? undefined : begunAs(asked, replies, pace);
+    this.resolver.ask(message, 'udp', (reply) => this.#reply(source, reply), begun);
   }
 
   #reply(source: Uint8Array, reply: Uint8Array | undefined): void {
@@ -78,12 +96,31 @@ class Serving {
   }
 }
 
+function begunAs({ socket, id, agoMs }: FirstAsked, replies: Replies, pace: Pace): Begun {
+  let isOurs = socket >= 0;
+  const resume = (events: DialEvents): { close(): void } => {
+    isOurs = false;
+    return awaitReply(socket, events, replies, pace);
+  };
+  const drop = (): void => {
+    if (isOurs) libc.close(socket);
+    isOurs = false;
+  };
+  return { id, agoMs, resume: isOurs ? resume : undefined, drop };
+}
+
 /** Known to the loop's events before the sandboxes are there. */
 interface Shared {
   readonly byDescriptor: Map<number, Serving>;
   readonly turns: FairTurns<number>;
   readonly replies: Replies;
 }
+
+/** The turns of the sandbox with that UDP socket. */
+const paceOf =
+  (turns: FairTurns<number>, fd: number): Pace =>
+  (go) =>
+    turns.add(fd, go);
 
 export class Sandboxes {
   readonly #log: Logger;
@@ -108,12 +145,12 @@ export class Sandboxes {
     this.#replies = shared.replies;
     const forwards = forwardLimit();
     this.#ownForwards = Math.min(MAX_OWN_FORWARDS, Math.ceil(forwards / 4));
-    this.#shared = newForwardShared(forwards, MAX_WAITING_FORWARDS, (upstream, isSilent) => {
+    const changed = (upstream: string, isSilent: boolean): void =>
       log.warn(
         { upstream },
         isSilent ? 'keeper: an upstream does not answer and is asked last' : 'keeper: an upstream answers again',
       );
-    });
+    this.#shared = newForwardShared(forwards, MAX_WAITING_FORWARDS, changed, (count) => (loop.silentUpstreams = count));
   }
 
   /** Starts the UDP loop from `workerFile`. `died` is called when it ends by itself. */
@@ -123,7 +160,8 @@ export class Sandboxes {
     const questions = (handed: Iterable<HandOver>): void => {
       for (const question of handed) {
         const serving = byDescriptor.get(question.fd);
-        if (serving !== undefined) turns.add(question.fd, () => serving.answer(question));
+        if (serving !== undefined) turns.add(question.fd, () => serving.answer(question, replies, paceOf(turns, question.fd)));
+        else if (question.asked !== undefined && question.asked.socket >= 0) libc.close(question.asked.socket);
       }
     };
     const replies = new Replies();
@@ -179,7 +217,7 @@ export class Sandboxes {
     if (current?.fits(wish) === true) {
       current.wish = wish;
       current.resolver.update(wish);
-      this.#loop.change({ op: 'view', fd: current.sockets.udp, view: wish.view });
+      this.#loop.change({ op: 'view', fd: current.sockets.udp, ...viewOf(wish) });
       return current.sockets.ports;
     }
     await this.remove(id);
@@ -187,7 +225,7 @@ export class Sandboxes {
     const serving = this.#open(wish);
     this.#byId.set(id, serving);
     this.#byDescriptor.set(serving.sockets.udp, serving);
-    await this.#loop.order({ op: 'open', fd: serving.sockets.udp, view: wish.view, pending: serving.pending });
+    await this.#loop.order({ op: 'open', fd: serving.sockets.udp, ...viewOf(wish), pending: serving.pending });
     return serving.sockets.ports;
   }
 
@@ -226,7 +264,7 @@ export class Sandboxes {
     const netns = openWanted(wish.netns);
     try {
       const sockets = openResolverSockets(netns, wish.ports, this.#kept);
-      const pace = (go: () => void): void => this.#turns.add(sockets.udp, go);
+      const pace = paceOf(this.#turns, sockets.udp);
       const resolver = new Resolver(this.#table, wish, dialler(netns, this.#replies, pace), this.#shared, {
         concurrent: this.#ownForwards,
         pace,

@@ -2,10 +2,10 @@ import packet from 'dns-packet';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Address } from '../../src/base/index.ts';
 import { Forwarder, newForwardShared } from '../../src/dns/forward.ts';
-import type { DialEvents, Dialler, DnsProtocol, Upstream } from '../../src/dns/upstream.ts';
+import type { Begun, DialEvents, Dialler, DnsProtocol, Upstream } from '../../src/dns/upstream.ts';
 import { NameTable } from '../../src/dns/names.ts';
 import { Resolver } from '../../src/dns/resolver.ts';
-import { decodeQuery, rcodeOf, type Query } from '../../src/dns/wire.ts';
+import { decodeQuery, idOf, rcodeOf, withId, type Query } from '../../src/dns/wire.ts';
 
 /** How a server at an address behaves. */
 type Behaviour = (message: Buffer, events: DialEvents) => void;
@@ -182,6 +182,107 @@ describe('one question', () => {
       rcode: 0,
     });
     expect(addressesAsked()).toEqual(['10.0.0.2']);
+  });
+});
+
+describe('a question whose first upstream has been asked already', () => {
+  const ID = 4711;
+  interface Handed extends Begun {
+    events?: DialEvents;
+    isClosed: boolean;
+    isDropped: boolean;
+  }
+  const handed = (agoMs = 100, helps = true): Handed => {
+    const one: Handed = {
+      id: ID,
+      agoMs,
+      isClosed: false,
+      isDropped: false,
+      resume: helps
+        ? (events) => {
+            one.events = events;
+            return { close: () => void (one.isClosed = true) };
+          }
+        : undefined,
+      drop: () => void (one.isDropped = true),
+    };
+    return one;
+  };
+  const asPacket = (id: number): Buffer => reply(Buffer.from(withId(question().bytes, id)));
+  const goOn = (upstreams: readonly Upstream[], begun: Begun): { rcode: number; id: number; afterMs: number }[] => {
+    const heard: { rcode: number; id: number; afterMs: number }[] = [];
+    const note = (bytes: Uint8Array): void =>
+      void heard.push({ rcode: rcodeOf(bytes), id: idOf(bytes), afterMs: Date.now() - started });
+    forwarder.forward(question(), 'udp', upstreams, true, note, begun);
+    return heard;
+  };
+
+  test('is answered by that one, under the id it was asked with, and asked of nobody again', async () => {
+    servers = { '10.0.0.1': answers, '10.0.0.2': answers };
+    const begun = handed();
+    const heard = goOn(host('10.0.0.1', '10.0.0.2'), begun);
+    await vi.advanceTimersByTimeAsync(500);
+    begun.events?.message(asPacket(ID ^ 1));
+    expect(heard).toEqual([]);
+    begun.events?.message(asPacket(ID));
+    expect(heard).toEqual([{ rcode: 0, id: 77, afterMs: 500 }]);
+    expect([asked, begun.isClosed, begun.isDropped, forwarder.openSockets]).toEqual([[], true, false, 0]);
+  });
+
+  test('goes to the next one when its patience is over, which began when it was asked; the first one may still win', async () => {
+    servers = { '10.0.0.2': silent };
+    const begun = handed(100);
+    const heard = goOn(host('10.0.0.1', '10.0.0.2'), begun);
+    await vi.advanceTimersByTimeAsync(899);
+    expect(asked).toEqual([]);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(addressesAsked()).toEqual(['10.0.0.2']);
+    begun.events?.message(asPacket(ID));
+    expect(heard).toEqual([{ rcode: 0, id: 77, afterMs: 900 }]);
+  });
+
+  test('whose answer was of no use is asked of the next one at once, and without one it is SERVFAIL', async () => {
+    servers = { '10.0.0.1': answers, '10.0.0.2': answers };
+    expect(goOn(host('10.0.0.1'), handed(3, false))).toEqual([{ rcode: 2, id: 77, afterMs: 0 }]);
+    const heard = goOn(host('10.0.0.1', '10.0.0.2'), handed(3, false));
+    await vi.advanceTimersByTimeAsync(1);
+    expect(heard).toMatchObject([{ rcode: 0, id: 77 }]);
+    expect(addressesAsked()).toEqual(['10.0.0.2']);
+  });
+
+  test('that nobody takes up any more is dropped, and answered all the same', async () => {
+    const full = new Forwarder(dialler, newForwardShared(0, 0));
+    const shut = new Forwarder(dialler, newForwardShared(9, 9));
+    shut.close();
+    const cases: [Forwarder, Upstream[], number][] = [
+      [full, host('10.0.0.1'), 5],
+      [shut, host('10.0.0.1'), 2],
+      [forwarder, [], 2],
+    ];
+    for (const [one, upstreams, rcode] of cases) {
+      const begun = handed();
+      const heard = new Promise<Uint8Array>((done) => one.forward(question(), 'udp', upstreams, true, done, begun));
+      expect(rcodeOf(await heard)).toBe(rcode);
+      expect([begun.isDropped, begun.events]).toEqual([true, undefined]);
+    }
+  });
+
+  test('of a name that is known by now is answered from the table, and dropped', () => {
+    const table = new NameTable();
+    table.set('e' as never, { network: 'n' as never, networkName: 'net', names: ['c1'], addresses: ['10.9.0.1' as Address] });
+    const view = { networks: [{ id: 'n' as never, name: 'net' }], forwardsFromHost: true };
+    const resolver = new Resolver(table, { view, upstreams: host('10.0.0.1') }, dialler, newForwardShared(10, 10));
+    const cases: [Uint8Array, number | undefined][] = [
+      [packet.encode({ type: 'query', id: 5, questions: [{ type: 'A', name: 'c1' }] }), 1],
+      [packet.encode({ type: 'response', id: 5, questions: [{ type: 'A', name: 'c1' }] }), undefined],
+    ];
+    for (const [message, count] of cases) {
+      const begun = handed();
+      const heard: (Uint8Array | undefined)[] = [];
+      resolver.ask(message, 'udp', (bytes) => heard.push(bytes), begun);
+      expect(heard.map((bytes) => bytes && packet.decode(Buffer.from(bytes)).answers.length)).toEqual([count]);
+      expect([begun.isDropped, begun.events]).toEqual([true, undefined]);
+    }
   });
 });
 

@@ -22,6 +22,22 @@ test('silence shortens the patience, twice demotes, any answer restores, and cha
   expect(told).toEqual(['a true', 'a false']);
 });
 
+test('how many were silent the last time is told when it changes', () => {
+  const counts: number[] = [];
+  const health = new UpstreamHealth(
+    () => 0,
+    () => {},
+    (silent) => counts.push(silent),
+  );
+  health.answered('a');
+  health.silent('a');
+  health.silent('b');
+  health.answered('a');
+  health.answered('a');
+  health.answered('b');
+  expect(counts).toEqual([1, 2, 1, 0]);
+});
+
 test('tries of a demoted upstream are a second apart', () => {
   let now = 5000;
   const health = new UpstreamHealth(() => now);

@@ -11,8 +11,9 @@ test('questions of every length arrive as they were added, and in order', () => 
       fd: 1000 + i,
       source: bytes(i % 2 === 0 ? 16 : 28, i),
       message: bytes((i * 7) % 2048, 3 * i),
+      ...(i % 3 === 0 ? {} : { asked: { socket: i % 3 === 1 ? -1 : i, id: 0xffff - i, agoMs: i } }),
     }));
-    for (const { fd, source, message } of wanted) handing.add(fd, source, message);
+    for (const { fd, source, message, asked } of wanted) handing.add(fd, source, message, asked);
     expect(handing.isEmpty).toBe(false);
     const taken = handing.take();
     expect([...handedOver(structuredClone(taken, { transfer: [taken] }))]).toEqual(wanted);
