@@ -29,6 +29,7 @@ import {
   quoted,
   refuseOfOthers,
   refuseOwner,
+  refuseSame,
 } from './base/index.ts';
 import { Cluster, createNumbers, givingBackLater } from './cluster/index.ts';
 import { type ControllerParts, NetworkController } from './cnm/index.ts';
@@ -129,7 +130,9 @@ async function lockFolders({ stateDir, runDir }: ComposeOptions): Promise<FileLo
   // It may have been there with another mode.
   chmodSync(stateDir, 0o700);
   forFlag('--run-dir', runDir, () => {
-    for (const folder of ['', 'keeper', ...OPEN_FOLDERS]) refuseOfOthers('--run-dir', join(runDir, folder));
+    const folders = ['', 'keeper', ...OPEN_FOLDERS].map((folder) => join(runDir, folder));
+    for (const folder of folders) refuseOfOthers('--run-dir', folder);
+    refuseSame('--run-dir', folders);
     for (const folder of OPEN_FOLDERS) makeOpenFolder(join(runDir, folder));
   });
   const state = await lockFile(join(stateDir, 'lock'));

@@ -2,7 +2,7 @@
 
 import { realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type Logger, errorCatalogue, isCnmError, messageOf } from './base/index.ts';
+import { type Logger, errorCatalogue, harmless, isCnmError, messageOf } from './base/index.ts';
 import { type House, openHouse } from './compose.ts';
 import {
   AskedForHelp,
@@ -36,11 +36,13 @@ export async function runDaemon(notice: string | undefined): Promise<void> {
     await serve(config, log);
   } catch (error) {
     if (!isCnmError(error)) log.error({ err: error }, 'the daemon cannot start');
-    process.stderr.write(`patchbayd: ${messageOf(error)}\n`);
+    process.stderr.write(`patchbayd: ${wordsOf(error)}\n`);
     if (isCnmError(error)) process.stderr.write(`patchbayd: ${error.code}: ${errorCatalogue[error.code].remedy}\n`);
     process.exit(1);
   }
 }
+
+const wordsOf = (error: unknown): string => harmless(messageOf(error), process.argv.slice(2));
 
 function configOrExit(): DaemonConfig {
   try {
@@ -50,7 +52,7 @@ function configOrExit(): DaemonConfig {
       process.stdout.write(error.message);
       process.exit(0);
     }
-    process.stderr.write(`patchbayd: ${messageOf(error)}\n`);
+    process.stderr.write(`patchbayd: ${wordsOf(error)}\n`);
     process.exit(WRONG_USAGE);
   }
 }

@@ -87,7 +87,7 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     const cached = known.get(net.id)?.index;
     if (cached !== undefined) return cached;
     const link = await parts.host.rtnl().link.find({ name: options.bridge });
-    if (link === undefined) throw await lostBridge(net, options, -1, undefined);
+    if (link?.kind !== 'bridge') throw await lostBridge(net, options, -1, undefined);
     remember(net, options, link.index);
     return link.index;
   }
@@ -95,8 +95,15 @@ export function createBridgeDriver(parts: DriverParts): Driver {
   /** The error in words when the bridge was deleted, or made anew, behind our back. */
   async function lostBridge(net: DriverNetwork, options: BridgeOptions, index: number, error: unknown): Promise<unknown> {
     const link = await parts.host.rtnl().link.find({ name: options.bridge });
-    if (link?.index === index) return error;
-    remember(net, options, link?.index);
+    if (link?.kind === 'bridge' && link.index === index) return error;
+    remember(net, options, link?.kind === 'bridge' ? link.index : undefined);
+    if (link !== undefined && link.kind !== 'bridge')
+      return new CnmError(
+        'name_taken',
+        `link ${options.bridge}${link.kind && ` of kind ${link.kind}`} is in the place of the bridge of network ${net.name}: ` +
+          'rename or remove it, then the daemon makes the bridge again within a minute',
+        { cause: error },
+      );
     const what =
       link === undefined ? 'is gone: the daemon makes it again within seconds; then try again' : 'is another one now: try again';
     return new CnmError('syscall_failed', `bridge ${options.bridge} of network ${net.name} ${what}`, { cause: error });

@@ -127,14 +127,9 @@ function merged(known: Adoption | undefined, now: Adoption): Adoption {
 
 async function makeBridge(parts: DriverParts, options: BridgeOptions, mac: Mac): Promise<Link> {
   const rtnl = parts.host.rtnl();
-  // A fixed MAC: the kernel would otherwise take the lowest of the ports', and change it with them.
-  const spec = {
-    kind: 'bridge',
-    name: options.bridge,
-    mac,
-    group: parts.mark.liveGroup,
-    ...(options.mtu && { mtu: options.mtu }),
-  } as const;
+  // A fixed MAC: the kernel would otherwise take the lowest of the ports', and change it with them. It does that with the MTU
+  // too, until that is changed: hence it comes later.
+  const spec = { kind: 'bridge', name: options.bridge, mac, group: parts.mark.liveGroup } as const;
   await rtnl.batch([{ op: 'link.add', spec }]);
   return rtnl.link.get({ name: options.bridge });
 }

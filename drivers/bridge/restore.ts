@@ -51,7 +51,7 @@ export const linksOf = ({ net, endpoints }: RestoreNetwork): string[] => [
   ...endpoints.map(({ ep }) => hostLinkName(ep)),
 ];
 
-/** Networks whose bridge, its addresses or a port of it are not as wished; two lists of the kernel's for all together. */
+/** Networks whose bridge, its MAC, MTU, addresses or a port of it are not as wished; two lists of the kernel's for all together. */
 export async function observeNetworks(parts: DriverParts, desired: readonly RestoreNetwork[]): Promise<NetworkId[]> {
   const rtnl = parts.host.rtnl();
   const links = new Map((await rtnl.link.list()).map((link) => [link.name, link]));
@@ -61,21 +61,26 @@ export async function observeNetworks(parts: DriverParts, desired: readonly Rest
   const isRight = ({ net, endpoints }: RestoreNetwork): boolean => {
     const options = parseBridgeOptions(net);
     const bridge = links.get(options.bridge);
-    if (bridge?.kind !== 'bridge' || !bridge.up) return false;
+    if (bridge?.kind !== 'bridge' || !bridge.up || !hasMtu(bridge, options)) return false;
     const own = bridgeAddresses(net, options);
     if (!own.every((prefix) => addresses.has(`${bridge.index} ${prefix}`))) return false;
-    const created = (net.state as unknown as BridgeState | null)?.created === true;
+    const known = net.state as unknown as BridgeState | null;
+    const created = known?.created === true;
+    if (created && bridge.mac !== known.mac) return false;
     if (needsLinkLocal(created, own) && !withLinkLocal.has(bridge.index)) return false;
     return endpoints.every(({ ep, hasMoved }) => {
       const port = links.get(hostLinkName(ep));
       // Gone with its sandbox, which only the engine knows of.
       if (hasMoved === true) return port === undefined || (port.master === bridge.index && port.up);
       // Without carrier the other side is down.
-      return port !== undefined && port.master === bridge.index && port.up && port.carrier;
+      return port !== undefined && port.master === bridge.index && port.up && port.carrier && hasMtu(port, options);
     });
   };
   return desired.filter((wish) => !isRight(wish)).map(({ net }) => net.id);
 }
+
+/** Without an option the MTU is the kernel's, or whoever's who has changed it. */
+const hasMtu = (link: Link, { mtu }: ReturnType<typeof parseBridgeOptions>): boolean => mtu === undefined || link.mtu === mtu;
 
 /** Mends the pair, or makes it anew when one side is gone; answers what could not be mended. */
 async function restoreEndpoint(
@@ -117,7 +122,7 @@ async function refuseOthers(parts: DriverParts, ep: DriverEndpoint, place: JoinP
     throw new CnmError('bad_option', `another link of the host is called ${outside.name}: remove or rename it`);
 }
 
-/** A host side that is there, on its bridge and up. */
+/** A host side that is there, with the network's MTU, on its bridge and up. */
 async function plugAgain(
   parts: DriverParts,
   bridge: number,
@@ -125,7 +130,11 @@ async function plugAgain(
   options: ReturnType<typeof parseBridgeOptions>,
   outside: Link | undefined,
 ): Promise<void> {
-  if (outside === undefined || (outside.master === bridge && outside.up)) return;
+  if (outside === undefined) return;
+  const { mtu } = options;
+  if (mtu !== undefined && outside.mtu !== mtu)
+    await parts.host.rtnl().batch([{ op: 'link.set', at: { index: outside.index }, change: { mtu } }]);
+  if (outside.master === bridge && outside.up) return;
   // A port's own settings go when it is taken off its bridge. Down first: see raiseHostSide.
   await parts.host.rtnl().batch([{ op: 'link.set', at: { index: outside.index }, change: { master: bridge, up: false } }]);
   await raiseHostSide(parts, bridge, ep, options);

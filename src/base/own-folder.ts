@@ -23,3 +23,17 @@ export function refuseOfOthers(flag: string, folder: string): void {
   if (!groupWrites && (mode & OTHERS_WRITE) === 0) return;
   throw new CnmError('bad_config', `${flag}: others may write in ${folder}: chmod go-w it, or use another folder`);
 }
+
+/** Folders of which none may be another one by a link; those that are missing pass. Throws bad_config. */
+export function refuseSame(flag: string, folders: readonly string[]): void {
+  const seen = new Map<string, string>();
+  for (const folder of folders) {
+    const found = statSync(folder, { throwIfNoEntry: false });
+    if (found === undefined) continue;
+    const identity = `${found.dev} ${found.ino}`;
+    const other = seen.get(identity);
+    if (other !== undefined)
+      throw new CnmError('bad_config', `${flag}: ${other} and ${folder} are one folder: remove the link, or use another folder`);
+    seen.set(identity, folder);
+  }
+}

@@ -25,3 +25,17 @@ export const quoted = (text: string): string => `"${shown(text).replaceAll('"', 
 
 /** A whole message: line feeds stay, since messages may have several lines. */
 export const plain = (message: string): string => cut(message.split('\n').map(escaped).join('\n'), MAX_MESSAGE);
+
+/**
+ * A message that may hold words of a command line as they were typed: these are escaped whole, line feeds too, and so is what else
+ * acts on a terminal. Line feeds of the message itself stay.
+ */
+export function harmless(message: string, typed: readonly string[]): string {
+  const words = typed
+    .flatMap((word) => [word, ...word.split('=')])
+    .filter((word) => word.trim() !== '' && escaped(word) !== word);
+  // The longest first, since one may be a part of another.
+  words.sort((a, b) => b.length - a.length);
+  const told = words.reduce((text, word) => text.replaceAll(word, () => escaped(word)), message);
+  return told.split('\n').map(escaped).join('\n');
+}

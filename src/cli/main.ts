@@ -1,7 +1,7 @@
 /** CLI entry: parse, run, exit code. Errors go to stderr with exit code 1; wrong usage is 125. */
 
 import { CommanderError } from 'commander';
-import { isCnmError, messageOf } from '../base/index.ts';
+import { harmless, isCnmError, messageOf } from '../base/index.ts';
 import { UsageError } from './client.ts';
 import { COMPLETE_WORD, answerShell } from './commands/completion.ts';
 import { rewriteBooleans } from './flags.ts';
@@ -10,7 +10,8 @@ import { BOOLEAN_FLAGS, clientOf, createProgram } from './program.ts';
 const WRONG_USAGE = 125;
 
 async function main(args: readonly string[]): Promise<number> {
-  const err = (text: string): void => void process.stderr.write(text);
+  const typed = [...args, process.env['NETWORK_HOST'] ?? ''];
+  const err = (text: string): void => void process.stderr.write(harmless(text, typed));
   try {
     if (args[0] === COMPLETE_WORD) {
       const silent = { out: () => {}, err: () => {}, no: new Set<string>(), exitCode: 0 };

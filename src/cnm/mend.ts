@@ -20,7 +20,7 @@ import { Removals } from './removals.ts';
 import { repin, restoreSandboxes, storeReports, wishOf } from './restore.ts';
 import { deleteSandbox } from './sandboxes.ts';
 
-/** Rounds between two tries of a network that stays degraded, and of removals that failed. */
+/** Rounds between two tries of a network that stays degraded, and of removals that failed; of these also when the keeper is back. */
 const DEGRADED_ROUNDS = 6;
 /** Quiet after the last that is heard of links until a round begins, milliseconds: whoever takes many away is let finish. */
 const PAUSE_MS = 1000;
@@ -42,6 +42,8 @@ export class Mender {
   readonly #lost = new Set<NetworkId>();
   /** Links have changed in a way that concerns us: the next round comes soon, and tries degraded networks too. */
   #isHeard = false;
+  /** The keeper was away and answers again: removals that failed without it are finished in the next round, which comes soon. */
+  #isKeeperBack = false;
   #storeProblem: string | undefined;
   #links: { close(): void } | undefined;
   /** When the next round is due whatever is heard, milliseconds of the process. */
@@ -58,6 +60,10 @@ export class Mender {
   }
 
   start(): void {
+    this.#cnm.keeper.onBack = () => {
+      this.#isKeeperBack = true;
+      if (this.#timer !== undefined) this.#next();
+    };
     if (this.#everyMs === 0 || this.#cnm.closing) return;
     this.#links ??= watchLinks(this.#cnm.host, (news) => this.#heard(news), this.#cnm.mark);
     this.#due = performance.now() + this.#everyMs;
@@ -74,7 +80,7 @@ export class Mender {
         this.#running = this.mend();
         void this.#running.finally(() => this.start());
       },
-      this.#isHeard ? Math.min(dueMs, PAUSE_MS) : dueMs,
+      this.#isHeard || this.#isKeeperBack ? Math.min(dueMs, PAUSE_MS) : dueMs,
     ).unref();
   }
 
@@ -88,6 +94,7 @@ export class Mender {
   /** No further round begins; resolves when none is under way. */
   async stop(): Promise<void> {
     clearTimeout(this.#timer);
+    this.#cnm.keeper.onBack = undefined;
     this.#links?.close();
     await this.#running;
   }
@@ -96,7 +103,9 @@ export class Mender {
   async mend(): Promise<void> {
     this.#round++;
     const isHeard = this.#isHeard;
+    const isKeeperBack = this.#isKeeperBack;
     this.#isHeard = false;
+    this.#isKeeperBack = false;
     this.#lookAtStore();
     await this.#guarded('the packet filter', async () => {
       if (await this.#cnm.firewall.check()) {
@@ -104,7 +113,7 @@ export class Mender {
       }
     });
     await this.#guarded('sandboxes', () => this.#sandboxes());
-    if (this.#round % DEGRADED_ROUNDS === 0) await this.#removals.finish();
+    if (isKeeperBack || this.#round % DEGRADED_ROUNDS === 0) await this.#removals.finish();
     await this.#guarded('networks', () => this.#networks(isHeard));
     await this.#guarded('peers', async () => this.#cnm.shared?.audit());
     await this.#guarded('services', async () => this.#cnm.services?.audit());

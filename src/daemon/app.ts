@@ -5,11 +5,12 @@ import { CnmError, type Logger, shown, within } from '../base/index.ts';
 import { parseBody } from './body.ts';
 import { callerOf } from './caller.ts';
 import { containerRoutes } from './containers.ts';
+import { boundConnections } from './crowd.ts';
 import { endpointRoutes } from './endpoints.ts';
 import { guestRoutes } from './guests.ts';
 import { nodeRoutes } from './nodes.ts';
 import { errorAnswer } from './errors.ts';
-import { BODY_LIMIT, MAX_CONNECTIONS, MAX_REQUESTS, SERVER_LIMITS } from './limits.ts';
+import { BODY_LIMIT, MAX_REQUESTS, SERVER_LIMITS } from './limits.ts';
 import { eventRoutes } from './events.ts';
 import { networkRoutes } from './networks.ts';
 import { parseQuery } from './query.ts';
@@ -48,7 +49,7 @@ export function createApp(parts: DaemonParts): FastifyInstance {
     clientErrorHandler: refuseNonsense,
   });
   const underWay = new Set<Promise<unknown>>();
-  app.server.maxConnections = MAX_CONNECTIONS;
+  boundConnections(app.server, 'connection');
   refuseOddities(app.server);
   const serve = (request: FastifyRequest, reply: FastifyReply): FastifyReply | Promise<FastifyReply> => {
     if (underWay.size >= MAX_REQUESTS) return send(reply, failure(tooBusy(), parts.log));

@@ -3,7 +3,7 @@
 import { isAbsolute } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { z } from 'zod';
-import { type Address, CnmError, messageOf, parseAddress, parseWith, quoted, shown } from '../base/index.ts';
+import { type Address, CnmError, harmless, messageOf, parseAddress, parseWith, quoted, shown } from '../base/index.ts';
 import { type ClusterConfig, readCluster } from './cluster.ts';
 import { readConfigFile } from './config-file.ts';
 import { readHosts } from './hosts.ts';
@@ -175,7 +175,7 @@ function parseFlags(args: readonly string[]): Values & { config?: string } {
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) throw new AskedForHelp(printed);
-    const words = error.message
+    const words = harmless(error.message, args)
       .replace(/^error: /, '')
       .replace('\n', ' ')
       .replace(/\.$/, '');

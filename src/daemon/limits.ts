@@ -2,7 +2,7 @@
 
 import type { ServerOptions } from 'node:http';
 
-/** Connections of one listener at once; more are closed at once. */
+/** Connections of one listener at once: for more, idle ones are closed; where none is idle, the newest. */
 export const MAX_CONNECTIONS = 1024;
 /** Requests of all listeners that are being served at once; more are answered with 503. */
 export const MAX_REQUESTS = 512;

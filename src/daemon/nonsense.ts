@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { SERVER_LIMITS } from './limits.ts';
 
 /** What the parser stumbles over, by its code, and what would work. */
-const PROBLEMS: Readonly<Record<string, string>> = {
+export const PROBLEMS: Readonly<Record<string, string>> = {
   HPE_INVALID_METHOD: 'the method is none of HTTP: write one such as GET, in capitals; this socket speaks no TLS',
   HPE_INVALID_URL: 'the path has a character that it cannot have: write it as percent and two hexadecimal digits, such as %20',
   HPE_INVALID_CONSTANT: 'HTTP/1.1 is not where it must be, behind the path: a space in the path is written as %20',
@@ -21,6 +21,7 @@ const PROBLEMS: Readonly<Record<string, string>> = {
   HPE_CR_EXPECTED: 'a line does not end with CR and LF',
   HPE_LF_EXPECTED: 'a line does not end with CR and LF',
   HPE_INVALID_EOF_STATE: 'the request ended before it was whole: send all that its headers announce',
+  HPE_CLOSED_CONNECTION: 'more came after a request with Connection: close: send it on another connection',
   HPE_CHUNK_EXTENSIONS_OVERFLOW: 'the extensions of a chunk are too long: leave them out',
 };
 

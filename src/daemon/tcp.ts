@@ -6,8 +6,9 @@ import { type Server as NetServer, createServer as createPlainServer } from 'nod
 import { createSecureContext } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 import { CnmError, messageOf } from '../base/index.ts';
+import { boundConnections } from './crowd.ts';
 import { refuseNonsense, refuseOddities } from './nonsense.ts';
-import { HANDSHAKE_MS, MAX_CONNECTIONS, SERVER_LIMITS } from './limits.ts';
+import { HANDSHAKE_MS, SERVER_LIMITS } from './limits.ts';
 
 /** Paths of PEM files: the authority of clients, our certificate, its key. */
 export interface TlsFiles {
@@ -49,7 +50,7 @@ function createTlsServer(app: FastifyInstance, files: TlsFiles): Server {
     },
     (request, response) => app.routing(request, response),
   );
-  server.maxConnections = MAX_CONNECTIONS;
+  boundConnections(server, 'secureConnection');
   server.on('clientError', refuseNonsense);
   refuseOddities(server);
   return server;

@@ -104,6 +104,7 @@ class KeeperClient implements KeeperLink {
   #isClosed = false;
   #conflicts: readonly HoldConflict[] = [];
   onConflicts: (() => void) | undefined;
+  onBack: (() => void) | undefined;
   /** Those who wait for a connection. */
   readonly #arrivals = new Set<() => void>();
 
@@ -316,6 +317,7 @@ class KeeperClient implements KeeperLink {
     this.#tellAgain(connection, hello);
     this.#connection = connection;
     this.#arrive();
+    if (this.#lostAt > 0) this.onBack?.();
     await this.#untilSilent(connection, hello.pid);
     this.#connection = undefined;
     this.#hello = undefined;

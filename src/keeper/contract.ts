@@ -89,6 +89,8 @@ export interface KeeperLink {
   readonly conflicts: readonly HoldConflict[];
   /** Called when `conflicts` has changed. */
   onConflicts: (() => void) | undefined;
+  /** Called when a keeper answers again after one was lost. */
+  onBack: (() => void) | undefined;
   /** Pid of the keeper, for diagnosis. */
   readonly pid: number | undefined;
   close(): Promise<void>;

@@ -14,7 +14,7 @@ import {
   type SandboxId,
 } from '../base/index.ts';
 import type { HoldAnswer, HoldRequest, PortHold } from '../keeper/index.ts';
-import { groupPorts, isExact, type HostSide, type PortGroup, type WantedPort } from './spec.ts';
+import { collides, groupPorts, isExact, type HostSide, type PortGroup, type WantedPort } from './spec.ts';
 import { PortTable } from './table.ts';
 
 /** How often a range or an ephemeral request moves on after a refused bind. */
@@ -79,7 +79,7 @@ export class PortAllocator {
         this.adopt(owner, before);
       });
       const spare = [...before];
-      for (const group of groupPorts(wanted, host)) choices.push(this.#choose(owner, group, spare));
+      for (const group of groupPorts(wanted, host)) choices.push(this.#choose(owner, group, spare, choices));
       if (choices.length === 0 && before.length === 0) return [];
 
       undo.add('holds as before', () => tryHold(ours(before)));
@@ -136,7 +136,11 @@ export class PortAllocator {
     throw new CnmError('internal', `port groups were refused in ${ATTEMPTS + 1} rounds`);
   }
 
-  #choose(owner: SandboxId, group: PortGroup, spare: AllocatedPort[]): Choice {
+  #choose(owner: SandboxId, group: PortGroup, spare: AllocatedPort[], chosen: readonly Choice[]): Choice {
+    const exact = isExact(group) ? group.hostPorts?.from : undefined;
+    const seat = exact === undefined ? undefined : this.#table.holder(group.protocol, group.addresses, exact);
+    // What the owner had before is given back by now: a seat of its own is of this very request.
+    if (seat?.owner === owner) throw twice(group, chosen);
     const kept = spare.findIndex(({ hold, port }) => port === group.port && fits(hold, group));
     const [old] = kept < 0 ? [] : spare.splice(kept, 1);
     const hostPort = old?.hold.port ?? this.#nextFree(group);
@@ -190,6 +194,23 @@ export class PortAllocator {
         `${endpoint(seat?.address ?? first, from)}/${group.protocol} is published by sandbox ${name ?? 'unknown'}`,
     );
   }
+}
+
+/** A host port that the same request names for another binding too. */
+function twice(group: PortGroup, chosen: readonly Choice[]): CnmError {
+  const port = group.hostPorts?.from ?? 0;
+  const clash = chosen
+    .filter(({ group: other, hostPort }) => other.protocol === group.protocol && hostPort === port)
+    .flatMap(({ group: other }) => other.addresses.map((seat) => ({ seat, of: other.port })))
+    .find(({ seat }) => group.addresses.some((address) => collides(seat, address)));
+  const address =
+    group.addresses.find((one) => clash !== undefined && collides(clash.seat, one)) ?? (group.addresses[0] as Address);
+  return new CnmError(
+    'port_taken',
+    `Bind for ${endpoint(address, port)} failed: port is already allocated: the sandbox would publish ` +
+      `${endpoint(clash?.seat ?? address, port)}/${group.protocol} for its port ${clash?.of ?? group.port} and ` +
+      `${endpoint(address, port)}/${group.protocol} for its port ${group.port}`,
+  );
 }
 
 /** The wish for ports that an owner has already. */

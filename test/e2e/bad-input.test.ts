@@ -7,12 +7,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Watched, octets, told } from './bad-input/asking.ts';
 import { byItselfRows } from './bad-input/by-itself.ts';
 import { endpointRows } from './bad-input/endpoints.ts';
-import { framedRows } from './bad-input/framing.ts';
+import { cutRows, framedRows } from './bad-input/framing.ts';
 import { networkRows } from './bad-input/networks.ts';
 import type { Row } from './bad-input/row.ts';
 import { sandboxRows } from './bad-input/sandboxes.ts';
 import { serviceRows } from './bad-input/services.ts';
 import { transportRows } from './bad-input/transport.ts';
+import { PROBLEMS } from '../../src/daemon/nonsense.ts';
 import { Lab } from './lab.ts';
 import { storedRecords } from './records.ts';
 
@@ -73,13 +74,24 @@ describe.each(Object.entries(TABLES))('%s', (_topic, rows) => {
   });
 });
 
+const OCTETS = [...framedRows.map((row) => [row[0], row, false] as const), ...cutRows.map((row) => [row[0], row, true] as const)];
+
 describe('octets', () => {
-  test.each(framedRows.map((row) => [row[0], row] as const))('%s is refused, named, and changes nothing', async (_title, row) => {
+  const said = new Set<string>();
+  test.each(OCTETS)('%s is refused, named, and changes nothing', async (_title, row, isLast) => {
     const [, sent, status, code, ...says] = row;
-    const answer = await octets(lab.socket, Buffer.from(sent, 'latin1'));
+    const answer = await octets(lab.socket, Buffer.from(sent, 'latin1'), isLast);
+    said.add(answer.message);
     expect([answer.status, answer.code], answer.message).toEqual([status, code]);
     for (const words of says) expect(answer.message).toMatch(words);
     expect(await watched.look()).toEqual(before);
+  });
+
+  test('each problem of the table is met', () => {
+    // Which of these two words a line without its CR or LF gets is up to the version of Node.
+    const ofLines = [PROBLEMS['HPE_STRICT'], PROBLEMS['HPE_CR_EXPECTED']];
+    expect(ofLines.some((words) => words !== undefined && said.has(words))).toBe(true);
+    expect(Object.values(PROBLEMS).filter((words) => !said.has(words) && !ofLines.includes(words))).toEqual([]);
   });
 });
 

@@ -1,6 +1,17 @@
 /** A start that fails leaves nothing behind on a machine that has nothing of ours: no rule, no link, no route, no keeper. */
 
-import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { DIST, Lab, mountsUnder, waitUntil } from './lab.ts';
@@ -108,6 +119,22 @@ test.each([
   expect([exitCode, stderr]).toEqual([1, expect.stringMatching(says)]);
   expect(stderr).toContain('patchbayd: bad_config');
   expect([statSync(join(given, name)).mode & 0o7777, existsSync(join(given, 'store'))]).toEqual([mode, false]);
+  rmSync(given, { recursive: true });
+  await leavesNothing(before);
+});
+
+test.each([
+  ['sandboxes', 'netns'],
+  ['netns', 'keeper'],
+  ['keeper', '.'],
+])('a run directory whose folder %s is %s too', { timeout: 120_000 }, async (name, other) => {
+  const before = await world();
+  const given = join(lab.folder, 'given');
+  mkdirSync(join(given, other), { recursive: true });
+  symlinkSync(other, join(given, name));
+  const { exitCode, stderr } = await start('--host', `unix://${join(lab.folder, 'other.sock')}`, '--run-dir', given);
+  expect([exitCode, stderr]).toEqual([1, expect.stringMatching(/are one folder: remove the link/)]);
+  expect(stderr).toContain('patchbayd: bad_config');
   rmSync(given, { recursive: true });
   await leavesNothing(before);
 });

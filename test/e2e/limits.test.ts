@@ -101,6 +101,40 @@ test('connections beyond the limit are closed, and the places of those that end 
   await waitUntil(() => descriptors() <= before + 5, PATIENCE_MS);
 }, 90_000);
 
+test('idle connections beyond the limit make room for newcomers, those in use stay', async () => {
+  const ping = 'GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n';
+  const stream = peer('GET /events HTTP/1.1\r\nHost: x\r\n\r\n');
+  await waitUntil(() => stream.text.includes('\r\n\r\n'), PATIENCE_MS);
+  const oldest = peer(ping);
+  await waitUntil(() => oldest.text.endsWith('OK'), PATIENCE_MS);
+  const crowd: Peer[] = [];
+  // In parts, since the queue of the socket has a limit too.
+  while (crowd.length < 1022) {
+    const part = Array.from({ length: Math.min(100, 1022 - crowd.length) }, () => peer(ping));
+    await waitUntil(() => part.every(({ text, isEnded }) => isEnded || text.endsWith('OK')), PATIENCE_MS);
+    crowd.push(...part);
+  }
+  const [begun] = crowd;
+  if (begun === undefined) throw new Error('no crowd');
+  begun.socket.write('GET /_ping HTTP/1.1\r\n');
+  expect([stream, oldest, ...crowd].filter(({ isEnded }) => isEnded)).toEqual([]);
+
+  // All places are taken: each newcomer is served, and the connection that was idle longest goes.
+  for (let i = 0; i < 3; i++) {
+    const newcomer = peer(ping);
+    await waitUntil(() => newcomer.isEnded || newcomer.text.endsWith('OK'), PATIENCE_MS);
+    expect(newcomer.text).toMatch(/^HTTP\/1\.1 200 /);
+  }
+  await waitUntil(() => oldest.isEnded, PATIENCE_MS);
+  await waitUntil(() => crowd[2]?.isEnded === true, PATIENCE_MS);
+  expect(crowd.flatMap(({ isEnded }, i) => (isEnded ? [i] : []))).toEqual([1, 2]);
+  begun.socket.write('Host: x\r\n\r\n');
+  await waitUntil(() => begun.text.split('HTTP/1.1 200').length === 3, PATIENCE_MS);
+  await lab.ok('create', 'seen');
+  await waitUntil(() => stream.text.includes('"seen"'), PATIENCE_MS);
+  await lab.ok('rm', 'seen');
+}, 90_000);
+
 test('requests beyond the limit are told to come again, the others are served', async () => {
   // The first one succeeds, and the others wait for it: what is refused at once would never be many at a time.
   const body = JSON.stringify({ Container: 'box' });

@@ -12,7 +12,7 @@ const PORTS = { '80/tcp': [{ HostIp: '', HostPort: '8080' }] };
 /** Two sandboxes on one network of both families, the first with a published port, and what it all looks like. */
 async function busy() {
   const house = await House.open();
-  const id = await house.network('net', { enableIPv6: true });
+  const id = await house.network('net', { enableIPv6: true, options: { 'com.docker.network.driver.mtu': '1400' } });
   await house.sandbox('web', [['net', {}]], { portBindings: PORTS });
   const client = await house.sandbox('client', [['net', {}]]);
   const bridge = `br-${id.slice(0, 12)}`;
@@ -28,7 +28,13 @@ async function busy() {
     .split('\n')
     .flatMap((line) => /\d+: (veth[0-9a-f]+)/.exec(line)?.[1] ?? []);
   expect(ports).toHaveLength(2);
-  return { house, id, bridge, ports, works, client };
+  const links = async (): Promise<string[]> => {
+    const { stdout } = await house.host.exec('sh', ['-c', `ip -o link show ${bridge}; ip -o link show master ${bridge}`]);
+    const lines = stdout.split('\n').map((line) => /^\d+: ([^:@]+).* mtu (\d+) .*link\/ether (\S+)/.exec(line)?.slice(1) ?? []);
+    // A pair that is made again has another MAC on the host's side, which nobody sees.
+    return lines.map(([name, mtu, mac]) => `${name} ${mtu} ${name === bridge ? mac : ''}`).sort();
+  };
+  return { house, id, bridge, ports, works, client, links };
 }
 
 /** A script that puts `rule` in the place of the first rule of our own chains that has `text`. */
@@ -64,6 +70,9 @@ describe('what somebody took away is back after the next look', () => {
       ({ bridge }) => `ip link del ${bridge}; ip link add ${bridge} type bridge`,
     ],
     ["the bridge's being up", ({ bridge }) => `ip link set ${bridge} down`],
+    ["the bridge's MTU", ({ bridge }) => `ip link set ${bridge} mtu 1300`],
+    ["a port's MTU", ({ ports }) => `ip link set ${ports[0]} mtu 1300`],
+    ["the bridge's MAC", ({ bridge }) => `ip link set ${bridge} address 02:00:00:00:00:77`],
     ["the bridge's addresses", ({ bridge }) => `ip addr flush dev ${bridge}`],
     ["the bridge's name", ({ bridge }) => `ip link set ${bridge} down; ip link set ${bridge} name other0; ip link set other0 up`],
     [
@@ -81,10 +90,12 @@ describe('what somebody took away is back after the next look', () => {
   ])('%s', async (_what, command) => {
     const at = await busy();
     const before = await at.house.world();
+    const linksBefore = await at.links();
     await at.house.controller.mend();
     await at.house.host.exec('sh', ['-ec', command(at)]);
     await at.house.controller.mend();
     await at.works();
+    expect(await at.links()).toEqual(linksBefore);
     const { rules, records, keeper } = await at.house.world();
     expect({ rules, keeper }).toEqual({ rules: before.rules, keeper: before.keeper });
     expect(records).toEqual(before.records);
@@ -157,6 +168,13 @@ test('what was renamed goes with its endpoint and its network all the same', asy
   expect((await house.host.exec('ip', ['-br', 'link'])).stdout).not.toMatch(/^other\d[^\n]* UP/m);
 });
 
+test("a bridge keeps the network's MTU when its last port leaves, so that no look takes that for somebody's doing", async () => {
+  const { house, links } = await busy();
+  const [bridge] = await links();
+  for (const name of ['web', 'client']) await house.controller.disconnect('net', name, false);
+  expect(await links()).toEqual([bridge]);
+});
+
 test('a look that finds all as it was changes nothing', async () => {
   const { house } = await busy();
   const before = await house.world();
@@ -181,6 +199,26 @@ test('a network that cannot be mended is degraded, said so, removable, and well 
   for (const name of ['web', 'client']) await house.controller.deleteSandbox(name, true);
   await house.controller.deleteNetwork('net');
   expect((await house.host.exec('ip', ['link', 'show', bridge])).stdout).toContain('foreign1');
+});
+
+test('a connect while a link that is no bridge has its name says what is in the way, until that is gone', async () => {
+  const { house, bridge, works } = await busy();
+  await house.network('other');
+  await house.sandbox('late', [['other', {}]]);
+  await house.host.exec('sh', ['-ec', `ip link del ${bridge}; ip link add ${bridge} type veth peer name foreign1`]);
+  const inTheWay = {
+    code: 'name_taken',
+    message: expect.stringMatching(`link ${bridge} of kind veth is in the place.*rename or remove`),
+  };
+  // Before and after a look has found it.
+  await expect(house.controller.connect('net', 'late', {})).rejects.toMatchObject(inTheWay);
+  await expect(house.controller.connect('net', 'late', {})).rejects.toMatchObject(inTheWay);
+  await house.controller.mend();
+  await expect(house.controller.connect('net', 'late', {})).rejects.toMatchObject(inTheWay);
+  await house.host.exec('ip', ['link', 'del', bridge]);
+  for (let round = 0; round < 6; round++) await house.controller.mend();
+  await house.controller.connect('net', 'late', {});
+  await works();
 });
 
 test('looks and changes at the same time disturb nobody', async () => {

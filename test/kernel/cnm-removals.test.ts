@@ -1,8 +1,10 @@
 /** What a removal that failed has left is gone after a while by itself, and its name is free. */
 
 import { expect, test } from 'vitest';
+import type { KeeperLink } from '../../src/keeper/index.ts';
 import { Faults } from './faults.ts';
 import { House } from './house-lab.ts';
+import { eventually, parentOf } from './keeper-lab.ts';
 import { type Act, MOST_CALLS, REMOVALS, inhabit } from './removal-cases.ts';
 import { breakable } from './use-cases.ts';
 
@@ -39,4 +41,31 @@ test.each<readonly [what: string, act: Act]>([
     if (broke === undefined) return;
   }
   throw new Error(`more than ${MOST_CALLS} calls`);
+});
+
+test('a disconnect that failed since the keeper was away is finished by the first look after it is back', async () => {
+  let keeper: KeeperLink | undefined;
+  const house = await House.open({ foundation: (parts) => ({ ...parts, keeper: (keeper = parts.keeper) }) });
+  const { controller } = house;
+  for (const name of ['net', 'other']) await house.network(name);
+  await house.sandbox('box', [
+    ['net', {}],
+    ['other', {}],
+  ]);
+  const phases = (): string[] => controller.endpoints().map(({ record }) => record.phase);
+  const { pid } = keeper ?? {};
+  if (pid === undefined) throw new Error('no keeper');
+  const supervisor = parentOf(pid);
+  process.kill(supervisor, 'SIGSTOP');
+  try {
+    process.kill(pid, 'SIGKILL');
+    await expect(controller.disconnect('net', 'box', false)).rejects.toMatchObject({ code: 'resolver_unavailable' });
+    await controller.mend();
+    expect(phases()).toContain('leaving');
+  } finally {
+    process.kill(supervisor, 'SIGCONT');
+  }
+  await eventually(() => (keeper?.pid !== undefined && keeper.pid !== pid) || undefined, 'the keeper is back');
+  await controller.mend();
+  expect(phases()).toEqual(['joined']);
 });

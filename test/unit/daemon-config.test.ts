@@ -1,9 +1,10 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { codeOf, messageOf } from '../../src/base/index.ts';
+import { readConfigFile } from '../../src/daemon/config-file.ts';
 import { AskedForHelp, type DaemonConfig, readConfig } from '../../src/daemon/config.ts';
 
 let folder = '';
@@ -17,6 +18,9 @@ function file(content: unknown): string {
   writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
   return path;
 }
+
+/** Runs a shell's line with its output into a named pipe; it ends with the pipe. */
+const writesTo = (pipe: string, line: string): void => void spawn('sh', ['-c', `{ ${line}; } > '${pipe}'`], { stdio: 'ignore' });
 
 const read = (flags: readonly string[], content: unknown = {}): DaemonConfig => readConfig(['--config', file(content), ...flags]);
 
@@ -209,11 +213,21 @@ describe('file', () => {
     expectRefused(() => readConfig(['--config', '']), '--config', 'path of a file');
   });
 
+  test('a pipe is read to its end, as what a shell puts in the place of a file is', () => {
+    const pipe = join(folder, 'named');
+    execFileSync('mkfifo', [pipe]);
+    // In parts, the first of them late.
+    writesTo(pipe, `sleep 0.2; printf '{"log-level":'; sleep 0.2; printf '"debug"}'`);
+    expect(readConfig(['--config', pipe]).logLevel).toBe('debug');
+  });
+
   test('what would be read without end is no file', () => {
     const pipe = join(folder, 'pipe');
     execFileSync('mkfifo', [pipe]);
-    expectRefused(() => readConfig(['--config', pipe]), pipe, 'not a file');
+    expectRefused(() => readConfigFile(pipe, 50), pipe, 'its end did not come', 'use a file');
     expectRefused(() => readConfig(['--config', '/dev/zero']), '/dev/zero', 'not a file');
+    writesTo(pipe, 'yes');
+    expectRefused(() => readConfigFile(pipe), pipe, 'larger than 1 MiB');
     expectRefused(() => read([], ' '.repeat(2 * 1024 * 1024)), 'larger than 1 MiB');
   });
 

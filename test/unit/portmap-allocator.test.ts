@@ -111,6 +111,31 @@ describe('choice', () => {
 });
 
 describe('refusal', () => {
+  test('one host port twice in one request is refused with both ports of the sandbox, and what was there stays', async () => {
+    const host = new Host();
+    const allocator = make({ nameOf: () => 'web' });
+    const before = await allocator.allocate(sandbox('a'), wanted('9000:90'), both, host.hold);
+    const refusalOf = (...texts: string[]): Promise<string> =>
+      failure(allocator.allocate(sandbox('a'), wanted('9000:90', ...texts), both, host.hold));
+    const twice = 'port_taken: Bind for 0.0.0.0:8080 failed: port is already allocated: the sandbox would publish';
+    expect(await refusalOf('8080:80', '8080:81')).toBe(
+      `${twice} 0.0.0.0:8080/tcp for its port 80 and 0.0.0.0:8080/tcp for its port 81`,
+    );
+    expect(await refusalOf('8080:80', '8080:80')).toBe(
+      `${twice} 0.0.0.0:8080/tcp for its port 80 and 0.0.0.0:8080/tcp for its port 80`,
+    );
+    expect(await refusalOf('127.0.0.1:8080:80', '8080:81')).toBe(
+      `${twice} 127.0.0.1:8080/tcp for its port 80 and 0.0.0.0:8080/tcp for its port 81`,
+    );
+    expect(await refusalOf('9000:91')).toMatch(/0\.0\.0\.0:9000\/tcp for its port 90 and 0\.0\.0\.0:9000\/tcp for its port 91$/);
+    expect(await failure(allocator.allocate(sandbox('a'), wanted('9000:90', '9000:89'), both, host.hold))).toMatch(
+      /0\.0\.0\.0:9000\/tcp for its port 89 and 0\.0\.0\.0:9000\/tcp for its port 90$/,
+    );
+    // Ports of one number that do not collide are no clash.
+    expect(await refusalOf('127.0.0.1:8080:80', '127.0.0.2:8080:81', '8080:80/udp')).toBe('no error');
+    expect(ports(await allocator.allocate(sandbox('a'), wanted('9000:90'), both, host.hold))).toEqual(ports(before));
+  });
+
   test('a port of another sandbox is refused by its name, on a colliding address only', async () => {
     const host = new Host();
     const allocator = make({ nameOf: (owner) => (owner === sandbox('a') ? 'web' : undefined) });

@@ -7,6 +7,7 @@ import {
   codeOf,
   messageOf,
   prefixAddress,
+  prefixBounds,
   prefixContains,
   shortId,
   shown,
@@ -128,6 +129,12 @@ async function requestPool(
       undo.add(`release ${what} ${leased}`, () => ipam.releaseAddress(pool.id, leased, net.id));
       return leased;
     } catch (error) {
+      if (address === undefined && config.range !== undefined && isReservedOnly(config.range, pool.prefix))
+        throw new CnmError(
+          'bad_ip_range',
+          `invalid ip-range ${config.range}: it holds no address to give out, only one that is reserved in ${pool.prefix}; give a larger range`,
+          { cause: error },
+        );
       throw new CnmError('gateway_taken', `failed to allocate ${what}${address ? ` (${address})` : ''}: ${messageOf(error)}`, {
         cause: error,
       });
@@ -158,6 +165,13 @@ async function requestPool(
     ...(gateway && { gateway }),
     aux,
   };
+}
+
+/** True for a range of nothing but the subnet's own address or its broadcast address. */
+function isReservedOnly(range: Prefix, subnet: Prefix): boolean {
+  const whole = prefixBounds(subnet);
+  const { first, last } = prefixBounds(range);
+  return first === last && whole.last - whole.first >= 2n && (first === whole.first || last === whole.last);
 }
 
 /** Gives back what requestPools leased. Every lease is tried, the first error is thrown. */

@@ -44,11 +44,12 @@ export async function told(socketPath: string, asked: Ask): Promise<Told> {
   return { status, message, code };
 }
 
-/** The answer to octets as they stand, which must be an error's and close the connection. */
-export async function octets(socketPath: string, sent: Buffer): Promise<Told> {
+/** The answer to octets as they stand, which must be an error's and close the connection; `isLast`: no more come. */
+export async function octets(socketPath: string, sent: Buffer, isLast = false): Promise<Told> {
   const text = await new Promise<string>((resolve, reject) => {
     const chunks: Buffer[] = [];
-    const socket = connect(socketPath, () => socket.write(sent));
+    const socket = connect({ path: socketPath, allowHalfOpen: true }, () => (isLast ? socket.end(sent) : socket.write(sent)));
+    socket.on('end', () => socket.end());
     socket.setTimeout(ANSWER_MS, () => socket.destroy(new Error(`no answer within ${ANSWER_MS} ms`)));
     socket.on('data', (chunk: Buffer) => chunks.push(chunk));
     socket.on('error', reject);

@@ -6,6 +6,11 @@ export type CommandRow = readonly [args: readonly string[], exitCode: number, sa
 /** Of `network`. */
 export const toolRows: readonly CommandRow[] = [
   [['frobnicate'], 125, [/frobnicate/]],
+  [['frob\nnicate'], 125, [/frob\\nnicate/]],
+  [['ls', '--non\u001b[2Jsense'], 125, [/--non\\u\{1b\}\[2Jsense/]],
+  [['ls', '--filter', 'na\nme\u009b'], 125, [/na\\nme\\u\{9b\}/, /key=value/]],
+  [['create', '--ipv6=may\nbe', 'a'], 125, [/may\\nbe/]],
+  [['create', '--subnet', '10.1.0.0/24', '--gateway', '\u202e1', 'a'], 125, [/\\u\{202e\}1/]],
   [['create'], 125, [/network|argument/]],
   [['create', 'a', 'b'], 125, [/argument/]],
   [['create', '--nonsense', 'a'], 125, [/--nonsense/]],
@@ -107,6 +112,10 @@ export const toolRows: readonly CommandRow[] = [
 export const daemonRows: readonly CommandRow[] = [
   [['--nonsense'], 125, [/--nonsense/]],
   [['word'], 125, [/argument/]],
+  [['--non\u001b[2J\nsense'], 125, [/--non\\u\{1b\}\[2J\\nsense/]],
+  [['--log-level', 'lo\nud\u009b'], 125, [/lo\\nud\\u\{9b\}/]],
+  [['--group', 'no\u001b[2J\nsuch'], 1, [/no\\u\{1b\}\[2J\\nsuch/, /no such group/]],
+  [['--config', '/noth\ning\u001b[2J'], 125, [/noth\\ning\\u\{1b\}/]],
   [['--host', 'tcp://0.0.0.0:2375'], 125, [/plain TCP is refused/, /--tlskey/]],
   [['--host', 'fd://'], 125, [/fd:/, /unix:\/\/\/PATH/]],
   [['--host', `unix:///${'a'.repeat(120)}`], 1, [/aaaa/, /107 octets/]],
@@ -127,6 +136,7 @@ export const fileRows: readonly (readonly [text: string, says: readonly RegExp[]
   ['{', [/not JSON/]],
   ['[]', [/object/]],
   ['{"colour":"red"}', [/colour/]],
+  ['{"firewall":"p\\u001b[2Jf"}', [/p\\u\{1b\}\[2Jf/]],
   ['{"dns":"1.1.1.1"}', [/dns/, /array/]],
   ['{"log-level":7}', [/log-level/, /string/]],
   ['{"host":[7]}', [/host/]],

@@ -9,6 +9,28 @@ const create = (headers: string, body: string): string => `${CREATE}${headers}\r
 const get = (target: string, headers = ''): string => `GET ${target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${headers}\r\n`;
 const BAD = '{"Name":"bad"}';
 
+/** Requests after whose octets the client says that there are no more. */
+export const cutRows: readonly FramedRow[] = [
+  ['a line that stops', 'GET /netw', 400, 'bad_request', /ended before/, /announce/],
+  ['headers that stop', 'GET /networks HTTP/1.1\r\nHost: x\r\n', 400, 'bad_request', /ended before/, /announce/],
+  [
+    'a body that stops',
+    create(`${JSON_TYPE}Content-Length: 14\r\n`, BAD.slice(0, 5)),
+    400,
+    'bad_request',
+    /ended before/,
+    /announce/,
+  ],
+  [
+    'chunks that stop',
+    create(`${JSON_TYPE}Transfer-Encoding: chunked\r\n`, `e\r\n${BAD}\r\n`),
+    400,
+    'bad_request',
+    /ended before/,
+    /announce/,
+  ],
+];
+
 export const framedRows: readonly FramedRow[] = [
   [
     'two lengths',
@@ -66,6 +88,32 @@ export const framedRows: readonly FramedRow[] = [
     /chunk/,
     /hexadecimal/,
   ],
+  [
+    'a chunk longer than its size',
+    create(`${JSON_TYPE}Transfer-Encoding: chunked\r\n`, `2\r\n${BAD}\r\n0\r\n\r\n`),
+    400,
+    'bad_request',
+    /chunk|CR and LF/,
+  ],
+  [
+    "a chunk whose size's line ends with LF alone",
+    create(`${JSON_TYPE}Transfer-Encoding: chunked\r\n`, `e\n${BAD}\r\n0\r\n\r\n`),
+    400,
+    'bad_request',
+    /CR and LF/,
+  ],
+  [
+    'extensions of a chunk beyond all',
+    create(`${JSON_TYPE}Transfer-Encoding: chunked\r\n`, `e;${'x'.repeat(20_000)}\r\n${BAD}\r\n0\r\n\r\n`),
+    400,
+    'bad_request',
+    /extensions/,
+    /leave them out/,
+  ],
+  ['lines that end with LF alone', 'GET /networks HTTP/1.1\nHost: x\n\n', 400, 'bad_request', /CR and LF/],
+  ['a header with CR in it', get('/networks', 'Colour: r\red\r\n'), 400, 'bad_request', /CR and LF/],
+  ['a request after the last one', `${get('/networks')}${get('/networks')}`, 400, 'bad_request', /Connection: close/, /another/],
+  ['TLS', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03', 400, 'bad_request', /method/, /no TLS/],
   ['a method that HTTP does not have', 'FROB /networks HTTP/1.1\r\nHost: x\r\n\r\n', 400, 'bad_request', /method/, /capitals/],
   ['a method in small letters', 'get /networks HTTP/1.1\r\nHost: x\r\n\r\n', 400, 'bad_request', /method/, /capitals/],
   ['an HTTP of the future', 'GET /networks HTTP/3.7\r\nHost: x\r\n\r\n', 400, 'bad_request', /version/, /HTTP\/1\.1/],
