@@ -15,6 +15,7 @@ export * from './parse.ts';
 export * from './publish.ts';
 export * from './served.ts';
 export * from './shown.ts';
+export * from './tls-files.ts';
 export type * from './api.ts';
 export { Turns } from './turns.ts';
 export { within } from './within.ts';
