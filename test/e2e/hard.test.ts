@@ -179,6 +179,24 @@ test('a client that never sends the rest of its request does not hold up a stop;
   await lab.start();
 });
 
+test('signals by which other daemons are asked for something end neither process, and open no debugger to the host', async () => {
+  const isSupervisor = (pid: number): boolean => readFileSync(`/proc/${pid}/cmdline`).includes('supervisor');
+  const [keeper] = keeperPids().filter((pid) => !isSupervisor(pid));
+  const daemon = lab.daemon?.pid;
+  if (keeper === undefined || daemon === undefined) throw new Error('no daemon with a keeper');
+  for (const pid of [keeper, daemon])
+    for (const signal of ['SIGUSR1', 'SIGHUP'] as const) {
+      process.kill(pid, signal);
+      await sleep(500);
+      expect((await lab.in('host', 'ss', '-Hlnt', 'sport = :9229')).stdout).toBe('');
+    }
+  expect(keeperPids()).toContain(keeper);
+  expect(lab.daemon?.exitCode).toBeNull();
+  expect(lab.daemon?.signalCode).toBeNull();
+  expect((await lab.api('GET', '/networks')).status).toBe(200);
+  expect(lab.log).toContain('nothing is read anew');
+});
+
 test('a large pipe into a process arrives whole', async () => {
   const octets = 8_000_000;
   const { stdout, exitCode } = await execa(
