@@ -3,6 +3,7 @@ export * from './ids.ts';
 export * from './address.ts';
 export * from './etcd-address.ts';
 export * from './bool.ts';
+export * from './bounded-file.ts';
 export * from './duration.ts';
 export * from './undo.ts';
 export * from './lock.ts';

@@ -1,7 +1,7 @@
 /** What goes wrong in the field: damage behind the daemon's back, races between clients, and clients that misbehave. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -196,6 +196,28 @@ test('signals by which other daemons are asked for something end neither process
   expect((await lab.api('GET', '/networks')).status).toBe(200);
   expect(lab.log).toContain('nothing is read anew');
 });
+
+test('a sandbox that blows up its own files holds up neither the daemon nor its own connects, and can be removed', async () => {
+  await lab.ok('create', 'blown');
+  await lab.ok('create', 'second');
+  await create('boaster', { Networks: { blown: {} } });
+  const { Files } = await sandboxOf('boaster');
+  // Without a byte of memory: a process inside may do the same.
+  for (const path of [Files.Hosts, Files.ResolvConf]) truncateSync(path, 1024 ** 3);
+  await lab.ok('connect', 'second', 'boaster');
+  await lab.ok('disconnect', 'second', 'boaster');
+  await lab.ok('disconnect', 'blown', 'boaster');
+  await lab.ok('connect', 'blown', 'boaster');
+  // What somebody inside has written is his.
+  expect([Files.Hosts, Files.ResolvConf].map((path) => statSync(path).size)).toEqual([1024 ** 3, 1024 ** 3]);
+  expect(lab.log).toContain('lines of networks are not kept in it');
+  // Neither is one waited for that was put there to be waited for.
+  rmSync(Files.Hosts);
+  await execa('mkfifo', [Files.Hosts]);
+  await lab.ok('connect', 'second', 'boaster');
+  await lab.ok('sandbox', 'rm', '-f', 'boaster');
+  for (const name of ['blown', 'second']) await lab.ok('rm', name);
+}, 120_000);
 
 test('a large pipe into a process arrives whole', async () => {
   const octets = 8_000_000;
