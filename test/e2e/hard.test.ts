@@ -219,6 +219,28 @@ test('a sandbox that blows up its own files holds up neither the daemon nor its 
   for (const name of ['blown', 'second']) await lab.ok('rm', name);
 }, 120_000);
 
+test('a process inside that takes the name of our table for itself keeps nobody from removing the sandbox', async () => {
+  const netns = `${lab.prefix}-own`;
+  const path = `/run/netns/${netns}`;
+  await execa('ip', ['netns', 'add', netns]);
+  const owner = spawn('nsenter', [`--net=${path}`, 'nft', '-i'], { stdio: ['pipe', 'ignore', 'ignore'] });
+  children.push(owner);
+  try {
+    await lab.ok('create', 'taken');
+    expect((await create('taker', { Netns: path, Networks: { taken: {} } })).status).toBe(201);
+    const [table] = /patchbay-\w+/.exec((await inside(path, 'nft', 'list', 'tables')).stdout) ?? [];
+    owner.stdin.write(`delete table ip ${table}; add table ip ${table} { flags owner; }\n`);
+    await waitUntil(async () => (await inside(path, 'nft', 'list', 'ruleset')).stdout.includes('owner'), 10_000);
+    await lab.ok('disconnect', 'taken', 'taker');
+    await lab.ok('sandbox', 'rm', '-f', 'taker');
+    expect((await lab.api('GET', '/sandboxes/taker')).status).toBe(404);
+    await lab.ok('rm', 'taken');
+  } finally {
+    owner.kill('SIGKILL');
+    await execa('ip', ['netns', 'del', netns]);
+  }
+});
+
 test('a large pipe into a process arrives whole', async () => {
   const octets = 8_000_000;
   const { stdout, exitCode } = await execa(
