@@ -241,6 +241,22 @@ test('a process inside that takes the name of our table for itself keeps nobody 
   }
 });
 
+test('links that a process inside has made or renamed keep no network from being connected', async () => {
+  for (const name of ['inner', 'outer']) await lab.ok('create', name);
+  await create('maker', { Networks: { inner: {} } });
+  const { Netns } = await sandboxOf('maker');
+  const ip = (...words: string[]) => inside(Netns, 'ip', ...words);
+  expect((await ip('link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'eth2')).exitCode).toBe(0);
+  await lab.ok('connect', 'outer', 'maker');
+  expect((await ip('-o', 'addr', 'show', 'eth3')).stdout).toContain('inet ');
+  await lab.ok('disconnect', 'outer', 'maker');
+  const body = { Container: 'maker', EndpointConfig: { DriverOpts: { 'com.docker.network.endpoint.ifname': 'eth2' } } };
+  const { status, json } = await lab.api<Failed>('POST', '/networks/outer/connect', body);
+  expect([status, json.code, json.message]).toEqual([400, 'bad_option', expect.stringContaining('eth2 is taken')]);
+  await lab.ok('sandbox', 'rm', '-f', 'maker');
+  for (const name of ['inner', 'outer']) await lab.ok('rm', name);
+});
+
 test('a large pipe into a process arrives whole', async () => {
   const octets = 8_000_000;
   const { stdout, exitCode } = await execa(
