@@ -1,7 +1,7 @@
 /** Daemon entry: gives up the rights that the daemon does not need before anything else is loaded. */
 
 import { messageOf } from './base/index.ts';
-import { type Capability, inheritedDescriptors, restartWithOnly } from './kernel/index.ts';
+import { type Capability, inheritedDescriptors, restartWithOnly, withstandSignals } from './kernel/index.ts';
 
 /** docs/decisions/0015-capabilities.md says what each is for. */
 const KEPT: readonly Capability[] = [
@@ -29,5 +29,6 @@ function shedPrivileges(): string | undefined {
   }
 }
 
+withstandSignals();
 const notice = shedPrivileges();
 void import('./serve.ts').then(({ runDaemon }) => runDaemon(notice));

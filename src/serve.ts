@@ -16,7 +16,7 @@ import {
   readConfig,
 } from './daemon/index.ts';
 import { type PluginServer, checkPluginsFree, pluginPaths, servePlugins } from './plugin/index.ts';
-import { notifyServiceManager, requireCapabilities, takeListeners } from './kernel/index.ts';
+import { notifyServiceManager, requireCapabilities, takeListeners, withstandSignals } from './kernel/index.ts';
 
 const UMASK = 0o077;
 /** Exit code for a wrong flag or file, as for wrong usage of the CLI. */
@@ -31,6 +31,7 @@ export async function runDaemon(notice: string | undefined): Promise<void> {
   process.umask(UMASK);
   const log = createLogger(config.logLevel);
   if (notice !== undefined) log.warn({}, notice);
+  withstandSignals((signal) => log.info({ signal }, 'nothing is read anew: restart the daemon for another configuration'));
   process.on('unhandledRejection', (error) => log.error({ err: error }, 'an error went unhandled'));
   try {
     await serve(config, log);

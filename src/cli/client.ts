@@ -74,7 +74,7 @@ export class Client {
       });
       socket.on('end', () => {
         if (status === 200) resolve();
-        else reject(status ? new DaemonError(status, errorOf(text)) : new Error(`${this.#place.url} does not speak HTTP`));
+        else reject(status ? new DaemonError(status, errorOf(text)) : this.#noAnswer(text === ''));
       });
       socket.on('error', (error: NodeJS.ErrnoException) => reject(this.#connectionError(error)));
     });
@@ -87,7 +87,7 @@ export class Client {
     const answer = await this.#exchange(head + text);
     const split = answer.indexOf('\r\n\r\n');
     const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(answer.subarray(0, 16).toString('latin1'))?.[1]);
-    if (split < 0 || !status) throw new Error(`${this.#place.url} does not speak HTTP`);
+    if (split < 0 || !status) throw this.#noAnswer(answer.length === 0);
     const payload = answer.subarray(split + 4).toString('utf8');
     if (status >= 400) throw new DaemonError(status, errorOf(payload));
     return (payload.trim() === '' ? undefined : JSON.parse(payload)) as T;
@@ -108,6 +108,14 @@ export class Client {
       socket.on('end', () => resolve(Buffer.concat(chunks)));
       socket.on('error', (error: NodeJS.ErrnoException) => reject(this.#connectionError(error)));
     });
+  }
+
+  /** With TLS 1.3 a daemon that refuses our certificate has let us connect by then. */
+  #noAnswer(isSilent: boolean): Error {
+    const { url, tcp } = this.#place;
+    return isSilent && tcp !== undefined
+      ? new Error(`the daemon at ${url} ended the connection: use a certificate for clients that its own --tlscacert has signed`)
+      : new Error(`${url} does not speak HTTP`);
   }
 
   #connectionError(error: NodeJS.ErrnoException): Error {

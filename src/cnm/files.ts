@@ -5,7 +5,7 @@
 
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Address, errnoOf, makeOpenFolder, shortId, writeOpenFile } from '../base/index.ts';
+import { type Address, errnoOf, makeOpenFolder, readBounded, shortId, writeOpenFile } from '../base/index.ts';
 import {
   HOST_RESOLV_CONF,
   type ResolvConfAnswer,
@@ -17,6 +17,9 @@ import {
 import type { Upstream } from '../keeper/index.ts';
 import type { Cnm } from './context.ts';
 import type { SandboxRecord } from './records.ts';
+
+/** Largest file of a sandbox that is read, octets: processes inside write what they like. */
+const MAX_FILE_OCTETS = 4 * 1024 * 1024;
 
 export interface SandboxFiles {
   readonly folder: string;
@@ -92,12 +95,11 @@ export function removeHostLines(cnm: Cnm, sandbox: SandboxRecord, lines: readonl
 
 function editHosts(cnm: Cnm, sandbox: SandboxRecord, edit: (lines: string[]) => string[]): void {
   const { hosts } = filesOf(cnm, sandbox);
-  let text: string;
-  try {
-    text = readFileSync(hosts, 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return;
-    throw error;
+  if (!existsSync(hosts)) return;
+  const text = readBounded(hosts, MAX_FILE_OCTETS)?.toString('utf8');
+  if (text === undefined) {
+    cnm.env.log.warn({ path: hosts }, 'a hosts file is larger than 4 MiB or no file: lines of networks are not kept in it');
+    return;
   }
   const lines = text.split('\n').filter((line) => line !== '');
   const wanted = `${edit(lines).join('\n')}\n`;
@@ -114,7 +116,7 @@ export function writeResolverResolvConf(cnm: Cnm, sandbox: SandboxRecord): void 
 
 /** Whether resolv.conf sends the sandbox to its resolver. */
 export const namesResolver = (cnm: Cnm, sandbox: SandboxRecord): boolean =>
-  /^nameserver 127\.0\.0\.11$/m.test(readText(filesOf(cnm, sandbox).resolvConf));
+  /^nameserver 127\.0\.0\.11$/m.test(readTheirs(filesOf(cnm, sandbox).resolvConf) ?? '');
 
 /** resolv.conf with the servers written out, as before the resolver. */
 export function writeLegacyResolvConf(cnm: Cnm, sandbox: SandboxRecord): void {
@@ -140,12 +142,16 @@ function built(cnm: Cnm, sandbox: SandboxRecord, mode: ResolvConfRequest['mode']
 function writeResolvConf(cnm: Cnm, sandbox: SandboxRecord, { text }: ResolvConfAnswer): void {
   const { resolvConf } = filesOf(cnm, sandbox);
   const hashFile = `${resolvConf}.hash`;
-  const current = readText(resolvConf);
+  const current = readTheirs(resolvConf);
   const written = readText(hashFile);
-  if (written !== '' && resolvConfHash(current) !== written) return;
+  if (written !== '' && (current === undefined || resolvConfHash(current) !== written)) return;
   writeOpenFile(resolvConf, text);
   writeOpenFile(hashFile, resolvConfHash(text));
 }
+
+/** A file of a sandbox: '' when it is not there, undefined when it cannot be what we wrote. */
+const readTheirs = (path: string): string | undefined =>
+  existsSync(path) ? readBounded(path, MAX_FILE_OCTETS)?.toString('utf8') : '';
 
 function readText(path: string): string {
   try {

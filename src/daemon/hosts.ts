@@ -1,9 +1,9 @@
 /** Where the API is served: one unix socket, and TCP only with certificates on both sides. */
 
 import { isIP } from 'node:net';
-import { shown } from '../base/index.ts';
+import { type TlsFiles, shown } from '../base/index.ts';
 import type { TcpOptions } from './server.ts';
-import type { TcpHost, TlsFiles } from './tcp.ts';
+import type { TcpHost } from './tcp.ts';
 
 export const DEFAULT_SOCKET = '/run/patchbay/patchbay.sock';
 

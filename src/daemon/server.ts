@@ -3,8 +3,8 @@
 import { chmodSync, chownSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { CnmError, forFlag, isNoSocket, isServed, listenOnDescriptor, makeOpenFolder } from '../base/index.ts';
-import { type TcpHost, type TlsFiles, createTcpServers, readTls, refuseTaken } from './tcp.ts';
+import { CnmError, forFlag, isNoSocket, isServed, listenOnDescriptor, makeOpenFolder, type TlsFiles } from '../base/index.ts';
+import { type TcpHost, createTcpServers, readTls, refuseTaken } from './tcp.ts';
 
 export interface ServerOptions {
   /** Path of the socket. */

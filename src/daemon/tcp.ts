@@ -1,21 +1,13 @@
 /** TCP listeners: only with certificates on both sides. Who has one that our authority signed may do what the socket's group may. */
 
-import { readFileSync } from 'node:fs';
 import { type Server, createServer } from 'node:https';
-import { type Server as NetServer, createServer as createPlainServer } from 'node:net';
+import { type Server as NetServer, createServer as createPlainServer, isIP } from 'node:net';
 import { createSecureContext } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
-import { CnmError, messageOf } from '../base/index.ts';
+import { CnmError, type TlsContents, type TlsFiles, messageOf, readTlsFiles } from '../base/index.ts';
 import { boundConnections } from './crowd.ts';
 import { refuseNonsense, refuseOddities } from './nonsense.ts';
 import { HANDSHAKE_MS, SERVER_LIMITS } from './limits.ts';
-
-/** Paths of PEM files: the authority of clients, our certificate, its key. */
-export interface TlsFiles {
-  readonly ca: string;
-  readonly cert: string;
-  readonly key: string;
-}
 
 export interface TcpHost {
   readonly address: string;
@@ -52,13 +44,15 @@ function createTlsServer(app: FastifyInstance, files: TlsFiles): Server {
   );
   boundConnections(server, 'secureConnection');
   server.on('clientError', refuseNonsense);
+  // Node leaves that to us where somebody asks for these errors, and what is written never goes out without a handshake.
+  server.on('tlsClientError', (_error, socket) => socket.destroy());
   refuseOddities(server);
   return server;
 }
 
 /** Throws bad_config for files that are missing, are none, or do not belong together. */
-export function readTls(files: TlsFiles): { ca: Buffer; cert: Buffer; key: Buffer } {
-  const pem = { ca: read('tlscacert', files.ca), cert: read('tlscert', files.cert), key: read('tlskey', files.key) };
+export function readTls(files: TlsFiles): TlsContents {
+  const pem = readTlsFiles(files);
   try {
     createSecureContext(pem);
     return pem;
@@ -67,27 +61,24 @@ export function readTls(files: TlsFiles): { ca: Buffer; cert: Buffer; key: Buffe
   }
 }
 
-function read(flag: string, path: string): Buffer {
-  try {
-    return readFileSync(path);
-  } catch (error) {
-    throw new CnmError('bad_config', `--${flag} ${path}: ${messageOf(error)}`, { cause: error });
-  }
-}
-
-/** Tries to bind each address and lets go of it. Throws bad_config. */
+/** Tries to bind all addresses, together, since one may be in another, and lets go of them. Throws bad_config. */
 export async function refuseTaken(hosts: readonly TcpHost[]): Promise<void> {
-  for (const host of hosts) {
-    const trial = createPlainServer();
-    await listenOn(trial, host);
-    await new Promise((resolve) => trial.close(resolve));
+  const trials: NetServer[] = [];
+  try {
+    for (const host of hosts) {
+      const trial = createPlainServer();
+      await listenOn(trial, host);
+      trials.push(trial);
+    }
+  } finally {
+    await Promise.all(trials.map((trial) => new Promise((resolve) => trial.close(resolve))));
   }
 }
 
 function listenOn(server: NetServer, { address, port }: TcpHost): Promise<void> {
   return new Promise((resolve, reject) => {
     const failed = (error: Error): void =>
-      reject(new CnmError('bad_config', `--host tcp://${address}:${port}: ${messageOf(error)}`, { cause: error }));
+      reject(new CnmError('bad_config', `--host ${urlOf(address, port)}: ${messageOf(error)}`, { cause: error }));
     server.once('error', failed);
     server.listen(port, address, () => {
       server.off('error', failed);
@@ -95,3 +86,5 @@ function listenOn(server: NetServer, { address, port }: TcpHost): Promise<void> 
     });
   });
 }
+
+const urlOf = (address: string, port: number): string => `tcp://${isIP(address) === 6 ? `[${address}]` : address}:${port}`;

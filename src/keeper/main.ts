@@ -15,6 +15,7 @@ import {
   notifyServiceManager,
   restartWithOnly,
   startWatchdog,
+  withstandSignals,
 } from '../kernel/index.ts';
 import { KeeperConnection } from './connection.ts';
 import { keeperPaths, makeFolders, type KeeperPaths } from './files.ts';
@@ -190,6 +191,7 @@ async function serve(paths: KeeperPaths, runDir: string, isSupervised: boolean, 
   }, IDLE_CHECK_MS);
 }
 
+withstandSignals();
 process.on('uncaughtException', fail);
 process.on('unhandledRejection', fail);
 void main().catch(fail);

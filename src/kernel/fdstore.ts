@@ -3,7 +3,8 @@
  * FDSTORE=1), found again at the next start (sd_listen_fds(3)).
  */
 
-import type { Env } from '../base/index.ts';
+import { fstatSync } from 'node:fs';
+import { type Env, errnoOf } from '../base/index.ts';
 import * as libc from './libc.ts';
 import { unixAddress } from './notify.ts';
 
@@ -22,13 +23,31 @@ export interface InheritedDescriptor {
 
 /**
  * Those that were handed to this process. Only its first caller may take them over; after `execve` they are there again when
- * they were made inheritable.
+ * they were made inheritable. A number that is larger than what was handed over names descriptors of Node's own, none of which is
+ * a socket so early: they are passed over, as is what else is no socket.
  */
 export function inheritedDescriptors(env: Readonly<Record<string, string | undefined>>): readonly InheritedDescriptor[] {
-  const count = Number(env['LISTEN_FDS']);
-  if (env['LISTEN_PID'] !== String(process.pid) || !Number.isSafeInteger(count) || count <= 0) return [];
+  const text = env['LISTEN_FDS'] ?? '';
+  if (env['LISTEN_PID'] !== String(process.pid) || !/^\d+$/.test(text)) return [];
   const names = (env['LISTEN_FDNAMES'] ?? '').split(':');
-  return Array.from({ length: count }, (_, i) => ({ fd: FIRST_DESCRIPTOR + i, name: names[i] ?? '' }));
+  const found: InheritedDescriptor[] = [];
+  for (let i = 0; i < Number(text); i++) {
+    const fd = FIRST_DESCRIPTOR + i;
+    const is = kindOf(fd);
+    // They are handed over without gaps.
+    if (is === 'nothing') break;
+    if (is === 'socket') found.push({ fd, name: names[i] ?? '' });
+  }
+  return found;
+}
+
+function kindOf(fd: number): 'socket' | 'other' | 'nothing' {
+  try {
+    return fstatSync(fd).isSocket() ? 'socket' : 'other';
+  } catch (error) {
+    if (errnoOf(error) === 'EBADF') return 'nothing';
+    throw error;
+  }
 }
 
 interface Waiting {

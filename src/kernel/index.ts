@@ -47,6 +47,7 @@ export { processStartTime, processUids, signalProcess, watchProcess } from './pi
 export { restartWithOnly, type Capability } from './privileges.ts';
 export { kernelLacks, probeKernel, requireKernel } from './probe.ts';
 export { createReaper } from './reaper.ts';
+export { withstandSignals } from './signals.ts';
 export { askForSlices } from './slice.ts';
 export {
   decodeSocketAddress,

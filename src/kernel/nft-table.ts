@@ -328,14 +328,20 @@ export async function changeTable(netns: Netns, name: string, messages: readonly
   if (refused !== undefined) throw refusedTable(name, refused);
 }
 
-/** Accepts what is gone already, and a kernel without nf_tables. Works off this thread: the kernel takes some 12 ms. */
+/**
+ * Accepts what is gone already, a kernel without nf_tables, and a table of the name that a process owns (NFT_TABLE_F_OWNER), which
+ * is the process's and goes with it: whoever is inside must not keep us from leaving. Works off this thread: the kernel takes some 12 ms.
+ */
 export async function removeTable(netns: Netns, family: number, name: string): Promise<void> {
   const refused = await offThread.pass(async () => {
     using socket = findNetfilter(netns);
     return await socket?.executeTransactionOffThread(transaction(new TableWriter(family, name).deleteTable()));
   });
-  if (refused !== undefined && !LACKING.includes(refused.errno)) throw refusedTable(name, refused);
+  if (refused !== undefined && ![...LACKING, OWNED].includes(refused.errno)) throw refusedTable(name, refused);
 }
+
+/** What the kernel answers to others than the owner of a table. */
+const OWNED = 'EPERM';
 
 // Sockets
 

@@ -1,7 +1,7 @@
 /** A service manager listens for the daemon: callers wait until it serves, and the sockets outlive it. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readlinkSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { callPlugin } from '../engine/replay/call.ts';
@@ -14,21 +14,20 @@ let log = '';
 const plugin = (): string => join(lab.folder, 'plugins/patchbay-bridge.sock');
 const extra = (): string => join(lab.folder, 'extra.sock');
 
-/** Listens as systemd does, and becomes the daemon with the first caller. */
-async function listen(...sockets: readonly string[]): Promise<void> {
+/** Starts the daemon by the words of `before`. */
+function begin(...before: readonly string[]): ChildProcess {
   const daemon = [process.execPath, join(DIST, 'patchbayd.js'), '--host', `unix://${lab.socket}`, '--bridge', 'none'];
   const folders = ['--state-dir', lab.stateDir, '--run-dir', lab.runDir, '--plugin-dir', join(lab.folder, 'plugins')];
-  const words = [
-    'systemd-socket-activate',
-    ...sockets.flatMap((path) => ['-l', path]),
-    ...daemon,
-    ...folders,
-    '--engine',
-    'none',
-  ];
+  const words = [...before, ...daemon, ...folders, '--engine', 'none'];
   const child = spawn('nsenter', [`--net=/run/netns/${lab.host}`, ...words], { stdio: ['ignore', 'ignore', 'pipe'] });
   manager = child;
   child.stderr.on('data', (chunk: Buffer) => (log += chunk.toString()));
+  return child;
+}
+
+/** Listens as systemd does, and becomes the daemon with the first caller. */
+async function listen(...sockets: readonly string[]): Promise<void> {
+  begin('systemd-socket-activate', ...sockets.flatMap((path) => ['-l', path]));
   await waitUntil(() => sockets.every((path) => log.includes(`Listening on ${path}`)), 10_000);
 }
 
@@ -90,3 +89,22 @@ test('a socket at a path that is not served is closed, and the log names it', as
   expect((await callPlugin(plugin(), 'Plugin.Activate')).status).toBe(200);
   expect(await end()).toBe(0);
 });
+
+test.each(['1', '1000', '9007199254740991', '0x9'])(
+  'a count of sockets that were never handed over (%s) takes nothing away from the daemon',
+  async (count) => {
+    log = '';
+    // The tool for tests leaves it.
+    rmSync(lab.socket, { force: true });
+    const child = begin('sh', '-c', `LISTEN_PID=$$ LISTEN_FDS=${count} exec "$@"`, 'sh');
+    await waitUntil(
+      async () => child.exitCode !== null || child.signalCode !== null || (await lab.cli('ls')).exitCode === 0,
+      20_000,
+    );
+    expect(await lab.ok('ls', '-q')).not.toBe('');
+    // It has given up what it does not need, too.
+    expect(log).not.toContain('capabilities that are not needed');
+    expect(log).not.toContain('hands over');
+    expect(await end()).toBe(0);
+  },
+);

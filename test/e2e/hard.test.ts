@@ -1,7 +1,7 @@
 /** What goes wrong in the field: damage behind the daemon's back, races between clients, and clients that misbehave. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -177,6 +177,84 @@ test('a client that never sends the rest of its request does not hold up a stop;
   await lab.stop('SIGTERM');
   await closed;
   await lab.start();
+});
+
+test('signals by which other daemons are asked for something end neither process, and open no debugger to the host', async () => {
+  const isSupervisor = (pid: number): boolean => readFileSync(`/proc/${pid}/cmdline`).includes('supervisor');
+  const [keeper] = keeperPids().filter((pid) => !isSupervisor(pid));
+  const daemon = lab.daemon?.pid;
+  if (keeper === undefined || daemon === undefined) throw new Error('no daemon with a keeper');
+  for (const pid of [keeper, daemon])
+    for (const signal of ['SIGUSR1', 'SIGHUP'] as const) {
+      process.kill(pid, signal);
+      await sleep(500);
+      expect((await lab.in('host', 'ss', '-Hlnt', 'sport = :9229')).stdout).toBe('');
+    }
+  expect(keeperPids()).toContain(keeper);
+  expect(lab.daemon?.exitCode).toBeNull();
+  expect(lab.daemon?.signalCode).toBeNull();
+  expect((await lab.api('GET', '/networks')).status).toBe(200);
+  expect(lab.log).toContain('nothing is read anew');
+});
+
+test('a sandbox that blows up its own files holds up neither the daemon nor its own connects, and can be removed', async () => {
+  await lab.ok('create', 'blown');
+  await lab.ok('create', 'second');
+  await create('boaster', { Networks: { blown: {} } });
+  const { Files } = await sandboxOf('boaster');
+  // Without a byte of memory: a process inside may do the same.
+  for (const path of [Files.Hosts, Files.ResolvConf]) truncateSync(path, 1024 ** 3);
+  await lab.ok('connect', 'second', 'boaster');
+  await lab.ok('disconnect', 'second', 'boaster');
+  await lab.ok('disconnect', 'blown', 'boaster');
+  await lab.ok('connect', 'blown', 'boaster');
+  // What somebody inside has written is his.
+  expect([Files.Hosts, Files.ResolvConf].map((path) => statSync(path).size)).toEqual([1024 ** 3, 1024 ** 3]);
+  expect(lab.log).toContain('lines of networks are not kept in it');
+  // Neither is one waited for that was put there to be waited for.
+  rmSync(Files.Hosts);
+  await execa('mkfifo', [Files.Hosts]);
+  await lab.ok('connect', 'second', 'boaster');
+  await lab.ok('sandbox', 'rm', '-f', 'boaster');
+  for (const name of ['blown', 'second']) await lab.ok('rm', name);
+}, 120_000);
+
+test('a process inside that takes the name of our table for itself keeps nobody from removing the sandbox', async () => {
+  const netns = `${lab.prefix}-own`;
+  const path = `/run/netns/${netns}`;
+  await execa('ip', ['netns', 'add', netns]);
+  const owner = spawn('nsenter', [`--net=${path}`, 'nft', '-i'], { stdio: ['pipe', 'ignore', 'ignore'] });
+  children.push(owner);
+  try {
+    await lab.ok('create', 'taken');
+    expect((await create('taker', { Netns: path, Networks: { taken: {} } })).status).toBe(201);
+    const [table] = /patchbay-\w+/.exec((await inside(path, 'nft', 'list', 'tables')).stdout) ?? [];
+    owner.stdin.write(`delete table ip ${table}; add table ip ${table} { flags owner; }\n`);
+    await waitUntil(async () => (await inside(path, 'nft', 'list', 'ruleset')).stdout.includes('owner'), 10_000);
+    await lab.ok('disconnect', 'taken', 'taker');
+    await lab.ok('sandbox', 'rm', '-f', 'taker');
+    expect((await lab.api('GET', '/sandboxes/taker')).status).toBe(404);
+    await lab.ok('rm', 'taken');
+  } finally {
+    owner.kill('SIGKILL');
+    await execa('ip', ['netns', 'del', netns]);
+  }
+});
+
+test('links that a process inside has made or renamed keep no network from being connected', async () => {
+  for (const name of ['inner', 'outer']) await lab.ok('create', name);
+  await create('maker', { Networks: { inner: {} } });
+  const { Netns } = await sandboxOf('maker');
+  const ip = (...words: string[]) => inside(Netns, 'ip', ...words);
+  expect((await ip('link', 'add', 'eth1', 'type', 'veth', 'peer', 'name', 'eth2')).exitCode).toBe(0);
+  await lab.ok('connect', 'outer', 'maker');
+  expect((await ip('-o', 'addr', 'show', 'eth3')).stdout).toContain('inet ');
+  await lab.ok('disconnect', 'outer', 'maker');
+  const body = { Container: 'maker', EndpointConfig: { DriverOpts: { 'com.docker.network.endpoint.ifname': 'eth2' } } };
+  const { status, json } = await lab.api<Failed>('POST', '/networks/outer/connect', body);
+  expect([status, json.code, json.message]).toEqual([400, 'bad_option', expect.stringContaining('eth2 is taken')]);
+  await lab.ok('sandbox', 'rm', '-f', 'maker');
+  for (const name of ['inner', 'outer']) await lab.ok('rm', name);
 });
 
 test('a large pipe into a process arrives whole', async () => {

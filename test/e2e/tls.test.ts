@@ -1,6 +1,6 @@
 /** TCP is served only with certificates on both sides. */
 
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -135,7 +135,7 @@ test('plain TCP, half a set of files, and files that are none keep the daemon fr
       '--host',
       `unix://${join(folder, 's')}`,
     ];
-    return inHost(lab.node, join(DIST, 'patchbayd.js'), ...folders, ...args);
+    return inHost('timeout', '20', lab.node, join(DIST, 'patchbayd.js'), ...folders, ...args);
   };
   const tcp = ['--host', 'tcp://127.0.0.1:2377'];
   expect(await start(...tcp)).toMatchObject({
@@ -151,9 +151,67 @@ test('plain TCP, half a set of files, and files that are none keep the daemon fr
     exitCode: 125,
     stderr: expect.stringContaining('IP address'),
   });
-  writeFileSync(join(folder, 'none.pem'), 'nothing');
-  for (const wrong of [join(folder, 'none.pem'), join(folder, 'missing.pem')]) {
-    const args = [...flags(server).slice(0, 4), '--tlskey', wrong];
-    expect(await start(...tcp, ...args)).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('--tlskey') });
+  for (const [flag, file, why] of await wrongFiles()) {
+    const args = flags(server).map((word, i, all) => (all[i - 1] === flag ? file : word));
+    expect(await start(...tcp, ...args)).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining(`${flag} ${file}: ${why}`),
+    });
+    expect(await cli(...args, 'ls')).toMatchObject({ exitCode: 125, stderr: expect.stringContaining(`${flag} ${file}: ${why}`) });
   }
+}, 120_000);
+
+/** Flag, file, and the beginning of what is wrong with it. */
+async function wrongFiles(): Promise<(readonly [string, string, string])[]> {
+  const at = (name: string): string => join(folder, name);
+  writeFileSync(at('none.pem'), 'nothing');
+  writeFileSync(at('empty.pem'), '');
+  copyFileSync(join(authority, 'cert.pem'), at('half.pem'));
+  appendFileSync(at('half.pem'), '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n');
+  await execa('mkfifo', [at('pipe.pem')]);
+  return [
+    ['--tlscacert', at('none.pem'), 'there is no certificate in it'],
+    ['--tlscacert', at('empty.pem'), 'there is no certificate in it'],
+    ['--tlscacert', at('half.pem'), 'certificate 2 of 2 in it cannot be read'],
+    ['--tlscacert', folder, 'it is not a file'],
+    ['--tlscert', join(server, 'key.pem'), 'there is no certificate in it'],
+    ['--tlskey', at('pipe.pem'), 'it is not a file'],
+    ['--tlskey', at('none.pem'), 'there is no private key in it'],
+    ['--tlskey', at('missing.pem'), 'ENOENT'],
+    ['--tlskey', join(client, 'key.pem'), 'it is not the key'],
+  ];
+}
+
+test('an address that another one covers, or that is given twice, keeps the daemon from starting before it has made anything', async () => {
+  const stateDir = join(folder, 'twice');
+  const folders = ['--state-dir', stateDir, '--run-dir', join(folder, 'twice-run'), '--host', `unix://${join(folder, 't')}`];
+  for (const second of ['127.0.0.1', '0.0.0.0']) {
+    const hosts = ['--host', 'tcp://127.0.0.1:2377', '--host', `tcp://${second}:2377`];
+    const outcome = await inHost('timeout', '20', lab.node, join(DIST, 'patchbayd.js'), ...folders, ...hosts, ...flags(server));
+    expect(outcome).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(`--host tcp://${second}:2377`) });
+    expect((await inHost('ip', '-o', 'link', 'show', 'type', 'bridge')).stdout.trim().split('\n')).toHaveLength(1);
+  }
+});
+
+test('whoever begins no handshake is let go of, and as many of them as may be connected keep nobody out for good', async () => {
+  const silent = `
+    const { connect } = require('node:net');
+    let closed = 0;
+    for (let i = 0; i < 1100; i++) connect(${PORT}, '127.0.0.1').on('error', () => {}).on('close', () => {
+      if (++closed === 1100) console.log('all closed');
+    });`;
+  // They end only when the daemon ends them; a second request shows that it counts them no more.
+  const { stdout } = await inHost('timeout', '60', lab.node, '-e', silent);
+  expect(stdout).toBe('all closed');
+  expect((await curl(...asWhom(client), `${URL_TEXT}/_ping`)).stdout).toBe('OK');
+}, 90_000);
+
+test('who is refused for his certificate is told so by the tool, with either version of TLS', async () => {
+  const files = [...flags(server).slice(0, 2), ...flags(stranger).slice(2)];
+  expect(await cli(...files, 'ls')).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('--tlscacert has signed') });
+});
+
+test('a port that cannot be is refused in words', async () => {
+  const far = await inHost(lab.node, join(DIST, 'network.js'), '--host', 'tcp://127.0.0.1:99999', ...flags(client), 'ls');
+  expect(far).toMatchObject({ exitCode: 125, stderr: expect.stringContaining('invalid host') });
 });

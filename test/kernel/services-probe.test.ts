@@ -75,6 +75,16 @@ test.each([
   ],
   ['an end', 'socket.end()', /hang up|closed/],
   ['garbage', 'socket.end("no\\r\\n\\r\\n")', /Parse Error|Expected HTTP/],
+  [
+    'news before the answer, without end',
+    'const news = "HTTP/1.1 103 Early Hints\\r\\n\\r\\n".repeat(1000); const go = () => { while (!socket.destroyed && socket.write(news)); }; socket.on("drain", go); go()',
+    'it says much before its answer',
+  ],
+  [
+    'some news before the answer',
+    'socket.end("HTTP/1.1 100 Continue\\r\\n\\r\\nHTTP/1.1 103 Early Hints\\r\\n\\r\\nHTTP/1.1 200 OK\\r\\n\\r\\n")',
+    undefined,
+  ],
   ['silence', '', 'no answer within 500 ms'],
   ['half an answer', 'socket.write("HTTP/1.1 2")', 'no answer within 500 ms'],
 ])('HTTP: %s', async (_what, code, wanted) => {

@@ -7,6 +7,9 @@ import { type Address, CnmError, familyOf, messageOf } from '../../base/index.ts
 import { type Netns, openTcpClient } from '../../kernel/index.ts';
 import type { HealthCheck } from '../records.ts';
 
+/** Answers of HTTP's class 1xx before the one that counts: some are usual, and reading them without end takes a processor. */
+const MAX_NEWS = 16;
+
 /** What is wrong, in words; undefined: the member is well. Ends within the check's time, or with `signal`. Never rejects. */
 export async function probe(
   netns: Netns,
@@ -93,6 +96,10 @@ function getPath(
       const status = answer.statusCode ?? 0;
       asking.destroy();
       resolve(status >= 200 && status < 400 ? undefined : `HTTP status ${status}`);
+    });
+    let news = 0;
+    asking.on('information', () => {
+      if (++news > MAX_NEWS) asking.destroy(new CnmError('internal', 'it says much before its answer'));
     });
     asking.once('error', reject);
     // Whatever ends without an answer, as an upgrade that nobody has asked for.

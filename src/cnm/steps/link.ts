@@ -66,13 +66,17 @@ async function freeIfname(a: Attachment, netns: Netns, driversPrefix = 'eth'): P
   const asked = a.ep.options[labels.endpointIfname];
   const prefix = a.net.options[labels.ifacePrefix] || driversPrefix;
   const taken = new Set(['lo', ...others(a).map((ep) => ep.join?.ifname)]);
-  // A namespace that was given to us may have links of its own.
-  if (a.sandbox.adopted !== undefined) for (const link of await netns.rtnl().link.list()) taken.add(link.name);
-  let number = 0;
+  const { link } = netns.rtnl();
   if (asked !== undefined) {
-    if (taken.has(asked)) throw new CnmError('bad_option', `interface name ${asked} is taken in sandbox ${a.sandbox.name}`);
-    return asked;
+    if (!taken.has(asked) && (await link.find({ name: asked })) === undefined) return asked;
+    throw new CnmError('bad_option', `interface name ${asked} is taken in sandbox ${a.sandbox.name}`);
   }
-  while (taken.has(`${prefix}${number}`)) number++;
-  return `${prefix}${number}`;
+  for (let number = 0, isListed = false; ; number++) {
+    const name = `${prefix}${number}`;
+    if (taken.has(name)) continue;
+    if ((await link.find({ name })) === undefined) return name;
+    // Whoever is inside, or has given the namespace to us, may have links of his own: as many as he likes, hence not one question for each.
+    if (!isListed) for (const { name: other } of await link.list()) taken.add(other);
+    isListed = true;
+  }
 }
