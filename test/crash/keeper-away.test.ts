@@ -75,3 +75,27 @@ test(
     expect((await ask(lab, 'POST', '/networks/first/connect', { Container: 'box' })).status).toBe(200);
   },
 );
+
+test('a sandbox that could not leave its last network meanwhile is published again soon', { timeout: 120_000 }, async () => {
+  const lab = await Lab.open();
+  closers.push(() => lab.close());
+  expect((await ask(lab, 'POST', '/networks/create', { Name: 'far', Driver: 'overlay' })).status).toBe(201);
+  const body = { Name: 'box', Networks: { far: {} }, PortBindings: { '80/tcp': [{ HostPort: '8080' }] } };
+  expect((await ask(lab, 'POST', '/sandboxes/create', body)).status).toBe(201);
+  const ports = async (): Promise<unknown> => (await ask<SandboxAnswer>(lab, 'GET', '/sandboxes/box')).json.Ports['80/tcp'];
+  const whole = await ports();
+  expect(whole).toEqual([{ HostIp: '0.0.0.0', HostPort: '8080' }]);
+  const { keeper, supervisor } = await lab.keeperProcesses();
+  process.kill(supervisor, 'SIGSTOP');
+  try {
+    process.kill(keeper, 'SIGKILL');
+    expect((await ask(lab, 'POST', '/networks/far/disconnect', { Container: 'box' })).status).toBe(503);
+    // The way outside goes first. What is shown is what leads there.
+    expect(await ports()).toBeNull();
+  } finally {
+    process.kill(supervisor, 'SIGCONT');
+  }
+  await waitUntil(async () => (await ports()) !== null, SETTLE_MS).catch(() => {});
+  expect(await ports()).toEqual(whole);
+  expect(await untruths(lab)).toEqual([]);
+});
