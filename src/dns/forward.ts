@@ -31,6 +31,8 @@ export interface ForwardLimits {
   readonly queueMs?: number;
   /** When a question that waited is asked. Default: as soon as another one is answered. */
   readonly pace?: Pace;
+  /** Hears how many of the sandbox's own upstreams were silent when they were asked last. */
+  readonly counted?: (silent: number) => void;
 }
 
 /** What all sandboxes of one process share. */
@@ -64,7 +66,7 @@ export class Forwarder {
   #isClosed = false;
 
   constructor(dialler: Dialler, shared: ForwardShared, limits: ForwardLimits = {}) {
-    const ownHealth = new UpstreamHealth(() => performance.now());
+    const ownHealth = new UpstreamHealth(() => performance.now(), undefined, limits.counted);
     this.#exchanges = new Exchanges(limits.exchangeMs ?? 4000);
     this.#shared = shared;
     this.#slots = new Slots(limits.concurrent ?? 1024, limits.queued ?? 3072, limits.queueMs ?? 4000, limits.pace);

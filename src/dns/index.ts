@@ -11,7 +11,6 @@ export { framed, MessageReader } from './stream.ts';
 export {
   answerInPlace,
   errorReply,
-  idOf,
   judgeReply,
   newQuestion,
   rcodeOf,

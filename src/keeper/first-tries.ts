@@ -5,7 +5,7 @@
 
 import { randomInt } from 'node:crypto';
 import { MAX_STRANGERS, RCODE, judgeReply, rcodeOf, withId, type Query, type Question, type Upstream } from '../dns/index.ts';
-import { libc, type EpollSet } from '../kernel/index.ts';
+import { libc, type EpollSet, type Netns } from '../kernel/index.ts';
 import type { FirstAsked } from './handed.ts';
 import { connectedUdp } from './upstream-socket.ts';
 
@@ -22,8 +22,10 @@ const LONGEST = 1 << 16;
 export interface FirstAsker {
   /** Where it has its answers from. */
   readonly fd: number;
-  /** Asked first. Undefined: none that this thread can ask. */
+  /** Asked first. Undefined: there is none. */
   readonly first: Upstream | undefined;
+  /** Where those of the sandbox are asked from. */
+  readonly netns: () => Netns;
   /** Questions here. */
   firstTries: number;
 }
@@ -58,7 +60,8 @@ export class FirstTries<Asker extends FirstAsker> {
     const id = randomInt(0x10000);
     let fd = -1;
     try {
-      fd = connectedUdp(asker.first);
+      const { first } = asker;
+      fd = first.at === 'host' ? connectedUdp(first) : asker.netns().run(() => connectedUdp(first));
       libc.send(fd, withId(message, id));
       this.#epoll.add(fd);
     } catch {

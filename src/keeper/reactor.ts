@@ -18,7 +18,7 @@ import {
   type NameView,
   type Upstream,
 } from '../dns/index.ts';
-import { EpollSet, PacketRow } from '../kernel/index.ts';
+import { EpollSet, PacketRow, openNetns, type Netns } from '../kernel/index.ts';
 import { FirstTries } from './first-tries.ts';
 import { Handing } from './handed.ts';
 import { type Allowance, Contention, Quota } from './quota.ts';
@@ -33,7 +33,7 @@ export type Change =
 /** How one sandbox sees the world. */
 export interface View {
   readonly view: NameView;
-  /** Its first upstream, where that is one of the host's: the loop may ask it. */
+  /** Its first upstream, which the loop asks itself. */
   readonly first: Upstream | undefined;
 }
 
@@ -46,11 +46,20 @@ export const SHARED = {
 } as const;
 export const SHARED_WORDS = 2;
 
+/** The same of one sandbox. */
+export const SHARED_OF_ONE = {
+  /** Questions handed over and not answered yet. */
+  pending: 0,
+  /** How many of its own upstreams were silent when they were asked last. */
+  silent: 1,
+} as const;
+export const SHARED_OF_ONE_WORDS = 2;
+
 /** What the main thread tells the loop. Those that are no changes are acknowledged by their tickets when they are in force. */
 export type Order =
   | Change
-  /** `open` shares a counter of questions handed over and not answered yet. */
-  | ({ readonly op: 'open'; readonly fd: number; readonly pending: Int32Array } & View)
+  /** `netns` is a descriptor of the sandbox's namespace, open until `close` is in force; `shared` as SHARED_OF_ONE says. */
+  | ({ readonly op: 'open'; readonly fd: number; readonly netns: number; readonly shared: Int32Array } & View)
   | { readonly op: 'close'; readonly fd: number }
   /** Whether `fd` is readable is reported from now on, once, and again after each watchOnceMore. */
   | { readonly op: 'watch'; readonly fd: number }
@@ -105,12 +114,32 @@ interface Served {
   view: NameView;
   first: Upstream | undefined;
   firstTries: number;
-  readonly pending: Int32Array;
+  readonly netns: () => Netns;
+  /** Of this thread; opened by `netns` where it is needed. */
+  opened?: Netns;
+  readonly shared: Int32Array;
   readonly cache: Map<number, Cached>;
   readonly quota: Quota;
   readonly refusals: Quota;
   /** Packets of its next turn: what is handed over takes several times as long as what is answered here. */
   batch: number;
+}
+
+function servedBy({ fd, view, first, netns, shared }: Extract<Order, { op: 'open' }>): Served {
+  const served: Served = {
+    fd,
+    view,
+    first,
+    firstTries: 0,
+    // A thread enters namespaces by objects of its own.
+    netns: () => (served.opened ??= openNetns(`/proc/self/fd/${netns}`)),
+    shared,
+    cache: new Map(),
+    quota: new Quota(SHARE),
+    refusals: new Quota(REFUSALS),
+    batch: BATCH,
+  };
+  return served;
 }
 
 export class Reactor {
@@ -137,7 +166,7 @@ export class Reactor {
   constructor(shared: Int32Array, handOver: (questions: ArrayBuffer) => void, readable: () => void) {
     this.#shared = shared;
     this.#firstTries = new FirstTries(this.#epoll, (served, source, message, asked) => {
-      Atomics.add(served.pending, 0, 1);
+      Atomics.add(served.shared, SHARED_OF_ONE.pending, 1);
       this.#questions.add(served.fd, source, message, asked);
     });
     this.#handOver = handOver;
@@ -192,17 +221,7 @@ export class Reactor {
       case 'peers':
         return order.changes.forEach(([endpoint, record]) => this.#table.set(endpoint, record));
       case 'open':
-        this.#served.set(order.fd, {
-          fd: order.fd,
-          view: order.view,
-          first: order.first,
-          firstTries: 0,
-          pending: order.pending,
-          cache: new Map(),
-          quota: new Quota(SHARE),
-          refusals: new Quota(REFUSALS),
-          batch: BATCH,
-        });
+        this.#served.set(order.fd, servedBy(order));
         return this.#epoll.add(order.fd);
       case 'view': {
         const served = this.#served.get(order.fd);
@@ -224,6 +243,7 @@ export class Reactor {
     if (served === undefined) return;
     this.#served.delete(fd);
     this.#firstTries.drop(served);
+    served.opened?.[Symbol.dispose]();
     if (!this.#muted.delete(served)) this.#epoll.remove(fd);
   }
 
@@ -294,10 +314,10 @@ export class Reactor {
       if (this.#asksItself(served) && this.#firstTries.ask(served, this.#row.source(i), packet.subarray(0, length), question))
         return;
     }
-    if (Atomics.add(served.pending, 0, 1) < MAX_PENDING) {
+    if (Atomics.add(served.shared, SHARED_OF_ONE.pending, 1) < MAX_PENDING) {
       return this.#questions.add(served.fd, this.#row.source(i), packet.subarray(0, length));
     }
-    Atomics.sub(served.pending, 0, 1);
+    Atomics.sub(served.shared, SHARED_OF_ONE.pending, 1);
     if (length < 12 || ((packet[2] ?? 0) & 0x80) !== 0) return;
     if (!served.refusals.isCovered(now)) return;
     served.refusals.spend(1, now);
@@ -307,8 +327,9 @@ export class Reactor {
   }
 
   /** What the main thread knows better is its own: whom to ask when some upstream is silent, and whose turn it is. */
-  #asksItself(served: Served): boolean {
-    return Atomics.load(this.#shared, SHARED.silent) === 0 && Atomics.load(served.pending, 0) < FEW_PENDING;
+  #asksItself({ first, shared }: Served): boolean {
+    const silent = first?.at === 'host' ? Atomics.load(this.#shared, SHARED.silent) : Atomics.load(shared, SHARED_OF_ONE.silent);
+    return silent === 0 && Atomics.load(shared, SHARED_OF_ONE.pending) < FEW_PENDING;
   }
 
   #localRecords(served: Served, packet: Uint8Array): AnswerRecords | undefined {

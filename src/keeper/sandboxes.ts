@@ -20,7 +20,7 @@ import type { FirstAsked, HandOver } from './handed.ts';
 import type { KeptSockets } from './kept.ts';
 import { Loop } from './loop.ts';
 import { Peers } from './peers.ts';
-import type { View } from './reactor.ts';
+import { SHARED_OF_ONE, SHARED_OF_ONE_WORDS, type View } from './reactor.ts';
 import { MAX_ENDPOINTS, MAX_SANDBOXES, type Ports } from './protocol.ts';
 import { Replies } from './replies.ts';
 import { openResolverSockets, openWanted, type ResolverSockets } from './sockets.ts';
@@ -40,9 +40,7 @@ function forwardLimit(): number {
 
 /** What the loop needs to know of a wish. */
 function viewOf({ view, upstreams }: SandboxWish): View {
-  const [first] = usableUpstreams(upstreams, view.forwardsFromHost);
-  // Others would have to be asked from the sandbox's namespace.
-  return { view, first: first?.at === 'host' ? first : undefined };
+  return { view, first: usableUpstreams(upstreams, view.forwardsFromHost)[0] };
 }
 
 /** One served sandbox. */
@@ -52,17 +50,25 @@ class Serving {
   readonly sockets: ResolverSockets;
   readonly resolver: Resolver;
   readonly tcp: TcpService;
-  /** Questions that the loop handed over and that are not answered yet; shared with it. */
-  readonly pending = new Int32Array(new SharedArrayBuffer(4));
+  /** With the loop, as SHARED_OF_ONE says. */
+  readonly shared: Int32Array;
   #isOpen = true;
 
   /** Takes over `netns` and `sockets`. */
-  constructor(wish: SandboxWish, netns: Netns, sockets: ResolverSockets, resolver: Resolver, tcp: TcpService) {
+  constructor(
+    wish: SandboxWish,
+    netns: Netns,
+    sockets: ResolverSockets,
+    resolver: Resolver,
+    tcp: TcpService,
+    shared: Int32Array,
+  ) {
     this.wish = wish;
     this.netns = netns;
     this.sockets = sockets;
     this.resolver = resolver;
     this.tcp = tcp;
+    this.shared = shared;
   }
 
   /** True when the open sockets are what `wish` asks for; ports of 0 ask for nothing. */
@@ -77,7 +83,7 @@ class Serving {
   }
 
   #reply(source: Uint8Array, reply: Uint8Array | undefined): void {
-    Atomics.sub(this.pending, 0, 1);
+    Atomics.sub(this.shared, SHARED_OF_ONE.pending, 1);
     if (reply === undefined || !this.#isOpen) return;
     try {
       libc.sendTo(this.sockets.udp, reply, source, libc.MSG.dontwait);
@@ -225,7 +231,13 @@ export class Sandboxes {
     const serving = this.#open(wish);
     this.#byId.set(id, serving);
     this.#byDescriptor.set(serving.sockets.udp, serving);
-    await this.#loop.order({ op: 'open', fd: serving.sockets.udp, ...viewOf(wish), pending: serving.pending });
+    await this.#loop.order({
+      op: 'open',
+      fd: serving.sockets.udp,
+      netns: serving.netns.fd,
+      shared: serving.shared,
+      ...viewOf(wish),
+    });
     return serving.sockets.ports;
   }
 
@@ -265,16 +277,18 @@ export class Sandboxes {
     try {
       const sockets = openResolverSockets(netns, wish.ports, this.#kept);
       const pace = paceOf(this.#turns, sockets.udp);
+      const shared = new Int32Array(new SharedArrayBuffer(4 * SHARED_OF_ONE_WORDS));
       const resolver = new Resolver(this.#table, wish, dialler(netns, this.#replies, pace), this.#shared, {
         concurrent: this.#ownForwards,
         pace,
+        counted: (silent) => Atomics.store(shared, SHARED_OF_ONE.silent, silent),
       });
       const tcp = new TcpService(
         sockets.tcp,
         (message) => new Promise((resolve) => pace(() => resolve(resolver.answer(message, 'tcp')))),
         (error) => this.#log.warn({ netns: netns.path, error: messageOf(error) }, 'keeper: resolver over TCP'),
       );
-      return new Serving(wish, netns, sockets, resolver, tcp);
+      return new Serving(wish, netns, sockets, resolver, tcp, shared);
     } catch (error) {
       netns[Symbol.dispose]();
       throw error;

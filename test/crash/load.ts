@@ -136,6 +136,16 @@ export class Client {
     this.#sandboxes.clear();
   }
 
+  /** Sandboxes that are on a network and are not published. */
+  portless(sandboxes: readonly SandboxAnswer[]): string[] {
+    return sandboxes
+      .filter(({ Name, Networks, Ports }) => {
+        const known = this.#sandboxes.get(Name);
+        return known !== undefined && Object.keys(Networks).length > 0 && !hasPort(Ports, known.port);
+      })
+      .map(({ Name }) => `${Name} has not its port ${this.#sandboxes.get(Name)?.port}`);
+  }
+
   /** What is not as the ledger says; afterwards the ledger is what is. */
   settle(networks: readonly NetworkJson[], sandboxes: readonly SandboxAnswer[]): string[] {
     this.#isLost = false;
@@ -162,12 +172,13 @@ export class Client {
         check(`${name} on ${network}`, joined, is);
         known.networks.set(network, is);
       }
-      const hasPort = (found.Ports['80/tcp'] ?? []).some((binding) => binding.HostPort === known.port);
-      if (Object.keys(found.Networks).length > 0 && !hasPort) wrong.push(`${name} has not its port ${known.port}`);
     }
-    return wrong;
+    return [...wrong, ...this.portless(sandboxes)];
   }
 }
+
+const hasPort = (ports: SandboxAnswer['Ports'], port: string): boolean =>
+  (ports['80/tcp'] ?? []).some((binding) => binding.HostPort === port);
 
 /** Lets the clients run until `until` has settled; then each ends the operation that it is in. */
 export async function runClients(clients: readonly Client[], until: Promise<unknown>): Promise<void> {

@@ -40,7 +40,7 @@ class Bench {
   constructor(netns: Netns) {
     this.netns = netns;
     const open = (port: number): number => netns.run(() => openUdpSocket({ address: '127.0.0.1' as Address, port }));
-    this.asker = { fd: open(5353), first: UPSTREAM, firstTries: 0 };
+    this.asker = { fd: open(5353), first: UPSTREAM, netns: () => netns, firstTries: 0 };
     this.#client = open(5354);
     this.source = encodeSocketAddress('127.0.0.1' as Address, 5354);
     afterTest(() => {
@@ -187,7 +187,7 @@ describe('a question that the loop asks itself', () => {
   test('is one of 16 of its asker and of 256 in all', () => {
     upstream(bench.netns, () => []);
     const before = openDescriptors('self');
-    const others = Array.from({ length: 20 }, (): FirstAsker => ({ fd: bench.asker.fd, first: UPSTREAM, firstTries: 0 }));
+    const others = Array.from({ length: 20 }, (): FirstAsker => ({ ...bench.asker }));
     const taken = others.map((asker) => Array.from({ length: 20 }, () => bench.ask('x', asker)).filter(Boolean).length);
     expect(taken).toEqual([...Array.from({ length: 16 }, () => 16), 0, 0, 0, 0]);
     for (const asker of others) bench.tries.drop(asker);
@@ -294,5 +294,19 @@ describe('through a keeper', () => {
       expect((await asking).filter((reply) => reply !== undefined)).toEqual([]);
       await eventually(() => (openDescriptors(link.pid!) <= before ? true : undefined), 'descriptors are as before');
     }
+  });
+
+  test('an upstream of the sandbox is asked from there, and the namespace is let go of with the sandbox', async () => {
+    const before = openDescriptors(link.pid!);
+    const upstreams = [{ address: '127.0.0.2' as Address, at: 'sandbox' } as const];
+    const box = await lab.sandbox(link, { upstreams });
+    const own = serveUpstream(box.inside.host, 'sandbox', '127.0.0.2', always('192.0.2.9'));
+    for (let i = 1; i <= 3; i++) {
+      const reply = await askRaw(box.inside.host, box.ports.udp, query(`n${i}.example.com`), 5000);
+      expect(decode(reply!)).toMatchObject({ rcode: 'NOERROR', answers: [{ data: '192.0.2.9' }] });
+      expect(own.asked).toHaveLength(i);
+    }
+    await link.sandbox(box.id, null);
+    await eventually(() => (openDescriptors(link.pid!) <= before ? true : undefined), 'descriptors are as before');
   });
 });
