@@ -17,13 +17,15 @@ import {
   openTcpListener,
   removeNetnsPin,
 } from '../../src/kernel/index.ts';
-import type { Lab } from '../e2e/lab.ts';
+import { type Lab, waitUntil } from '../e2e/lab.ts';
 import type { Client } from './client.ts';
 import { type Figure, median, series, timed } from './figures.ts';
 
 const PORT = 8000;
 /** Connections in a row, fewer than may wait for the server. */
 const BLOCK = 100;
+/** Until the server has taken a block, milliseconds. */
+const TAKEN_MS = 10_000;
 const SOL_LINGER = 13;
 /** On close: no time-wait, whose ports would run out. */
 const AT_ONCE = Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]);
@@ -61,7 +63,12 @@ export async function services(lab: Lab, client: Client, rounds: number): Promis
   const [member, asker, plain] = [await open('bench-member'), await open('bench-client'), await open('bench-plain')];
   const mark = markOf(newInstanceId());
   const balancer = createBalancer(mark);
-  const server = createServer((socket) => socket.on('error', () => {}).destroy());
+  let asked = 0;
+  let taken = 0;
+  const server = createServer((socket) => {
+    taken++;
+    socket.on('error', () => {}).destroy();
+  });
   try {
     const address = (await addressOf(client, 'bench-member')) as Address;
     const vip = '10.66.200.1' as Address;
@@ -77,7 +84,9 @@ export async function services(lab: Lab, client: Client, rounds: number): Promis
         [beside, asker, address],
       ] as const) {
         into.push(...connections(from, to));
-        // The server takes what waits for it.
+        asked += BLOCK;
+        // The server is in this process: were there no room for more, the next ones would wait for it, and it for them.
+        await waitUntil(() => Promise.resolve(taken >= asked), TAKEN_MS);
         await delay(5);
       }
     }
