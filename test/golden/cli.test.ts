@@ -24,6 +24,16 @@ test('every --help', async () => {
   expectGolden('cli-help', texts.join('\n'));
 }, 120_000);
 
+test('a command that has nothing to do loads little of Node: cryptography alone would add 10 ms to its start', async () => {
+  const script = `process.argv = [process.execPath, ${JSON.stringify(PROGRAM)}, '--help'];
+    process.on('exit', () => console.log(JSON.stringify(process.moduleLoadList)));
+    require(${JSON.stringify(PROGRAM)});`;
+  const { stdout } = await execa(process.execPath, ['-e', script], { env: { NETWORK_HOST: '' } });
+  const loaded = JSON.parse(stdout.split('\n').at(-1) ?? '') as string[];
+  expect(loaded).toContain('NativeModule net');
+  expect(loaded.filter((name) => /^NativeModule (crypto|tls|https?|_http_client|zlib)$/.test(name))).toEqual([]);
+}, 60_000);
+
 let lab: Lab;
 beforeAll(async () => {
   lab = await Lab.open();

@@ -251,13 +251,18 @@ describe('through a keeper', () => {
     const hole = serveUpstream(lab.host.host, 'host', '127.0.0.2', blackHole);
     const good = serveUpstream(lab.host.host, 'host', '127.0.0.3', always('192.0.2.9'));
     const box = await lab.sandbox(link, { upstreams: [hole.upstream] });
-    const reply = askRaw(box.inside.host, box.ports.udp, query('n1.example.com'), 3000);
-    await eventually(() => hole.asked.length > 0 || undefined, 'it is asked');
-    await link.sandbox(box.id, { ...box.wish, upstreams: [good.upstream] });
-    // Either it was changed while the loop had it, or it is asked once more by hand.
-    const again = askRaw(box.inside.host, box.ports.udp, query('n2.example.com'), 3000);
-    expect(decode((await again)!)).toMatchObject({ answers: [{ data: '192.0.2.9' }] });
-    await reply;
+    const answers = async (i: number): Promise<boolean> => {
+      await link.sandbox(box.id, { ...box.wish, upstreams: [hole.upstream] });
+      const reply = askRaw(box.inside.host, box.ports.udp, query(`n${i}.example.com`), 2000);
+      await eventually(() => hole.asked.length > i || undefined, 'it is asked');
+      await link.sandbox(box.id, { ...box.wish, upstreams: [good.upstream] });
+      const message = await reply;
+      return message !== undefined && decode(message).answers[0]?.data === '192.0.2.9';
+    };
+    // On a busy machine the change may come when the main thread has the question already.
+    let isAnswered = false;
+    for (let i = 0; i < 5 && !isAnswered; i++) isAnswered = await answers(i);
+    expect(isAnswered).toBe(true);
   });
 
   test('a silent one is the business of the main thread until it answers again', async () => {
