@@ -59,6 +59,7 @@ export {
   decodeSocketAddress,
   describeSocket,
   encodeSocketAddress,
+  isBroadcast,
   localPort,
   markSocket,
   openTcpClient,
