@@ -46,7 +46,7 @@ export {
 } from './nft-table.ts';
 export * as nft from './nft-wire.ts';
 export { watchLinks, type LinkNews } from './monitor.ts';
-export { notifyServiceManager } from './notify.ts';
+export { ServiceManager } from './notify.ts';
 export { PacketRow } from './packets.ts';
 export { peerCredentials } from './peercred.ts';
 export { processStartTime, processUids, signalProcess, watchProcess } from './pidfd.ts';
