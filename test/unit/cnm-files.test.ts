@@ -36,26 +36,30 @@ test('a file that is not there is none of ours, and is not made', () => {
   expect(namesResolver(cnm, sandbox)).toBe(false);
 });
 
-test('a file that comes and goes meanwhile is there or is not: no edit fails, and none makes a new one', async () => {
-  const { hosts } = filesOf(cnm, sandbox);
-  // Rounds, whether to end, files that were made in the place of one that is away.
-  const rounds = new Int32Array(new SharedArrayBuffer(12));
-  const mover = new Worker(MOVER, { eval: true, workerData: { rounds, hosts, aside: join(dirname(hosts), 'aside') } });
-  const ended = new Promise((resolve) => mover.once('exit', resolve));
-  try {
-    Atomics.wait(rounds, 0, 0, 20_000);
-    for (let i = 0; i < EDITS; i++) {
-      addHostLines(cnm, sandbox, [LINE]);
-      removeHostLines(cnm, sandbox, [LINE]);
-      namesResolver(cnm, sandbox);
+test(
+  'a file that comes and goes meanwhile is there or is not: no edit fails, and none makes a new one',
+  { timeout: 60_000 },
+  async () => {
+    const { hosts } = filesOf(cnm, sandbox);
+    // Rounds, whether to end, files that were made in the place of one that is away.
+    const rounds = new Int32Array(new SharedArrayBuffer(12));
+    const mover = new Worker(MOVER, { eval: true, workerData: { rounds, hosts, aside: join(dirname(hosts), 'aside') } });
+    const ended = new Promise((resolve) => mover.once('exit', resolve));
+    try {
+      Atomics.wait(rounds, 0, 0, 20_000);
+      for (let i = 0; i < EDITS; i++) {
+        addHostLines(cnm, sandbox, [LINE]);
+        removeHostLines(cnm, sandbox, [LINE]);
+        namesResolver(cnm, sandbox);
+      }
+    } finally {
+      Atomics.store(rounds, 1, 1);
+      await ended;
     }
-  } finally {
-    Atomics.store(rounds, 1, 1);
-    await ended;
-  }
-  expect(rounds[0]).toBeGreaterThan(10);
-  expect(rounds[2]).toBe(0);
-});
+    expect(rounds[0]).toBeGreaterThan(10);
+    expect(rounds[2]).toBe(0);
+  },
+);
 
 /** Takes the hosts file and resolv.conf away and puts them back until it is told to end. */
 const MOVER = `
