@@ -12,7 +12,7 @@ import {
   growSlowly,
   inheritedDescriptors,
   libc,
-  notifyServiceManager,
+  ServiceManager,
   restartWithOnly,
   startWatchdog,
   withstandSignals,
@@ -177,7 +177,9 @@ async function serve(paths: KeeperPaths, runDir: string, isSupervised: boolean, 
   await server.listen(paths);
   watch(sandboxes);
   if (manager !== undefined) noteServing(paths);
-  notifyServiceManager(manager, ['READY=1']);
+  const told = new ServiceManager(manager, log);
+  told.tell(['READY=1']);
+  told.keepAlive(manager === undefined ? {} : process.env);
   log.info({ pid: process.pid, entries: Object.keys(state.revisions).length }, 'keeper: serves');
 
   let idleSince = performance.now();
