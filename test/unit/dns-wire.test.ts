@@ -42,7 +42,7 @@ const moved = (bytes: Buffer, count: number): Buffer =>
 
 /** A question whose OPT has that version, and DO set. */
 const ofVersion = (version: number): Buffer =>
-  changed(ask('C1.mynet', 'A', opt(1232)), (b) => void b.set([version, 0x80], b.length - 5));
+  changed(ask('C1.mynet', 'A', opt(1232)), (b) => b.set([version, 0x80], b.length - 5));
 
 function common(bytes: Uint8Array) {
   const question = newQuestion();
