@@ -27,7 +27,7 @@ export { markOf, newInstanceId } from './mark.ts';
 export { MAX_TRANSACTION_OCTETS } from './netlink.ts';
 export { createNetns, currentNetns, netnsOwner, openNetns, pinNetns, removeNetnsPin } from './netns.ts';
 export { retireNetnsPin } from './retired.ts';
-export { growSlowly, smallStart } from './memory.ts';
+export { collectInSteps, growSlowly, smallStart } from './memory.ts';
 export {
   hasResolverRedirect,
   installResolverRedirect,
