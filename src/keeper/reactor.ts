@@ -105,7 +105,7 @@ const MAX_CACHED = 65_536;
 const LONGEST_WAIT_MS = 5000;
 
 /** Packets between two looks with which it counts as idle. */
-const FEW_PACKETS = 5000;
+const FEW_PACKETS = 500;
 
 interface Cached {
   /** Octets of the question section. */
