@@ -90,7 +90,7 @@ const REMOVALS = removals.flatMap((one) => momentsOf(one).map((moment) => ({ ...
 test.each(REMOVALS)(
   '$title: whichever call fails $moment its work, asking again completes it',
   { timeout: 120_000 },
-  async ({ prepare, act, revert, moment }) => {
+  async ({ prepare, act, revert, isEither, moment }) => {
     const faults = new Faults();
     arm(faults);
     const house = await House.open({ ...breakable(faults), defaultBridge: { kind: 'auto' } });
@@ -112,8 +112,13 @@ test.each(REMOVALS)(
       }
       calls++;
       const where = `call ${n}, ${broke}`;
-      expect(String(error), where).toContain('broken on purpose');
-      await act(house);
+      if (isEither === true && error === undefined) {
+        // It came after what was asked for: the next look ends it.
+        await house.controller.mend();
+      } else {
+        expect(String(error), where).toContain('broken on purpose');
+        await act(house);
+      }
       expect(summary(await house.world()), where).toEqual(wanted);
     }
   },
