@@ -72,8 +72,12 @@ describe('a watched process', () => {
 
   test('may be one of hundreds, without a thread for each', async () => {
     const before = readFileSync('/proc/self/status', 'utf8').match(/^Threads:\s*(\d+)/m)?.[1];
-    const parent = start('sh', ['-c', 'for i in $(seq 200); do sleep 0.5 & echo $!; done; wait']);
-    if (parent.stdout === null) throw new Error('no output');
+    const parent = start(
+      'sh',
+      ['-c', 'exec 3<&0; for i in $(seq 200); do cat <&3 >/dev/null & echo $!; done; wait'],
+      ['pipe', 'pipe', 'ignore'],
+    );
+    if (parent.stdout === null || parent.stdin === null) throw new Error('no output');
     let text = '';
     for await (const chunk of parent.stdout) {
       text += String(chunk);
@@ -84,6 +88,7 @@ describe('a watched process', () => {
       .split('\n')
       .map((pid) => new Promise<void>((done) => void watchProcess(Number(pid), done)));
     expect(readFileSync('/proc/self/status', 'utf8').match(/^Threads:\s*(\d+)/m)?.[1]).toBe(before);
+    parent.stdin.end();
     await Promise.all(ends);
     expect(ends).toHaveLength(200);
   });
