@@ -21,8 +21,8 @@ const WARM_UP = 1 / 3;
  * the process, which the allocators give back in pieces of their own.
  */
 const FLAT = { alive: 50, taken: 200 };
-/** What the rest of the warm-up may add, KiB times minutes: in half an hour next to nothing, in one minute 16 MiB. */
-const UNREST = 8 * 1024;
+/** What the rest of the warm-up may add, KiB times minutes: in half an hour next to nothing, in one minute 12 and 24 MiB. */
+const UNREST = { alive: 8 * 1024, taken: 16 * 1024 };
 /**
  * What a process may have of its own at any look, KiB. Between two collections, which may be ten minutes apart, it rises: the keeper's
  * old generation to four times what was alive (decision 16).
@@ -76,7 +76,7 @@ function growth(left: readonly Left[], of: keyof typeof FLAT): number {
   return (last[of] - first[of]) / (last.minute - first.minute);
 }
 
-const limitOf = (what: keyof typeof FLAT): number => FLAT[what] + UNREST / (MINUTES * (1 - WARM_UP)) ** 2;
+const limitOf = (what: keyof typeof FLAT): number => FLAT[what] + UNREST[what] / (MINUTES * (1 - WARM_UP)) ** 2;
 
 const mostOf = (samples: readonly Sample[]): number => Math.max(...samples.map(({ own }) => own));
 
