@@ -7,7 +7,7 @@ import { inspect, isDeepStrictEqual } from 'node:util';
 import { expect, test } from 'vitest';
 import { type World, House, summary } from './house-lab.ts';
 import { Faults } from './faults.ts';
-import { KILL_STEP, firstKill } from './kill-step.ts';
+import { KILL_STEP, firstOf } from './shares.ts';
 import type { UseCase } from './use-case.ts';
 import { breakable, creations, momentsOf, removals } from './use-cases.ts';
 
@@ -26,7 +26,7 @@ test.each(ROUNDS)('$title: killed $moment its calls, the next start puts it righ
   await prepare(house);
   const settled = [await house.world()];
   if (!makes || isEither === true) settled.push(await after(house, round));
-  for (let n = firstKill(moment); n <= MOST_CALLS; n += KILL_STEP) {
+  for (let n = firstOf(moment, KILL_STEP); n <= MOST_CALLS; n += KILL_STEP) {
     const faults = new Faults();
     await house.start({ ...breakable(faults), defaultBridge: { kind: 'auto' } });
     const death = faults.dieAt(n, moment);

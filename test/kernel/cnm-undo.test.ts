@@ -9,6 +9,7 @@ import { IN_CLUSTER, OF_HOMES, deleteLabels, isAmong, seen, undoLabels } from '.
 import { arm } from './fault-modules.ts';
 import { Faults } from './faults.ts';
 import { House, type World, summary } from './house-lab.ts';
+import { FAULT_STEP, firstOf } from './shares.ts';
 import type { UseCase } from './use-case.ts';
 import { breakable, creations, momentsOf, removals } from './use-cases.ts';
 
@@ -43,7 +44,7 @@ test.each(ROUNDS)(
     const wanted = isEither === true ? await madeAndReverted(house, act, revert) : before;
     if (isEither === true) before = await house.world();
     // Until the use case has fewer calls than the one that would fail.
-    for (let n = 1; n <= MOST_CALLS; n++) {
+    for (let n = firstOf(moment, FAULT_STEP); n <= MOST_CALLS; n += FAULT_STEP) {
       faults.breakAt(n, moment);
       const error = await act(house).then(
         () => undefined,
@@ -97,7 +98,7 @@ test.each(REMOVALS)(
     await prepare(house);
     await act(house);
     const wanted = summary(await house.world());
-    for (let n = 1; n <= MOST_CALLS; n++) {
+    for (let n = firstOf(moment, FAULT_STEP); n <= MOST_CALLS; n += FAULT_STEP) {
       await revert(house);
       faults.breakAt(n, moment);
       const error = await act(house).then(

@@ -9,9 +9,9 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { EtcdCluster } from '../contract/etcd.ts';
 import { arm } from './fault-modules.ts';
 import { Faults } from './faults.ts';
-import { KILL_STEP, firstKill } from './kill-step.ts';
 import { House, type HouseOptions, type World, summary } from './house-lab.ts';
 import { sharedCreations, sharedRemovals } from './shared-cases.ts';
+import { FAULT_STEP, KILL_STEP, firstOf } from './shares.ts';
 import { breakable } from './use-cases.ts';
 
 vi.mock(import('../../src/kernel/index.ts'), async (original) =>
@@ -57,7 +57,7 @@ test.each(ROUNDS)('$title: whichever call fails $moment its work', { timeout: 24
   const wanted = form(await house.world());
   const isWanted = (where: string): Promise<void> =>
     vi.waitFor(async () => expect(form(await house.world()), where).toEqual(wanted), SETTLED);
-  for (let n = 1; n <= MOST_CALLS; n++) {
+  for (let n = firstOf(moment, FAULT_STEP); n <= MOST_CALLS; n += FAULT_STEP) {
     if (!makes) await revert(house);
     faults.breakAt(n, moment);
     const error = await act(house).then(
@@ -95,7 +95,7 @@ test.each(ROUNDS)('$title: killed $moment its calls, the next start puts it righ
     wanted = form(await house.world());
     await revert(house);
   }
-  for (let n = firstKill(moment); n <= MOST_CALLS; n += KILL_STEP) {
+  for (let n = firstOf(moment, KILL_STEP); n <= MOST_CALLS; n += KILL_STEP) {
     const faults = new Faults({ losesAnswers: true });
     arm(faults);
     await house.start({ ...cluster, ...breakable(faults) });
