@@ -7,7 +7,7 @@ import { OF_HOMES, deleteLabels, seen, undoLabels } from './fault-labels.ts';
 import { homeCreations, homeRemovals, lookAtEngine } from './home-cases.ts';
 import type { HouseOptions } from './house-lab.ts';
 import { eachCallFails, eachCallIsTheLast, roundsOf } from './services-rounds.ts';
-import { FAULT_STEP, KILL_STEP } from './shares.ts';
+import { KILL_STEP } from './shares.ts';
 
 vi.mock(import('../../src/kernel/index.ts'), async (original) =>
   (await import('./fault-modules.ts')).kernelWithFaults(await original()),
@@ -33,7 +33,7 @@ const PLACE = { isShared: true, losesAnswers: true, alsoLook: lookAtEngine } as 
 const ROUNDS = [...roundsOf(homeCreations, { ...PLACE, makes: true }), ...roundsOf(homeRemovals, { ...PLACE, makes: false })];
 
 test.each(ROUNDS)('$title: whichever call fails, before its work or after it', { timeout: 480_000 }, (round) =>
-  eachCallFails(round, place(), FAULT_STEP),
+  eachCallFails(round, place()),
 );
 
 test.each(ROUNDS.filter(({ isUndoOnly }) => isUndoOnly !== true))(
