@@ -16,7 +16,7 @@ import {
   readConfig,
 } from './daemon/index.ts';
 import { type PluginServer, checkPluginsFree, pluginPaths, servePlugins } from './plugin/index.ts';
-import { notifyServiceManager, requireCapabilities, takeListeners, withstandSignals } from './kernel/index.ts';
+import { ServiceManager, requireCapabilities, takeListeners, withstandSignals } from './kernel/index.ts';
 
 const UMASK = 0o077;
 /** Exit code for a wrong flag or file, as for wrong usage of the CLI. */
@@ -95,18 +95,25 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
     inherited,
   );
   await listen(app, server);
-  stopOnSignals(house, [plugins, app], log);
-  notify(log, ['READY=1', `STATUS=serving ${config.socket}`]);
+  const manager = new ServiceManager(process.env['NOTIFY_SOCKET'], log);
+  stopOnSignals(house, [plugins, app], log, manager);
+  manager.tell(['READY=1', `STATUS=serving ${config.socket}`]);
+  manager.keepAlive(process.env);
   process.stdout.write(`ready unix://${config.socket}\n`);
 }
 
-function stopOnSignals(house: House, doors: readonly (PluginServer | ReturnType<typeof createApp>)[], log: Logger): void {
+function stopOnSignals(
+  house: House,
+  doors: readonly (PluginServer | ReturnType<typeof createApp>)[],
+  log: Logger,
+  manager: ServiceManager,
+): void {
   let stopping = false;
   const stop = async (): Promise<void> => {
     if (stopping) return;
     stopping = true;
     log.info({}, 'stopping: sandboxes stay connected');
-    notify(log, ['STOPPING=1']);
+    manager.tell(['STOPPING=1']);
     setTimeout(() => process.exit(1), STOP_LIMIT_MS).unref();
     try {
       await Promise.all(doors.map((door) => door.close()));
@@ -118,13 +125,4 @@ function stopOnSignals(house: House, doors: readonly (PluginServer | ReturnType<
     }
   };
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop());
-}
-
-/** A service manager that does not listen must not keep us from working. */
-function notify(log: Logger, lines: readonly string[]): void {
-  try {
-    notifyServiceManager(process.env['NOTIFY_SOCKET'], lines);
-  } catch (error) {
-    log.warn({ err: error }, 'the service manager cannot be told');
-  }
 }

@@ -3,19 +3,24 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const isGuest = process.env['PATCHBAY_VM'] === '1';
 
-/** Files of several minutes, in the order in which they begin, so that none runs alone at the end. */
+/**
+ * Files of several minutes, in the order in which they begin, so that none runs alone at the end. The virtual machines have the processors
+ * busy: beside them are those that wait for the most part.
+ */
 const LONGEST = [
   'vm/guest',
-  'vm/inside/rekey',
-  'kernel/cnm-crash',
-  'kernel/shared-undo',
-  'kernel/guests-shared-undo',
-  'kernel/services-undo',
-  'kernel/services-published-undo',
   'engine/restart',
   'lab/lab',
+  'kernel/dhcp',
+  'e2e/gateway',
+  'vm/inside/rekey',
   'vm/units',
+  'kernel/guests-shared-undo',
   'kernel/cnm-undo',
+  'kernel/cnm-crash',
+  'kernel/shared-undo',
+  'kernel/services-undo',
+  'kernel/services-published-undo',
   'kernel/overlay-crash',
 ];
 
@@ -37,9 +42,10 @@ const INSIDE = ['test/vm/inside/**/*.test.ts'];
 export default defineConfig({
   root: new URL('..', import.meta.url).pathname,
   test: {
-    // Two cores; kernel tests live in namespaces of their own and may run side by side.
+    // Kernel tests live in namespaces of their own and may run side by side. On two cores one more than these, since many wait for most of their time.
     pool: 'forks',
-    maxWorkers: 2,
+    globalSetup: ['test/deadline.ts'],
+    maxWorkers: isGuest ? 2 : 3,
     sequence: { sequencer: LongestFirst },
     testTimeout: 30_000,
     hookTimeout: 60_000,

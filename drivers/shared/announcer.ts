@@ -1,4 +1,4 @@
-/** Repeats the announcement of an endpoint's address in the background (spec 01 I4). */
+/** Repeats the announcement of an endpoint's addresses in the background (spec 01 I4). */
 
 import { type EndpointId, prefixAddress } from '../../src/base/index.ts';
 import type { DriverEndpoint, JoinPlace } from '../../src/driver/index.ts';
@@ -51,7 +51,7 @@ export async function advertise(parts: LinkParts, ep: DriverEndpoint, at: JoinPl
     // Where none is recorded the link has its parent's.
     const mac = ep.iface.mac ?? link?.mac;
     if (link === undefined || mac === undefined || link.mac !== mac) return;
-    for (const prefix of [ep.iface.v4, ep.iface.v6]) {
+    for (const prefix of [ep.iface.v4, ep.iface.v6, ...ep.linkLocal]) {
       if (prefix !== undefined) announce(at.netns, { link: link.index, mac, address: prefixAddress(prefix) });
     }
   } catch (error) {

@@ -39,13 +39,14 @@ const bad = (flag: string, path: string, why: string, cause?: unknown): CnmError
   new CnmError('bad_config', `--${flag} ${path}: ${why}`, cause === undefined ? {} : { cause });
 
 function readFile(flag: string, path: string): Buffer {
-  let found: Buffer | undefined;
+  let found: ReturnType<typeof readBounded>;
   try {
     found = readBounded(path, MAX_SIZE);
   } catch (error) {
     throw bad(flag, path, messageOf(error), error);
   }
-  if (found === undefined) throw bad(flag, path, 'it is not a file, or larger than 4 MiB: use one in PEM form');
+  if (found === 'too large') throw bad(flag, path, 'it is larger than 4 MiB: use a file in PEM form');
+  if (typeof found === 'string') throw bad(flag, path, 'it is not a file: use one in PEM form');
   return found;
 }
 

@@ -52,6 +52,8 @@ const KEPT = 256;
 /** What they may hold in labels and names, characters. */
 const KEPT_CHARACTERS = 8 * 1024 * 1024;
 const NANOS_PER_MS = 1_000_000n;
+/** A clock that is set back by less than this is taken for one that stands still, nanoseconds: by more, its new time is the true one. */
+const TIED_NANOS = 1000n * NANOS_PER_MS;
 
 export class EventLog {
   readonly #env: Env;
@@ -67,7 +69,8 @@ export class EventLog {
   add(all: readonly Told[]): void {
     for (const told of all) {
       const now = BigInt(Math.trunc(this.#env.now())) * NANOS_PER_MS;
-      this.#last = now > this.#last ? now : this.#last + 1n;
+      const isTied = now <= this.#last && this.#last - now < TIED_NANOS;
+      this.#last = isTied ? this.#last + 1n : now;
       const event = { ...told, timeNano: this.#last };
       this.#kept.push(event);
       this.#size += sizeOf(event);

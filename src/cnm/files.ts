@@ -3,9 +3,9 @@
  * the sandbox, hence edited in place, never replaced.
  */
 
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Address, errnoOf, makeOpenFolder, readBounded, shortId, writeOpenFile } from '../base/index.ts';
+import { type Address, type Unread, errnoOf, makeOpenFolder, readBounded, shortId, writeOpenFile } from '../base/index.ts';
 import {
   HOST_RESOLV_CONF,
   type ResolvConfAnswer,
@@ -95,15 +95,26 @@ export function removeHostLines(cnm: Cnm, sandbox: SandboxRecord, lines: readonl
 
 function editHosts(cnm: Cnm, sandbox: SandboxRecord, edit: (lines: string[]) => string[]): void {
   const { hosts } = filesOf(cnm, sandbox);
-  if (!existsSync(hosts)) return;
-  const text = readBounded(hosts, MAX_FILE_OCTETS)?.toString('utf8');
-  if (text === undefined) {
+  const found = readTheirs(hosts);
+  if (found === 'absent') return;
+  if (typeof found === 'string') {
     cnm.env.log.warn({ path: hosts }, 'a hosts file is larger than 4 MiB or no file: lines of networks are not kept in it');
     return;
   }
-  const lines = text.split('\n').filter((line) => line !== '');
+  const lines = found.text.split('\n').filter((line) => line !== '');
   const wanted = `${edit(lines).join('\n')}\n`;
-  if (wanted !== text) writeFileSync(hosts, wanted);
+  if (wanted !== found.text) writePresent(hosts, wanted);
+}
+
+/** Writes a file in place if it is still there; one that is made anew has more in it than this, see createFiles. */
+function writePresent(path: string, text: string): void {
+  const fd = unlessAbsent(() => openSync(path, constants.O_WRONLY | constants.O_TRUNC));
+  if (fd === undefined) return;
+  try {
+    writeFileSync(fd, text);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Whom the sandbox's resolver asks: its own servers, else the daemon's, else the host's. */
@@ -115,8 +126,10 @@ export function writeResolverResolvConf(cnm: Cnm, sandbox: SandboxRecord): void 
 }
 
 /** Whether resolv.conf sends the sandbox to its resolver. */
-export const namesResolver = (cnm: Cnm, sandbox: SandboxRecord): boolean =>
-  /^nameserver 127\.0\.0\.11$/m.test(readTheirs(filesOf(cnm, sandbox).resolvConf) ?? '');
+export function namesResolver(cnm: Cnm, sandbox: SandboxRecord): boolean {
+  const found = readTheirs(filesOf(cnm, sandbox).resolvConf);
+  return typeof found !== 'string' && /^nameserver 127\.0\.0\.11$/m.test(found.text);
+}
 
 /** resolv.conf with the servers written out, as before the resolver. */
 export function writeLegacyResolvConf(cnm: Cnm, sandbox: SandboxRecord): void {
@@ -144,20 +157,25 @@ function writeResolvConf(cnm: Cnm, sandbox: SandboxRecord, { text }: ResolvConfA
   const hashFile = `${resolvConf}.hash`;
   const current = readTheirs(resolvConf);
   const written = readText(hashFile);
-  if (written !== '' && (current === undefined || resolvConfHash(current) !== written)) return;
+  if (written !== '' && (typeof current === 'string' || resolvConfHash(current.text) !== written)) return;
   writeOpenFile(resolvConf, text);
   writeOpenFile(hashFile, resolvConfHash(text));
 }
 
-/** A file of a sandbox: '' when it is not there, undefined when it cannot be what we wrote. */
-const readTheirs = (path: string): string | undefined =>
-  existsSync(path) ? readBounded(path, MAX_FILE_OCTETS)?.toString('utf8') : '';
+/** A file of a sandbox, or why it cannot be what we wrote. Looked at once: it may go, or come, at any moment. */
+function readTheirs(path: string): { readonly text: string } | 'absent' | Unread {
+  const found = unlessAbsent(() => readBounded(path, MAX_FILE_OCTETS)) ?? 'absent';
+  return typeof found === 'string' ? found : { text: found.toString('utf8') };
+}
 
-function readText(path: string): string {
+const readText = (path: string): string => unlessAbsent(() => readFileSync(path, 'utf8')) ?? '';
+
+/** What `work` finds in a file; undefined where the file is not there. */
+function unlessAbsent<T>(work: () => T): T | undefined {
   try {
-    return readFileSync(path, 'utf8');
+    return work();
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return '';
+    if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;
   }
 }

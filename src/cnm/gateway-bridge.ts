@@ -116,9 +116,9 @@ async function removeUnused(cnm: Cnm, net: NetworkRecord): Promise<void> {
 }
 
 /** Takes the sandbox off the gateway bridge where it needs that no more. The caller holds the sandbox's lock. May be repeated. */
-async function dropGateway(cnm: Cnm, id: SandboxId, prospect: Prospect = {}): Promise<void> {
+async function dropGateway(cnm: Cnm, id: SandboxId): Promise<void> {
   const found = gatewayOf(cnm, id);
-  if (found !== undefined && !needsGateway(cnm, id, prospect)) await endEndpoint(cnm, found.id);
+  if (found !== undefined && !needsGateway(cnm, id)) await endEndpoint(cnm, found.id);
 }
 
 /**
@@ -141,9 +141,10 @@ export function joinWithGateway(
 }
 
 /**
- * An endpoint's leave with what comes before it on the gateway bridge: the sandbox is led outside by it already when its gateway
- * goes, and is off it when its last network goes that wants that. Throws where that way cannot be made, unless `isForced`; nothing
- * has left then. The caller holds the sandbox's lock.
+ * An endpoint's leave with what comes before and after it on the gateway bridge: the sandbox is led outside by it already when its
+ * gateway goes, and is off it once its last network has gone that wants that. Throws where that way cannot be made, unless
+ * `isForced`; nothing has left then. The way outside that is needed no more ends last: a leave that fails has not taken the
+ * published ports with it. The caller holds the sandbox's lock.
  */
 export async function leaveWithGateway<T>(
   cnm: Cnm,
@@ -152,26 +153,21 @@ export async function leaveWithGateway<T>(
   leave: () => Promise<T>,
   isForced = false,
 ): Promise<T> {
-  if (cnm.state.networkById(leaving.network)?.name === GATEWAY_NETWORK) {
-    // Not two interfaces on one wire: nobody could tell which of them the default route takes.
-    const left = await leave();
-    await settle(cnm, id);
-    return left;
-  }
-  await prepareLeave(cnm, id, leaving.id, isForced);
-  return await leave();
+  // One on the gateway bridge itself is followed: with two interfaces on one wire nobody could tell which one the default route takes.
+  if (cnm.state.networkById(leaving.network)?.name !== GATEWAY_NETWORK) await prepareLeave(cnm, id, leaving.id, isForced);
+  const left = await leave();
+  await settle(cnm, id);
+  return left;
 }
 
 async function prepareLeave(cnm: Cnm, id: SandboxId, leaving: EndpointId, isForced: boolean): Promise<void> {
-  if (needsGateway(cnm, id, { leaving }) && !needsGateway(cnm, id)) {
-    try {
-      await undoable((undo) => bringGateway(cnm, id, { leaving }, contextOf(), undo));
-    } catch (error) {
-      if (!isForced) throw error;
-      cnm.env.log.error({ sandbox: id, err: error }, 'a sandbox cannot be joined to the gateway bridge yet');
-    }
+  if (!needsGateway(cnm, id, { leaving }) || needsGateway(cnm, id)) return;
+  try {
+    await undoable((undo) => bringGateway(cnm, id, { leaving }, contextOf(), undo));
+  } catch (error) {
+    if (!isForced) throw error;
+    cnm.env.log.error({ sandbox: id, err: error }, 'a sandbox cannot be joined to the gateway bridge yet');
   }
-  await dropGateway(cnm, id, { leaving });
 }
 
 /** At a start: half-dead links, which keep names of interfaces inside, are waited for where there is something to do. */

@@ -5,30 +5,33 @@
 
 import { existsSync } from 'node:fs';
 import { type EndpointId, type IpFamily, familyOf, prefixAddress } from '../base/index.ts';
-import { Inside, hasResolverRedirect, type Netns } from '../kernel/index.ts';
+import { Inside, type Netns } from '../kernel/index.ts';
 import { electAmong } from './attachment.ts';
 import type { Cnm } from './context.ts';
 import { filesOf } from './files.ts';
 import type { EndpointRecord, SandboxRecord } from './records.ts';
 import { joinedOf } from './restore.ts';
 import { givesRoute } from './steps/gateway.ts';
-import { resolverTable } from './steps/resolver.ts';
+import { redirectIn } from './steps/resolver.ts';
 
 export interface Losses {
   /** Endpoints whose address is nowhere in the sandbox. */
   readonly endpoints: readonly EndpointRecord[];
   /** What else is gone, in words. */
   readonly things: readonly string[];
+  /** A process inside keeps the resolver's redirect from being laid. */
+  readonly isBarred: boolean;
 }
 
 /** Some 0.1 ms a sandbox, whatever lies inside. */
 export function lossesOf(cnm: Cnm, sandbox: SandboxRecord, netns: Netns): Losses {
   const joined = joinedOf(cnm, sandbox);
   const things = missingFiles(cnm, sandbox) ? ['files'] : [];
-  if (sandbox.mode !== 'own') return { endpoints: [], things };
-  if (sandbox.resolver !== undefined && !hasResolverRedirect(netns, { table: resolverTable(cnm.mark.tag) }))
-    things.push('redirect');
-  if (joined.length === 0) return { endpoints: [], things };
+  if (sandbox.mode !== 'own') return { endpoints: [], things, isBarred: false };
+  const redirect = sandbox.resolver === undefined ? 'laid' : redirectIn(netns, cnm.mark.tag);
+  if (redirect === 'gone') things.push('redirect');
+  const isBarred = redirect === 'owned';
+  if (joined.length === 0) return { endpoints: [], things, isBarred };
   using inside = new Inside(netns);
   const endpoints = joined.filter((ep) => {
     // A link-local address of IPv6 says nothing without its link.
@@ -41,7 +44,7 @@ export function lossesOf(cnm: Cnm, sandbox: SandboxRecord, netns: Netns): Losses
     return join !== undefined && givesRoute(join, family);
   };
   if ((wants(v4, 4) && !inside.leadsOut(4)) || (wants(v6, 6) && !inside.leadsOut(6))) things.push('default route');
-  return { endpoints, things };
+  return { endpoints, things, isBarred };
 }
 
 function missingFiles(cnm: Cnm, sandbox: SandboxRecord): boolean {

@@ -19,6 +19,7 @@ import type { NetworkRecord, SandboxRecord } from './records.ts';
 import { Removals } from './removals.ts';
 import { repin, restoreSandboxes, storeReports, wishOf } from './restore.ts';
 import { deleteSandbox } from './sandboxes.ts';
+import { resolverTable } from './steps/resolver.ts';
 
 /** Rounds between two tries of a network that stays degraded, and of removals that failed; of these also when the keeper is back. */
 const DEGRADED_ROUNDS = 6;
@@ -40,6 +41,8 @@ export class Mender {
   #nextInside = 0;
   /** Networks with an endpoint that lost something inside a sandbox, found in this round. */
   readonly #lost = new Set<NetworkId>();
+  /** Sandboxes in which a process keeps the redirect from being laid, as the log has it. */
+  readonly #barred = new Set<SandboxId>();
   /** Links have changed in a way that concerns us: the next round comes soon, and tries degraded networks too. */
   #isHeard = false;
   /** The keeper was away and answers again: removals that failed without it are finished in the next round, which comes soon. */
@@ -151,6 +154,7 @@ export class Mender {
     const first = this.#nextInside < all.length ? this.#nextInside : 0;
     const end = first + INSIDES_A_ROUND;
     this.#nextInside = end;
+    for (const id of this.#barred) if (this.#cnm.state.sandboxById(id) === undefined) this.#barred.delete(id);
     let since = performance.now();
     for (const [i, { id }] of all.entries()) {
       if (performance.now() - since > TURN_MS) {
@@ -171,9 +175,27 @@ export class Mender {
   #lookInside(sandbox: SandboxRecord): 'whole' | 'lossy' | false {
     using netns = tryOpenSandboxNetns(sandbox);
     if (netns === undefined) return isThere(sandbox) && 'whole';
-    const { endpoints, things } = lossesOf(this.#cnm, sandbox, netns);
+    const { endpoints, things, isBarred } = lossesOf(this.#cnm, sandbox, netns);
     for (const ep of endpoints) this.#lost.add(ep.network);
+    this.#tellBarred(sandbox, isBarred);
     return things.length === 0 ? 'whole' : 'lossy';
+  }
+
+  /** Said when it begins and when it is over. */
+  #tellBarred({ id, name }: SandboxRecord, isBarred: boolean): void {
+    if (isBarred === this.#barred.has(id)) return;
+    const { log } = this.#cnm.env;
+    if (isBarred) {
+      this.#barred.add(id);
+      const table = resolverTable(this.#cnm.mark.tag);
+      log.warn(
+        { sandbox: id, name, table },
+        'a process in a sandbox owns the table of our resolver: no names there until it ends',
+      );
+    } else {
+      this.#barred.delete(id);
+      log.warn({ sandbox: id, name }, 'nobody in a sandbox owns the table of our resolver any more');
+    }
   }
 
   /** Puts back what is not an endpoint's: files, redirect, default routes. Those of a lost address come with its network. */

@@ -13,8 +13,8 @@ const MAX_STREAMS = 100;
 const MAX_WAITING = 1024 * 1024;
 /** For such a client to read the last word, milliseconds. */
 const FAREWELL_MS = 60_000;
-/** Longest single timer, milliseconds (setTimeout takes 31 bits). */
-const MAX_TIMER_MS = 2 ** 31 - 1;
+/** Pause between two looks whether `until` is over, milliseconds: the clock may be set meanwhile. */
+const LOOK_MS = 10_000;
 const NANOS_PER_MS = 1_000_000n;
 
 interface Wish {
@@ -112,14 +112,18 @@ function follow({ controller, now }: DaemonParts, wish: Wish, out: ServerRespons
       close();
       return void out.end();
     }
-    timer = setTimeout(() => endAt(time), Math.min(leftMs, MAX_TIMER_MS));
+    clearTimeout(timer);
+    timer = setTimeout(() => endAt(time), Math.min(leftMs, LOOK_MS));
   };
   open.count++;
   out.once('close', () => {
     open.count--;
     close();
   });
-  const unsubscribe = controller.events.subscribe(write);
+  const unsubscribe = controller.events.subscribe((event) => {
+    if (until !== undefined && event.timeNano > until) endAt(until);
+    else write(event);
+  });
   if (since !== undefined || until !== undefined)
     for (const event of controller.events.recent()) if (since === undefined || event.timeNano >= since) write(event);
   if (until !== undefined) endAt(until);

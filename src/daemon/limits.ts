@@ -4,6 +4,8 @@ import type { ServerOptions } from 'node:http';
 
 /** Connections of one listener at once: for more, idle ones are closed; where none is idle, the newest. */
 export const MAX_CONNECTIONS = 1024;
+/** Connections of one TCP listener whose handshake is not done, beside those: for more, the oldest from where most come is closed. */
+export const MAX_HANDSHAKES = 512;
 /** Requests of all listeners that are being served at once; more are answered with 503. */
 export const MAX_REQUESTS = 512;
 /** Largest request body, octets. */

@@ -6,6 +6,7 @@ import { createSecureContext } from 'node:tls';
 import type { FastifyInstance } from 'fastify';
 import { CnmError, type TlsContents, type TlsFiles, messageOf, readTlsFiles } from '../base/index.ts';
 import { boundConnections } from './crowd.ts';
+import { boundHandshakes } from './handshakes.ts';
 import { refuseNonsense, refuseOddities } from './nonsense.ts';
 import { HANDSHAKE_MS, SERVER_LIMITS } from './limits.ts';
 
@@ -43,6 +44,7 @@ function createTlsServer(app: FastifyInstance, files: TlsFiles): Server {
     (request, response) => app.routing(request, response),
   );
   boundConnections(server, 'secureConnection');
+  boundHandshakes(server);
   server.on('clientError', refuseNonsense);
   // Node leaves that to us where somebody asks for these errors, and what is written never goes out without a handshake.
   server.on('tlsClientError', (_error, socket) => socket.destroy());

@@ -9,6 +9,12 @@ export const TYPE = { A: 1, PTR: 12, MX: 15, OPT: 41, AAAA: 28 } as const;
 export const CLASS_IN = 1;
 export const RCODE = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5 } as const;
 
+/** Of EDNS: too large for the header (RFC 6891 §9). */
+const BADVERS = 16;
+const EDNS_VERSION = 0;
+/** Octets from an OPT's type. */
+const VERSION_IN_OPT = 5;
+
 export const HEADER_OCTETS = 12;
 /** Longest name on the wire, RFC 1035 §2.3.4. */
 const NAME_OCTETS = 255;
@@ -133,22 +139,78 @@ export function decodeQuery(bytes: Uint8Array): Decoded {
   const question = newQuestion();
   if (readCommonQuestion(bytes, 0, bytes.length, question)) return { kind: 'query', query: { bytes, question } };
   if (!readQuestion(bytes, 0, bytes.length, question)) return refused(RCODE.FORMERR);
-  const offered = offeredUdpSize(bytes);
-  if (offered === undefined) return refused(RCODE.FORMERR);
-  question.udpLimit = clampUdp(offered);
+  const opt = findOpt(bytes, question.end);
+  if (opt === BROKEN) return refused(RCODE.FORMERR);
+  // Before its options are looked at: another version may have others.
+  if (opt !== undefined && bytes[opt + VERSION_IN_OPT] !== EDNS_VERSION)
+    return { kind: 'refused', reply: badVersion(bytes, opt) };
+  if (!isWellFormed(bytes)) return refused(RCODE.FORMERR);
+  question.udpLimit = clampUdp(opt === undefined ? 0 : u16(bytes, opt + 2));
   return { kind: 'query', query: { bytes, question } };
 }
 
-/** EDNS size of a query by the general parser; 0 without OPT, undefined when some record is broken or OPT comes twice. */
-function offeredUdpSize(bytes: Uint8Array): number | undefined {
-  try {
-    const packet = Packet.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
-    if (packet.errors.length > 0) return undefined;
-    const opts = packet.additionals.filter((record) => record.type === TYPE.OPT);
-    return opts.length > 1 ? undefined : (opts[0]?.class ?? 0);
-  } catch {
-    return undefined;
+const BROKEN = -1;
+const ADDITIONAL = 2;
+/** Octets of a record between its owner and its data: type, class, TTL, length. */
+const RECORD_OCTETS = 10;
+
+/**
+ * Where the type of a query's OPT lies, undefined without one, BROKEN when it comes twice, in another section than the additional one, or
+ * with an owner (RFC 6891 §6.1.1), or when the records do not fit. `from`: the first octet after the question.
+ */
+function findOpt(bytes: Uint8Array, from: number): number | undefined {
+  let found: number | undefined;
+  let at = from;
+  for (let section = 0; section <= ADDITIONAL; section++) {
+    // Bounded by the message, of which each record takes some: a count that is too large ends at its end.
+    for (let left = u16(bytes, 6 + 2 * section); left > 0; left--) {
+      const fixed = afterName(bytes, at);
+      const data = fixed + RECORD_OCTETS;
+      if (data > bytes.length) return BROKEN;
+      if (u16(bytes, fixed) === TYPE.OPT) {
+        if (section !== ADDITIONAL || fixed !== at + 1 || found !== undefined) return BROKEN;
+        found = fixed;
+      }
+      at = data + u16(bytes, data - 2);
+      if (at > bytes.length) return BROKEN;
+    }
   }
+  return found;
+}
+
+/** First octet behind a name that may be compressed; beyond the message where the name does not end in it. */
+function afterName(bytes: Uint8Array, from: number): number {
+  let at = from;
+  while (at < bytes.length) {
+    const length = bytes[at] ?? 0;
+    if (length === 0) return at + 1;
+    if (length > LABEL_OCTETS) return at + 2;
+    at += 1 + length;
+  }
+  return at;
+}
+
+/** What the general parser thinks of a query's records. */
+function isWellFormed(bytes: Uint8Array): boolean {
+  try {
+    return Packet.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)).errors.length === 0;
+  } catch {
+    return false;
+  }
+}
+
+/** BADVERS, whose upper bits are in an OPT of the version that is known (RFC 6891 §6.1.3). `opt`: where the type of the asker's one lies. */
+function badVersion(query: Uint8Array, opt: number): Uint8Array {
+  const reply = errorReply(query, BADVERS & 0x0f);
+  const own = new Uint8Array(1 + RECORD_OCTETS);
+  putU16(own, 1, TYPE.OPT);
+  putU16(own, 3, MAX_QUERY_OCTETS);
+  own[5] = BADVERS >> 4;
+  own[6] = EDNS_VERSION;
+  // The asker's DO (RFC 3225 §3).
+  own[7] = (query[opt + VERSION_IN_OPT + 1] ?? 0) & 0x80;
+  putU16(reply, 10, 1);
+  return Uint8Array.from([...reply, ...own]);
 }
 
 /**

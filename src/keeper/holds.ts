@@ -3,8 +3,8 @@
  * ours already stays wished when another process has it: what can be bound is bound, the rest is tried again and again.
  */
 
-import { errnoOf, type Address, type Logger, type SandboxId } from '../base/index.ts';
-import { libc, openTcpHold, openUdpSocket } from '../kernel/index.ts';
+import { errnoOf, isUnspecified, type Address, type Logger, type SandboxId } from '../base/index.ts';
+import { isBroadcast, libc, openTcpHold, openUdpSocket } from '../kernel/index.ts';
 import type { HoldAnswer, HoldConflict, HoldRequest, PortHold } from './contract.ts';
 import { readEntries, type KeeperPaths } from './files.ts';
 import type { KeptSockets } from './kept.ts';
@@ -23,6 +23,8 @@ interface Held {
   /** Addresses that could not be bound, with the errno's name. */
   readonly missing: Map<Address, string>;
 }
+
+type Refused = HoldAnswer & { readonly ok: false };
 
 const keyOf = ({ protocol, port, addresses }: HoldRequest): string => `${protocol} ${port} ${[...addresses].sort().join(' ')}`;
 
@@ -47,20 +49,25 @@ export class Holds {
 
   /**
    * Makes `groups` the whole set of `owner`, in the namespace of this thread: unlisted ones are closed first, held ones stay
-   * untouched, new ones are bound. One answer a group, in order. A group listed twice is in use the second time.
+   * untouched, new ones are bound. One answer a group, in order. A group listed twice is in use the second time. A broadcast address
+   * counts as none of the host's: nobody reaches a port on it, though it can be bound.
    */
   set(owner: SandboxId, groups: readonly HoldRequest[]): readonly HoldAnswer[] {
     const before = this.#owners.get(owner) ?? new Map<string, Held>();
     const wanted = new Set(groups.map(keyOf));
     for (const [key, held] of before) if (!wanted.has(key)) this.#close(held);
     const now = new Map<string, Held>();
+    const asked = new Set(groups.flatMap(({ isOurs, addresses }) => (isOurs === true ? [] : addresses)));
+    const nobodys = new Set([...asked].filter((address) => !isUnspecified(address) && isBroadcast(address)));
     const answers = groups.map((request): HoldAnswer => {
       const key = keyOf(request);
       const isRepeated = now.has(key);
       const kept = isRepeated ? undefined : before.get(key);
       const held = kept ?? { owner, request, descriptors: new Map(), missing: new Map() };
       const isOurs = request.isOurs === true && !isRepeated;
-      const failure = this.#bind(held, isOurs);
+      const nobody = isOurs ? undefined : request.addresses.find((address) => nobodys.has(address));
+      const failure: Refused | undefined =
+        nobody === undefined ? this.#bind(held, isOurs) : { ok: false, address: nobody, errno: 'EADDRNOTAVAIL' };
       if (failure !== undefined && !isOurs) this.#close(held);
       else now.set(key, held);
       return failure ?? { ok: true };
@@ -105,8 +112,8 @@ export class Holds {
   }
 
   /** Binds what is not bound yet: all that can be, or up to the first refusal. Answers that one. */
-  #bind(held: Held, all: boolean): (HoldAnswer & { ok: false }) | undefined {
-    let first: (HoldAnswer & { ok: false }) | undefined;
+  #bind(held: Held, all: boolean): Refused | undefined {
+    let first: Refused | undefined;
     const { protocol, port, addresses } = held.request;
     for (const address of addresses) {
       if (held.descriptors.has(address)) continue;

@@ -12,7 +12,7 @@ import {
   growSlowly,
   inheritedDescriptors,
   libc,
-  notifyServiceManager,
+  ServiceManager,
   restartWithOnly,
   startWatchdog,
   withstandSignals,
@@ -21,6 +21,7 @@ import { KeeperConnection } from './connection.ts';
 import { keeperPaths, makeFolders, type KeeperPaths } from './files.ts';
 import { Holds, restoreHolds } from './holds.ts';
 import { KeptSockets } from './kept.ts';
+import { LeftHeap, LOOK_MS } from './left-heap.ts';
 import { keeperLog as log } from './log.ts';
 import { Sandboxes } from './sandboxes.ts';
 import { noteManaged, noteServing } from './managed.ts';
@@ -38,6 +39,8 @@ const SLICE_US = 200;
 /** Silence of either thread after which the kernel ends the keeper, so that another is started, and pause between two signs of life. */
 const HANG_MS = 15_000;
 const BEAT_MS = 1000;
+/** Share of the main thread's time below which it has time for what a flood has left. */
+const IDLE_UTILIZATION = 0.05;
 /** Time for a dying predecessor to let go of the lock, and pause between two looks, milliseconds. */
 const LOCK_MS = 1000;
 const LOCK_PAUSE_MS = 5;
@@ -95,6 +98,17 @@ function watch(sandboxes: Sandboxes): void {
   } catch (error) {
     log.warn({ error: messageOf(error) }, 'keeper: nobody notices when it hangs, but a daemon');
   }
+}
+
+/** Gives back what a flood has left on this thread's heap, when the flood is over. */
+function giveBack(): void {
+  const heap = new LeftHeap();
+  let before = performance.eventLoopUtilization();
+  setInterval(() => {
+    const { utilization } = performance.eventLoopUtilization(before);
+    before = performance.eventLoopUtilization();
+    if (utilization < IDLE_UTILIZATION && heap.isDue) void heap.collect();
+  }, LOOK_MS);
 }
 
 /** Whether the run directory is ours. False: a keeper that lives serves it. */
@@ -176,8 +190,11 @@ async function serve(paths: KeeperPaths, runDir: string, isSupervised: boolean, 
   kept.sweep();
   await server.listen(paths);
   watch(sandboxes);
+  giveBack();
   if (manager !== undefined) noteServing(paths);
-  notifyServiceManager(manager, ['READY=1']);
+  const told = new ServiceManager(manager, log);
+  told.tell(['READY=1']);
+  told.keepAlive(manager === undefined ? {} : process.env);
   log.info({ pid: process.pid, entries: Object.keys(state.revisions).length }, 'keeper: serves');
 
   let idleSince = performance.now();

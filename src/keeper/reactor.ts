@@ -21,6 +21,7 @@ import {
 import { EpollSet, PacketRow, openNetns, type Netns } from '../kernel/index.ts';
 import { FirstTries } from './first-tries.ts';
 import { Handing } from './handed.ts';
+import { LOOK_MS } from './left-heap.ts';
 import { type Allowance, Contention, Quota } from './quota.ts';
 
 /** What the main thread tells the loop of names. No question that is read after it was told is answered as before. */
@@ -103,6 +104,9 @@ const MAX_CACHED = 65_536;
 /** Safety net for a lost wake-up, milliseconds. */
 const LONGEST_WAIT_MS = 5000;
 
+/** Packets between two looks with which it counts as idle. */
+const FEW_PACKETS = 500;
+
 interface Cached {
   /** Octets of the question section. */
   readonly question: Uint8Array;
@@ -142,6 +146,18 @@ function servedBy({ fd, view, first, netns, shared }: Extract<Order, { op: 'open
   return served;
 }
 
+export interface ReactorParts {
+  /** As SHARED says. */
+  readonly shared: Int32Array;
+  readonly handOver: (questions: ArrayBuffer) => void;
+  /** The watched descriptor is. */
+  readonly readable: () => void;
+  /** Applies what waits. */
+  readonly takeOrders: () => void;
+  /** Called when that may be acknowledged: nothing is done with a socket any more that was let go. */
+  readonly goneRound: () => void;
+}
+
 export class Reactor {
   readonly #epoll = new EpollSet(256);
   readonly #row = new PacketRow(BATCH, SLOT_OCTETS);
@@ -156,15 +172,20 @@ export class Reactor {
   readonly #shared: Int32Array;
   readonly #firstTries: FirstTries<Served>;
   #seen = 0;
-  #takeOrders = (): void => {};
+  readonly #takeOrders: () => void;
+  readonly #goneRound: () => void;
+  /** Since it was looked last whether something else is due. */
+  #packets = 0;
+  #lookAt = performance.now() + LOOK_MS;
   #watched = -1;
   readonly #questions = new Handing();
   #cached = 0;
   #isStopped = false;
 
-  /** `shared` as SHARED says. */
-  constructor(shared: Int32Array, handOver: (questions: ArrayBuffer) => void, readable: () => void) {
+  constructor({ shared, handOver, readable, takeOrders, goneRound }: ReactorParts) {
     this.#shared = shared;
+    this.#takeOrders = takeOrders;
+    this.#goneRound = goneRound;
     this.#firstTries = new FirstTries(this.#epoll, (served, source, message, asked) => {
       Atomics.add(served.shared, SHARED_OF_ONE.pending, 1);
       this.#questions.add(served.fd, source, message, asked);
@@ -184,21 +205,37 @@ export class Reactor {
   }
 
   /**
-   * Runs until a stop order. `takeOrders` applies what waits. `goneRound` is called when that may be acknowledged: nothing is done with
-   * a socket any more that was let go.
+   * Runs until a stop order, or until little has been asked for a while: then `isDue` is asked, and where it is, false is returned, for
+   * the caller to do what is due and to run it again.
    */
-  run(takeOrders: () => void, goneRound: () => void): void {
-    this.#takeOrders = takeOrders;
+  run(isDue: () => boolean): boolean {
     while (!this.#isStopped) {
-      const wait = this.#muted.size > 0 ? 1 : LONGEST_WAIT_MS;
-      this.#epoll.wait(Math.min(wait, this.#firstTries.dueMs(performance.now())), (fd) => this.#serve(fd));
-      this.#unmute();
-      this.#firstTries.passOverdue(performance.now());
-      if (!this.#questions.isEmpty) this.#handOver(this.#questions.take());
-      this.#catchUp();
-      goneRound();
+      const now = performance.now();
+      if (now >= this.#lookAt) {
+        const isQuiet = this.#packets < FEW_PACKETS;
+        this.#packets = 0;
+        this.#lookAt = now + LOOK_MS;
+        if (isQuiet && isDue()) return false;
+      }
+      this.round(LONGEST_WAIT_MS);
     }
     this.#epoll[Symbol.dispose]();
+    return true;
+  }
+
+  /** Waits no longer than `longestMs` milliseconds for something to do, and does it. Not after a stop order. */
+  round(longestMs: number): void {
+    const wait = this.#muted.size > 0 ? 1 : longestMs;
+    this.#epoll.wait(Math.min(wait, this.#firstTries.dueMs(performance.now())), (fd) => this.#serve(fd));
+    this.#unmute();
+    this.#firstTries.passOverdue(performance.now());
+    if (!this.#questions.isEmpty) this.#handOver(this.#questions.take());
+    this.#catchUp();
+    this.#goneRound();
+  }
+
+  get isStopped(): boolean {
+    return this.#isStopped;
   }
 
   #catchUp(): void {
@@ -214,7 +251,7 @@ export class Reactor {
       this.#watched = order.fd;
       return this.#epoll.addOnce(order.fd);
     }
-    this.#forgetAnswers();
+    this.forgetAnswers();
     switch (order.op) {
       case 'names':
         return this.#table.set(order.endpoint, order.record);
@@ -267,7 +304,9 @@ export class Reactor {
     }
     for (let i = 0; i < count; i++) this.#answer(served, i, start);
     row.sendAnswers(fd);
-    if (count > 0) this.#charge(served, start);
+    if (count === 0) return;
+    this.#packets += count;
+    this.#charge(served, start);
   }
 
   #readFirst(socket: number): void {
@@ -338,13 +377,14 @@ export class Reactor {
     if (cached !== undefined && isSame(cached.question, packet, question.end)) return cached.records;
     const records = answerLocally(this.#table, served.view, packet, 0, question);
     if (records === undefined) return undefined;
-    if (this.#cached >= MAX_CACHED) this.#forgetAnswers();
+    if (this.#cached >= MAX_CACHED) this.forgetAnswers();
     if (!served.cache.has(question.hash)) this.#cached++;
     served.cache.set(question.hash, { question: new Uint8Array(packet.subarray(12, question.end)), records });
     return records;
   }
 
-  #forgetAnswers(): void {
+  /** Those that come from the name table, and are made of it again. */
+  forgetAnswers(): void {
     if (this.#cached === 0) return;
     for (const served of this.#served.values()) served.cache.clear();
     this.#cached = 0;

@@ -27,8 +27,14 @@ export { markOf, newInstanceId } from './mark.ts';
 export { MAX_TRANSACTION_OCTETS } from './netlink.ts';
 export { createNetns, currentNetns, netnsOwner, openNetns, pinNetns, removeNetnsPin } from './netns.ts';
 export { retireNetnsPin } from './retired.ts';
-export { growSlowly, smallStart } from './memory.ts';
-export { hasResolverRedirect, installResolverRedirect, removeResolverRedirect, restoreResolverRedirect } from './nft.ts';
+export { collectInSteps, growSlowly, smallStart } from './memory.ts';
+export {
+  hasResolverRedirect,
+  installResolverRedirect,
+  isTableOwned,
+  removeResolverRedirect,
+  restoreResolverRedirect,
+} from './nft.ts';
 export {
   changeTable,
   nextNftGeneration,
@@ -40,7 +46,7 @@ export {
 } from './nft-table.ts';
 export * as nft from './nft-wire.ts';
 export { watchLinks, type LinkNews } from './monitor.ts';
-export { notifyServiceManager } from './notify.ts';
+export { ServiceManager } from './notify.ts';
 export { PacketRow } from './packets.ts';
 export { peerCredentials } from './peercred.ts';
 export { processStartTime, processUids, signalProcess, watchProcess } from './pidfd.ts';
@@ -53,6 +59,7 @@ export {
   decodeSocketAddress,
   describeSocket,
   encodeSocketAddress,
+  isBroadcast,
   localPort,
   markSocket,
   openTcpClient,

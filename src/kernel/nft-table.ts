@@ -29,6 +29,7 @@ const NFNL_MSG_BATCH_END = 0x11;
 const NFNL_BATCH_GENERATION = 1;
 const MSG = {
   newTable: 0,
+  getTable: 1,
   deleteTable: 2,
   newChain: 3,
   getChain: 4,
@@ -127,6 +128,11 @@ export class TableWriter {
 
   deleteTable(): Message {
     return this.#message(MSG.deleteTable, 0);
+  }
+
+  /** Its attributes follow the family, as in all messages. */
+  askTable(): Message {
+    return this.#message(MSG.getTable, 0);
   }
 
   /** Without a hook it is only gone to from others. */

@@ -1,6 +1,6 @@
 /** The nftables tables that we lay inside sandboxes, over nfnetlink (linux/netfilter/nf_tables.h), without a process. */
 
-import { attribute, u16be, u32 } from './attributes.ts';
+import { Attributes, attribute, u16be, u32 } from './attributes.ts';
 import type { Netns } from './contract.ts';
 import type { Message } from './messages.ts';
 import { isRefusal } from './netlink.ts';
@@ -25,6 +25,10 @@ import {
 /** Before connection tracking, and behind translation, filter and security (linux/netfilter_ipv4.h). */
 const PRIORITY = { raw: -300, last: 90 } as const;
 const NFT_PAYLOAD_CSUM_INET = 1;
+/** Attribute of a table (NFTA_TABLE_FLAGS), behind struct nfgenmsg, and the flag that a process owns it (NFT_TABLE_F_OWNER). */
+const TABLE_FLAGS = 2;
+const GENERIC_SIZE = 4;
+const OWNED = 2;
 
 const ICMP = 1;
 const UDP = 17;
@@ -125,6 +129,15 @@ export function hasResolverRedirect(netns: Netns, { table, passMark }: Pick<Reso
     const uses = socket.request(new TableWriter(FAMILY.ipv4, table).askChain(chain), chainUses);
     return !isRefusal(uses) && uses >= count;
   });
+}
+
+/** Whether a process has a table of the name for itself: nobody else can change it, and it goes with the process. None of ours is. */
+export function isTableOwned(netns: Netns, table: string): boolean {
+  using socket = openNetfilter(netns);
+  const flags = socket.request(new TableWriter(FAMILY.ipv4, table).askTable(), (body) =>
+    new Attributes(body, GENERIC_SIZE).bytes(TABLE_FLAGS)?.readUInt32BE(),
+  );
+  return flags !== undefined && !isRefusal(flags) && (flags & OWNED) !== 0;
 }
 
 /** As installResolverRedirect where something of it is gone; one that is there stays as it is. */

@@ -11,6 +11,7 @@ import { netnsOfSocket } from './cookie.ts';
 
 const SO_REUSEADDR = 2;
 const SO_TYPE = 3;
+const SO_BROADCAST = 6;
 const SO_MARK = 36;
 const IPV6_V6ONLY = 26;
 
@@ -70,6 +71,31 @@ export function sourceAddressTo(netns: Netns, address: Address): Address | undef
     return decodeSocketAddress(libc.socketName(fd)).address;
   } catch {
     return undefined;
+  } finally {
+    libc.close(fd);
+  }
+}
+
+/**
+ * Whether the address is the broadcast address of a network that the namespace of this thread is in: a socket can be bound to it, and nobody
+ * connects to it. Sends nothing.
+ */
+export function isBroadcast(address: Address): boolean {
+  if (familyOf(address) === 6) return false;
+  const fd = libc.socket(libc.AF.inet, libc.SOCK.datagram, 0);
+  const refusal = (): string | undefined => {
+    try {
+      libc.connect(fd, encodeSocketAddress(address, 9), `udp ${address}`);
+      return undefined;
+    } catch (error) {
+      return errnoOf(error);
+    }
+  };
+  try {
+    // A route that prohibits says the same, but does not take the option for an answer.
+    if (refusal() !== 'EACCES') return false;
+    libc.setSocketOption(fd, libc.SOL.socket, SO_BROADCAST, 1);
+    return refusal() === undefined;
   } finally {
     libc.close(fd);
   }

@@ -97,7 +97,9 @@ export class Orphans {
   }
 
   #isOrphan({ id, created }: { readonly id: string; readonly created: number }, missed: Set<string>): boolean {
-    if (this.#parts.now() - created < SETTLED_MS) return false;
+    const ageMs = this.#parts.now() - created;
+    // What is of a time that is still to come is of before the clock was set back.
+    if (ageMs >= 0 && ageMs < SETTLED_MS) return false;
     missed.add(id);
     return this.#missed.has(id);
   }

@@ -92,17 +92,6 @@ async function untilBack({ lab }: Scene, state: Awaited<ReturnType<typeof stateO
   return performance.now() - begun;
 }
 
-/**
- * A disconnect that failed since the keeper was away may have taken the way outside already, by which the sandbox was published; the
- * daemon makes it anew when the keeper is back.
- */
-async function untilPublished({ lab, clients }: Scene): Promise<void> {
-  await waitUntil(async () => {
-    const { sandboxes } = await stateOf(lab);
-    return clients.every((client) => client.portless(sandboxes).length === 0);
-  }, BACK_MS).catch(() => {});
-}
-
 const longest = (times: readonly number[]): string => `back after ${Math.round(Math.max(...times))} ms at most`;
 
 test(
@@ -122,7 +111,6 @@ test(
       };
       await runClients(clients, strike());
       times.push(await untilBack(all, await stateOf(lab)));
-      await untilPublished(all);
       await check(all, kill);
     }
     await finish(all, `${KEEPER_KILLS} kills of the keeper, ${longest(times)}`);

@@ -30,11 +30,20 @@ afterEach(async () => {
 const ports = async (): Promise<number> =>
   (await lab.in('host', 'ip', '-o', 'link', 'show', 'master', bridge, 'up')).stdout.split('\n').filter(Boolean).length;
 
-/** Everything of the network goes, and the links of half the sandboxes: there is much to put back. */
+/**
+ * Everything of the network goes, and the links of half the sandboxes: there is much to put back. All at once for the daemon, which stands still
+ * meanwhile: a look in the middle of it loses the bridge under its hands, and rightly says that the network is degraded until the next one.
+ */
 async function damage(): Promise<void> {
   const links = (await lab.in('host', 'ip', '-o', 'link', 'show', 'master', bridge)).stdout.match(/veth[0-9a-f]+/g) ?? [];
   const batch = links.filter((_, i) => i % 2 === 0).map((name) => `ip link del ${name}`);
-  await lab.in('host', 'sh', '-ec', [...batch, `ip link del ${bridge}`, 'iptables -t nat -F', 'ip6tables -F'].join('\n'));
+  const script = [...batch, `ip link del ${bridge}`, 'iptables -t nat -F', 'ip6tables -F'].join('\n');
+  lab.daemon?.kill('SIGSTOP');
+  try {
+    expect(await lab.in('host', 'sh', '-ec', script)).toMatchObject({ exitCode: 0 });
+  } finally {
+    lab.daemon?.kill('SIGCONT');
+  }
 }
 
 test.each(['SIGTERM', 'SIGKILL'] as const)(

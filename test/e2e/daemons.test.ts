@@ -2,10 +2,11 @@
 
 import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { libc } from '../../src/kernel/index.ts';
-import { Lab } from './lab.ts';
+import { libc, openNetns } from '../../src/kernel/index.ts';
+import { unixAddress } from '../../src/kernel/notify.ts';
+import { Lab, waitUntil } from './lab.ts';
 
 /** Where the test set-up unpacks the newest long-term release. */
 const NODE_26 = '/var/cache/patchbay-test/node-26/bin/node';
@@ -131,22 +132,83 @@ test('IPv6 routing, once switched on, leaves the host its router advertisements'
   expect([await acceptRa('wire0'), await acceptRa('six0')]).toEqual(['2', '0']);
 });
 
-test('a service manager is told when the daemon serves and when it stops', async () => {
-  const folder = mkdtempSync(join(tmpdir(), 'pbt-notify-'));
-  const path = join(folder, 'notify');
-  const fd = libc.socket(libc.AF.unix, libc.SOCK.datagram | libc.SOCK.nonblock | libc.SOCK.cloexec, 0);
-  try {
-    libc.bind(fd, Buffer.concat([Buffer.from([libc.AF.unix, 0]), Buffer.from(`${path}\0`)]), path);
-    const lab = await open({ env: { NOTIFY_SOCKET: path } });
-    const into = Buffer.alloc(4096);
-    const received = (): string => into.toString('utf8', 0, Math.max(libc.receive(fd, into), 0));
-    expect(received()).toMatch(/^READY=1$/m);
-    await lab.stop();
-    expect(received()).toMatch(/^STOPPING=1$/m);
-  } finally {
-    libc.close(fd);
-    rmSync(folder, { recursive: true });
+describe('a service manager', () => {
+  /** What it has been told and has not read. */
+  interface Manager {
+    readonly address: Buffer;
+    read(): string[];
   }
+
+  /** A name behind an @ is known in one network namespace: that of `lab`, else the one of the tests. */
+  async function managed(name: string, work: (manager: Manager, name: string) => Promise<void>, lab?: Lab): Promise<void> {
+    const folder = mkdtempSync(join(tmpdir(), 'pbt-notify-'));
+    const path = name.startsWith('@') ? `${name}-${basename(folder)}` : join(folder, name);
+    const address = unixAddress(path);
+    using netns = openNetns(lab === undefined ? '/proc/self/ns/net' : `/run/netns/${lab.host}`);
+    const fd = netns.run(() => libc.socket(libc.AF.unix, libc.SOCK.datagram | libc.SOCK.nonblock, 0));
+    const read = (): string[] => {
+      const told: string[] = [];
+      const into = Buffer.alloc(4096);
+      for (let size = 0; (size = libc.receive(fd, into)) >= 0;) told.push(...into.toString('utf8', 0, size).split('\n'));
+      return told;
+    };
+    try {
+      libc.bind(fd, address, path);
+      await work({ address, read }, path);
+    } finally {
+      libc.close(fd);
+      rmSync(folder, { recursive: true });
+    }
+  }
+
+  test.each(['notify', '@pbt-notify'])(
+    'at %s is told when the daemon serves, that it is alive, and when it stops',
+    async (name) => {
+      const machine = await open();
+      const work = async ({ read }: Manager, path: string): Promise<void> => {
+        const lab = await open({ in: machine, env: { NOTIFY_SOCKET: path, WATCHDOG_USEC: '400000' } });
+        const [ready, ...later] = read();
+        expect(ready).toBe('READY=1');
+        const isAlive = (line: string): boolean => line === 'WATCHDOG=1';
+        await waitUntil(() => later.push(...read()) > 0 && later.filter(isAlive).length > 2, 20_000);
+        await lab.stop();
+        expect(read()).toContain('STOPPING=1');
+      };
+      await managed(name, work, machine);
+    },
+  );
+
+  test('that asks for no sign of life gets none, and one that asks another process none of ours', async () => {
+    await managed('notify', async ({ read }, path) => {
+      const lab = await open({ env: { NOTIFY_SOCKET: path, WATCHDOG_USEC: '1000', WATCHDOG_PID: '1' } });
+      await lab.ok('create', 'net');
+      await lab.stop();
+      expect(read()).toEqual(['READY=1', expect.stringMatching(/^STATUS=/), 'STOPPING=1']);
+    });
+  });
+
+  test('that does not read keeps nobody from serving, and is told when it reads', async () => {
+    await managed('notify', async ({ address, read }, path) => {
+      const full = libc.socket(libc.AF.unix, libc.SOCK.datagram | libc.SOCK.nonblock | libc.SOCK.cloexec, 0);
+      while (libc.sendTo(full, Buffer.from('x'), address) >= 0);
+      libc.close(full);
+      const lab = await open({ env: { NOTIFY_SOCKET: path, WATCHDOG_USEC: '20000' } });
+      await lab.ok('create', 'net');
+      const told: string[] = [];
+      await waitUntil(() => told.push(...read()) > 0 && told.includes('READY=1'), 20_000);
+      await lab.stop();
+    });
+  }, 60_000);
+
+  test.each(['/nowhere/notify', 'nonsense', '@', 'vsock:2:9', `/${'long/'.repeat(80)}`])(
+    'that is not there, %s, keeps nobody from serving',
+    async (path) => {
+      const lab = await open({ env: { NOTIFY_SOCKET: path, WATCHDOG_USEC: '20000' } });
+      expect((await lab.cli('ls')).exitCode).toBe(0);
+      await lab.stop();
+      expect(lab.log.match(/the service manager cannot be told/g)).toHaveLength(1);
+    },
+  );
 });
 
 describe('on Node 26', () => {

@@ -206,6 +206,39 @@ test('whoever begins no handshake is let go of, and as many of them as may be co
   expect((await curl(...asWhom(client), `${URL_TEXT}/_ping`)).stdout).toBe('OK');
 }, 90_000);
 
+test('as many without a handshake as anybody likes keep nobody out: neither at their own address, nor who is slow elsewhere, nor who is in', async () => {
+  const asked = `
+    const { once } = require('node:events');
+    const { readFileSync } = require('node:fs');
+    const { connect } = require('node:net');
+    const tls = require('node:tls');
+    const pem = (name) => readFileSync('${client}/' + name + '.pem');
+    const files = { ca: pem('ca'), cert: pem('cert'), key: pem('key') };
+    const reach = (localAddress) => connect({ host: '127.0.0.1', port: ${PORT}, localAddress }).on('error', () => {});
+    const secure = (socket) => tls.connect({ socket, host: '127.0.0.1', ...files });
+    const ask = (secured) => new Promise((resolve) => {
+      let text = '';
+      secured.on('data', (chunk) => (text += chunk)).on('error', (error) => (text += error.code));
+      secured.on('close', () => resolve(text.split('\\n').at(-1)));
+      secured.write('GET /_ping HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n');
+    });
+    void (async () => {
+      const isIn = secure(reach('127.0.0.1'));
+      await once(isIn, 'session');
+      const slow = reach('127.0.0.9');
+      await once(slow, 'connect');
+      let closed = 0;
+      // 1,280 was the bound before: when so many are closed that come later, nobody was let in.
+      await new Promise((resolve) => {
+        for (let i = 0; i < 1500; i++) reach('127.0.0.1').on('close', () => ++closed === 200 && resolve());
+      });
+      console.log(await ask(secure(reach('127.0.0.1'))), await ask(secure(slow)), await ask(isIn));
+      process.exit();
+    })();`;
+  const { stdout, stderr } = await inHost('timeout', '60', lab.node, '-e', asked);
+  expect([stdout, stderr]).toEqual(['OK OK OK', '']);
+}, 90_000);
+
 test('who is refused for his certificate is told so by the tool, with either version of TLS', async () => {
   const files = [...flags(server).slice(0, 2), ...flags(stranger).slice(2)];
   expect(await cli(...files, 'ls')).toMatchObject({ exitCode: 1, stderr: expect.stringContaining('--tlscacert has signed') });

@@ -122,6 +122,19 @@ test('a neighbour, the host and the outside reach a reused address at once', asy
   }
 });
 
+test('a neighbour reaches a link-local address at once that another sandbox has now', async () => {
+  const house = await House.open();
+  await house.network('net', net(1));
+  const b = await house.sandbox('b', [['net', { linkLocal: ['169.254.7.7', 'fe80::77'] }]]);
+  for (const round of [1, 2, 3]) {
+    await house.sandbox(`a${round}`, [['net', { linkLocal: ['169.254.7.9', 'fe80::79'] }]]);
+    for (const address of ['169.254.7.9', 'fe80::79%eth0']) await b.exec('ping', ['-c', '1', '-W', '0.9', address]);
+    // Another MAC comes from another address.
+    await house.sandbox(`between${round}`, [['net', {}]]);
+    await house.controller.deleteSandbox(`a${round}`, false);
+  }
+});
+
 test('joins take no room in the neighbour table, which the whole machine shares', async () => {
   const house = await House.open();
   await house.network('net', net(1));

@@ -1,8 +1,9 @@
 /** What an engine asks for twice. */
 
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { Address, EndpointId, NetworkId, Prefix } from '../../src/base/index.ts';
 import { House } from './house-lab.ts';
+import { afterTest } from './keeper-lab.ts';
 import { hostAt, testHosts } from './support.ts';
 
 const NETWORK = 'a1'.repeat(32) as NetworkId;
@@ -56,6 +57,20 @@ test('a deleted bridge is made again, and a link that an engine has moved is plu
   const before = await house.world();
   await house.controller.mend();
   expect(await house.world()).toEqual(before);
+  await guests.deleteNetwork(NETWORK);
+});
+
+test('a container that runs is known as one that runs, also by a clock that was set back meanwhile', async () => {
+  const house = await House.open();
+  const { guests } = house.controller;
+  await guests.createNetwork('bridge', NETWORK, network);
+  await guests.createEndpoint(NETWORK, ENDPOINT, { v4: '10.41.0.2/24' as Prefix, options: {}, publish: [] });
+  const box = hostAt(await testHosts(1), 0);
+  await box.exec('ip', ['link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'eth1']);
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() - 5 * 3_600_000 });
+  afterTest(() => void vi.useRealTimers());
+  // The engine is given no link to move: it is made inside.
+  expect((await guests.join(NETWORK, ENDPOINT, box.path)).link).toBeUndefined();
   await guests.deleteNetwork(NETWORK);
 });
 

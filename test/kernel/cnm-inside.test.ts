@@ -1,12 +1,18 @@
 /** What somebody inside a sandbox takes away of ours is back after the next look; what he adds is his. */
 
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { shortId } from '../../src/base/index.ts';
+import { waitUntil } from '../e2e/lab.ts';
 import { ask } from './firewall-lab.ts';
 import { House, WIRE, type World } from './house-lab.ts';
+import { afterTest } from './keeper-lab.ts';
 
+/** Longest wait for a process inside, milliseconds. */
+const LIMIT_MS = 20_000;
 const PORTS = { '80/tcp': [{ HostIp: '', HostPort: '8080' }] };
 
 async function furnished() {
@@ -77,10 +83,9 @@ test('what somebody inside added, or put in the place of ours, stays', async () 
   expect(told(await house.world())).toEqual(before);
   await sh('ip addr del $(ip -o -4 addr show dev eth0 primary | grep -o "[0-9.]*/[0-9]*" | head -n 1) dev eth0');
   await house.controller.mend();
-  const { kernel } = told(await house.world());
-  const inside = JSON.stringify(kernel[house.inside('web').path]);
-  expect(inside).toContain('192.0.2.77/32');
-  expect(inside).toContain(`${house.address('web', 'net')}/`);
+  const { kernel } = await house.world();
+  const held = kernel[house.inside('web').path]?.['addresses']?.join() ?? '';
+  for (const address of ['192.0.2.77', house.address('web', 'net')]) expect(held).toContain(`"local":"${address}"`);
 });
 
 test('a sandbox with thousands of routes of its own is looked at and mended like another', async () => {
@@ -91,4 +96,41 @@ test('a sandbox with thousands of routes of its own is looked at and mended like
   await sh('ip route del default');
   await house.controller.mend();
   expect(await sh('ip route show default')).toContain('via');
+});
+
+test('a process inside that owns the table of our resolver is told of once, and so is its end, after which names resolve again', async () => {
+  const { house, sh, works } = await furnished();
+  const told: string[] = [];
+  const tell = (_fields: unknown, message: string): void => void told.push(message);
+  const log = { debug: () => {}, info: () => {}, warn: tell, error: tell };
+  await house.start({ foundation: (parts) => ({ ...parts, env: { ...parts.env, log } }) });
+  const table = await sh('nft list tables | grep -o "patchbay-.*"');
+  const owner = spawn('nsenter', [`--net=${house.inside('web').path}`, 'nft', '-i'], { stdio: ['pipe', 'ignore', 'ignore'] });
+  afterTest(() => void owner.kill('SIGKILL'));
+  owner.stdin.write(`delete table ip ${table}; add table ip ${table} { flags owner; }\n`);
+  await waitUntil(async () => (await sh('nft list ruleset')).includes('flags owner'), LIMIT_MS);
+  for (let round = 0; round < 3; round++) await house.controller.mend();
+  expect(told).toEqual([expect.stringContaining('owns the table of our resolver')]);
+  told.length = 0;
+  // With something else to put back, which is.
+  await sh('ip route del default');
+  await house.controller.mend();
+  expect(await sh('ip route show default')).toContain('via');
+  expect(told).toEqual([expect.stringContaining('a sandbox has lost something inside')]);
+  told.length = 0;
+  // A start passes it over as well.
+  await house.start({ foundation: (parts) => ({ ...parts, env: { ...parts.env, log } }) });
+  await house.controller.mend();
+  expect(told).toEqual([expect.stringContaining('owns the table of our resolver')]);
+  told.length = 0;
+  const ended = once(owner, 'exit');
+  owner.kill('SIGKILL');
+  await ended;
+  await waitUntil(async () => !(await sh('nft list tables')).includes(table), LIMIT_MS);
+  for (let round = 0; round < 3; round++) await house.controller.mend();
+  expect(told).toEqual([
+    expect.stringContaining('nobody in a sandbox owns the table'),
+    expect.stringContaining('a sandbox has lost something inside'),
+  ]);
+  await works();
 });

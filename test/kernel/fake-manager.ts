@@ -28,15 +28,17 @@ export class FakeManager {
   /** False: an end is not followed by a start. */
   restarts = true;
   readonly #lab: Place;
+  readonly #env: Readonly<Record<string, string>>;
   readonly #socket: number;
   readonly #watch: { close(): void };
   readonly #header = libc.allocateForever(64);
   readonly #parts = libc.allocateForever(16 + 24 + TEXT_OCTETS);
   #child: ChildProcess | undefined;
 
-  /** Ended after the test, and its keeper with it. */
-  constructor(lab: Place) {
+  /** Ended after the test, and its keeper with it. `env`: further environment of the keeper. */
+  constructor(lab: Place, env: Readonly<Record<string, string>> = {}) {
     this.#lab = lab;
+    this.#env = env;
     this.path = join(lab.runDir, 'notify');
     this.#socket = libc.socket(libc.AF.unix, libc.SOCK.datagram | libc.SOCK.nonblock, 0);
     libc.bind(this.#socket, unixAddress(this.path), this.path);
@@ -62,7 +64,7 @@ export class FakeManager {
     const program = [process.execPath, join(dist, 'keeper.js'), '--run-dir', this.#lab.runDir];
     const child = spawn('nsenter', [`--net=${this.#lab.host.path}`, 'sh', '-c', 'LISTEN_PID=$$ exec "$@"', 'sh', ...program], {
       stdio: ['ignore', 'ignore', 'ignore', ...this.store.values()],
-      env: { PATH: process.env.PATH, NOTIFY_SOCKET: this.path, ...listen },
+      env: { PATH: process.env.PATH, NOTIFY_SOCKET: this.path, ...listen, ...this.#env },
     });
     this.#child = child;
     child.once('exit', () => {

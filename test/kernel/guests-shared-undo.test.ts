@@ -6,8 +6,8 @@ import { EtcdCluster } from '../contract/etcd.ts';
 import { OF_HOMES, deleteLabels, seen, undoLabels } from './fault-labels.ts';
 import { homeCreations, homeRemovals, lookAtEngine } from './home-cases.ts';
 import type { HouseOptions } from './house-lab.ts';
-import { KILL_STEP } from './kill-step.ts';
 import { eachCallFails, eachCallIsTheLast, roundsOf } from './services-rounds.ts';
+import { KILL_STEP } from './shares.ts';
 
 vi.mock(import('../../src/kernel/index.ts'), async (original) =>
   (await import('./fault-modules.ts')).kernelWithFaults(await original()),

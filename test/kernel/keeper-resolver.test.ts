@@ -224,6 +224,21 @@ describe('forwarding', () => {
     expect(bad.asked).toHaveLength(2);
   });
 
+  test.each(['+notcp', '+tcp'])(
+    'a version of EDNS that nobody knows is answered by us, of known names and unknown: %s',
+    async (protocol) => {
+      const { upstream, asked } = onHost('127.0.0.1', always('192.0.2.7'));
+      const box = await lab.sandbox(link, { upstreams: [upstream] });
+      await link.names(endpoint, names('c1').to('10.0.0.2'));
+      for (const name of ['c1', 'example.com']) {
+        expect(await dig(box, protocol, '+edns=1', '+noednsnegotiation', name)).toEqual(['BADVERS']);
+      }
+      expect(asked).toEqual([]);
+      // As dig does by itself: it asks again with the version that it was told.
+      expect(await dig(box, protocol, '+edns=1', 'example.com')).toEqual(['192.0.2.7']);
+    },
+  );
+
   test('NXDOMAIN is relayed', async () => {
     const [first, second] = [onHost('127.0.0.1', rcode(3)), onHost('127.0.0.2', always('192.0.2.53'))];
     const box = await lab.sandbox(link, { upstreams: [first.upstream, second.upstream] });

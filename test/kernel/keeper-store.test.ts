@@ -198,3 +198,10 @@ test('a daemon leaves the start of its keeper to the manager, but not for ever',
   expect(link.conflicts).toEqual([]);
   expect((await link.inventory()).holds).toHaveLength(1);
 });
+
+test('a manager that asks for signs of life gets them from the keeper', async () => {
+  const manager = new FakeManager(await keeperLab(), { WATCHDOG_USEC: '400000' });
+  await manager.start();
+  const alive = (): boolean => manager.notices.filter((line) => line === 'WATCHDOG=1').length > 2;
+  await eventually(() => alive() || undefined, 'the keeper says that it is alive', WAIT_MS);
+});

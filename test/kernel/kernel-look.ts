@@ -19,20 +19,16 @@ export interface KernelLook {
 const SYSCTLS = `cd /proc/sys/net; for s in ipv4/ip_forward ipv4/conf/*/route_localnet ipv4/conf/*/forwarding ipv4/conf/*/proxy_arp \
   ipv6/conf/*/accept_ra ipv6/conf/*/disable_ipv6 ipv6/conf/*/forwarding; do v=; read -r v <$s || :; echo "$s $v"; done`;
 
-const COMMON = {
-  links: 'ip -j link',
-  addresses: 'ip -o addr',
-  routes: 'ip route show table all; ip -6 route show table all',
-};
-const OF_HOST = {
-  ...COMMON,
-  neighbours: 'ip neigh show nud all',
-  rules: 'iptables-save',
-  rules6: 'ip6tables-save',
-  sysctls: SYSCTLS,
-};
+/** One process for what `ip` knows of a place: an array of JSON for each line. Routes of all tables are of both families. */
+const IP = `ip -j -b - <<'END'
+addr
+route show table all
+neigh show nud all
+END`;
+
+const OF_HOST = { ip: IP, rules: 'iptables-save', rules6: 'ip6tables-save', sysctls: SYSCTLS };
 // On the host iptables has tables of its own.
-const OF_SANDBOX = { ...COMMON, tables: 'nft list tables' };
+const OF_SANDBOX = { ip: `nsenter --net="$pin" ${IP}`, tables: 'nsenter --net="$pin" nft list tables' };
 
 /** What each command prints, after its name. */
 const script = (commands: Readonly<Record<string, string>>): string =>
@@ -40,32 +36,23 @@ const script = (commands: Readonly<Record<string, string>>): string =>
     .map(([name, command]) => `echo '@ ${name}'; ${command}`)
     .join('\n');
 
-/** `$inside` and the pins are given by arguments. */
-const LOOK = `inside=$1; shift
-${script(OF_HOST)}
-for pin; do echo "@@ $pin"; nsenter --net="$pin" sh -ec "$inside"; done`;
+/** The pins are given by arguments. */
+const LOOK = `${script(OF_HOST)}
+for pin; do echo "@@ $pin"
+${script(OF_SANDBOX)}
+done`;
 
 /** Looks at a host and at the namespaces of these pins. Throws when any of the tools fails. */
 export async function lookAt(host: TestHost, pins: readonly string[]): Promise<KernelLook> {
-  const { stdout } = await host.exec('sh', ['-ec', LOOK, 'look', script(OF_SANDBOX), ...pins]);
+  const { stdout } = await host.exec('sh', ['-ec', LOOK, 'look', ...pins]);
   const [own = '', ...others] = `${stdout}\n`.split(/^@@ /m);
   const printed = sectionsOf(own);
-  const places: KernelLook['places'] = {
-    host: {
-      ...commonOf(printed),
-      neighbours: printed('neighbours')
-        .filter((l) => !/wire0|NOARP|^fe80:/.test(l))
-        .map(withoutState)
-        .sort(),
-      sysctls: [...printed('sysctls')].sort(),
-      tables: [],
-    },
-  };
+  const places: KernelLook['places'] = { host: { ...tablesOf(printed), sysctls: [...printed('sysctls')].sort(), tables: [] } };
   for (const other of others) {
     const end = other.indexOf('\n');
     const inside = sectionsOf(other.slice(end + 1));
     // What a sandbox has learned of its neighbours is its own.
-    places[other.slice(0, end)] = { ...commonOf(inside), neighbours: [], sysctls: [], tables: [...inside('tables')].sort() };
+    places[other.slice(0, end)] = { ...tablesOf(inside), neighbours: [], sysctls: [], tables: [...inside('tables')].sort() };
   }
   return { places, rules: [rulesOf(printed('rules')), rulesOf(printed('rules6'))] };
 }
@@ -88,25 +75,42 @@ function sectionsOf(text: string): Sections {
   };
 }
 
-function commonOf(printed: Sections): Tables {
-  const links = JSON.parse(printed('links').join('')) as Record<string, unknown>[];
+type Fields = Readonly<Record<string, unknown>>;
+
+/** What `ip -j` printed of links with their addresses, of routes, and of neighbours. */
+function tablesOf(printed: Sections): Tables {
+  const [links = [], routes = [], neighbours = []] = printed('ip').map((line) => JSON.parse(line) as readonly Fields[]);
   // The host side of a pair has a MAC that nobody ever sees.
-  const mac = (link: Record<string, unknown>): string =>
-    String(link['ifname']).startsWith('veth') ? '' : String(link['address']);
+  const mac = (link: Fields): string => (String(link['ifname']).startsWith('veth') ? '' : String(link['address']));
+  const addresses = links.flatMap((link) =>
+    (link['addr_info'] as readonly Fields[]).map(
+      ({ broadcast: _derived, ...rest }) => `${String(link['ifname'])} ${JSON.stringify(rest)}`,
+    ),
+  );
   return {
     links: links.map((l) => [l['ifname'], mac(l), l['mtu'], l['master'] ?? ''].join(' ')).sort(),
-    addresses: printed('addresses')
-      .map((l) => l.replaceAll(/^\d+: | brd \S+/g, ''))
+    addresses: addresses.filter(steady).sort(),
+    routes: routes
+      .map((route) => JSON.stringify(route).replaceAll(/"linkdown",?/g, ''))
       .filter(steady)
       .sort(),
-    routes: printed('routes')
-      .map((l) => l.replaceAll(' linkdown', ''))
-      .filter(steady)
-      .sort(),
+    neighbours: neighbours.map(neighbour).filter(isMade).sort(),
   };
 }
 
-const withoutState = (line: string): string => line.replace(/( router)? (STALE|REACHABLE|DELAY|PROBE)\s*$/, '');
+/** States through which an entry goes by itself. */
+const PASSING = new Set(['STALE', 'REACHABLE', 'DELAY', 'PROBE']);
+
+const neighbour = ({ dst, dev, lladdr, state }: Fields): string =>
+  [
+    dst,
+    'dev',
+    dev,
+    ...(lladdr === undefined ? [] : ['lladdr', lladdr]),
+    ...(state as string[]).filter((one) => !PASSING.has(one)),
+  ].join(' ');
+
+const isMade = (line: string): boolean => !/wire0|NOARP|^fe80:/.test(line);
 
 /** Link-local and multicast lines come and go with the state of links. */
 const steady = (line: string): boolean => !/fe80:|ff00::|multicast/.test(line);

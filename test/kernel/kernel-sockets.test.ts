@@ -6,6 +6,7 @@ import { parseAddress } from '../../src/base/index.ts';
 import {
   decodeSocketAddress,
   EpollSet,
+  isBroadcast,
   libc,
   localPort,
   openTcpClient,
@@ -164,4 +165,19 @@ test('an epoll set tells which sockets are readable and wakes on demand', async 
   expect(ready).toEqual([b]);
   set.remove(b);
   expect(set.wait(0, (fd) => ready.push(fd))).toBe(false);
+});
+
+test('the broadcast addresses of its networks are told from a host’s own, others’, and those that a route prohibits', async () => {
+  const { host, exec } = await oneHost();
+  await exec('sh', [
+    '-ec',
+    `ip link set lo up; ip link add v0 type veth peer name v1; ip link set v0 up; ip link set v1 up
+     ip addr add 10.0.0.1/24 broadcast + dev v0; ip addr add 10.0.1.0/31 dev v0; ip route add default via 10.0.0.2
+     ip route add prohibit 10.0.3.0/24`,
+  ]);
+  const addresses = ['10.0.0.255', '127.255.255.255', '10.0.0.1', '10.0.0.0', '10.0.1.1', '10.0.2.255', '10.0.3.255', '::1'];
+  expect(host.run(() => addresses.filter((address) => isBroadcast(parseAddress(address))))).toEqual([
+    '10.0.0.255',
+    '127.255.255.255',
+  ]);
 });

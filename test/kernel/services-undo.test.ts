@@ -4,9 +4,9 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, test, vi } from 'vitest';
 import { EtcdCluster } from '../contract/etcd.ts';
 import type { HouseOptions } from './house-lab.ts';
-import { KILL_STEP } from './kill-step.ts';
 import { serviceCreations, serviceRemovals } from './services-cases.ts';
 import { eachCallFails, eachCallIsTheLast, roundsOf } from './services-rounds.ts';
+import { KILL_STEP } from './shares.ts';
 
 vi.mock(import('../../src/kernel/index.ts'), async (original) =>
   (await import('./fault-modules.ts')).kernelWithFaults(await original()),

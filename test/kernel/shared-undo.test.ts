@@ -8,10 +8,10 @@ import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { EtcdCluster } from '../contract/etcd.ts';
 import { arm } from './fault-modules.ts';
-import { Faults } from './faults.ts';
-import { KILL_STEP, firstKill } from './kill-step.ts';
+import { Faults, type Moment } from './faults.ts';
 import { House, type HouseOptions, type World, summary } from './house-lab.ts';
 import { sharedCreations, sharedRemovals } from './shared-cases.ts';
+import { KILL_STEP, firstKill } from './shares.ts';
 import { breakable } from './use-cases.ts';
 
 vi.mock(import('../../src/kernel/index.ts'), async (original) =>
@@ -44,20 +44,22 @@ const noted = ({ broke }: Faults): void => void (/^(shared|ipam)\./.test(broke ?
 const ROUNDS = [
   ...sharedCreations.map((one) => ({ ...one, makes: true })),
   ...sharedRemovals.map((one) => ({ ...one, makes: false })),
-].flatMap((one) => (['before', 'after'] as const).map((moment) => ({ ...one, moment })));
+];
+const MOMENTS = ['before', 'after'] as const;
 
-test.each(ROUNDS)('$title: whichever call fails $moment its work', { timeout: 240_000 }, async (round) => {
-  const { act, revert, prepare, makes, keeps, moment } = round;
+test.each(ROUNDS)('$title: whichever call fails, before its work or after it', { timeout: 480_000 }, async (round) => {
+  const { act, revert, prepare, makes, keeps } = round;
   const form = (world: World): unknown => (makes ? world : summary(world));
   const faults = new Faults({ losesAnswers: true });
   arm(faults);
   const house = await House.open({ ...inCluster(), ...breakable(faults) });
   await prepare(house);
   if (!makes) await act(house);
-  const wanted = form(await house.world());
+  let wanted = form(await house.world());
   const isWanted = (where: string): Promise<void> =>
     vi.waitFor(async () => expect(form(await house.world()), where).toEqual(wanted), SETTLED);
-  for (let n = 1; n <= MOST_CALLS; n++) {
+  /** Whether there is such a call. */
+  const failsAt = async (n: number, moment: Moment): Promise<boolean> => {
     if (!makes) await revert(house);
     faults.breakAt(n, moment);
     const error = await act(house).then(
@@ -71,53 +73,74 @@ test.each(ROUNDS)('$title: whichever call fails $moment its work', { timeout: 24
       expect(n).toBeGreaterThan(1);
       expect(error).toBeUndefined();
       if (makes) await revert(house);
-      return keeps === true ? undefined : isWanted('made and removed');
+      if (keeps === true) wanted = form(await house.world());
+      else await isWanted('made and removed');
+      return false;
     }
-    const where = `call ${n}, ${broke}`;
+    const where = `call ${n} ${moment} its work, ${broke}`;
     expect(String(error), where).toContain('broken on purpose');
     expect((error as { undoFailures?: unknown }).undoFailures, where).toBeUndefined();
     if (!makes) await act(house);
     await isWanted(where);
-  }
-  throw new Error(`more than ${MOST_CALLS} calls`);
+    return true;
+  };
+  for (const moment of MOMENTS) await eachCall((n) => failsAt(n, moment), 1, 1);
 });
 
-test.each(ROUNDS)('$title: killed $moment its calls, the next start puts it right', { timeout: 240_000 }, async (round) => {
-  const { act, revert, prepare, makes, moment } = round;
-  const form = (world: World): unknown => (makes ? world : summary(world));
-  const cluster = inCluster();
-  const house = await House.open(cluster);
-  await prepare(house);
-  const before = form(await house.world());
-  let wanted = before;
-  if (!makes) {
-    await act(house);
-    wanted = form(await house.world());
-    await revert(house);
-  }
-  for (let n = firstKill(moment); n <= MOST_CALLS; n += KILL_STEP) {
-    const faults = new Faults({ losesAnswers: true });
-    arm(faults);
-    await house.start({ ...cluster, ...breakable(faults) });
-    const death = faults.dieAt(n, moment);
-    const isDone = await Promise.race([death.then(() => false), act(house).then(() => true)]);
-    noted(faults);
-    arm(new Faults());
-    await house.start(cluster);
-    if (isDone) return expect(n).toBeGreaterThan(1);
-    // A removal that had done nothing yet has not begun; one that the cluster knows of has.
-    const worlds = makes ? [wanted] : [wanted, before];
-    await vi.waitFor(async () => {
-      const now = form(await house.world());
-      const meant = worlds.find((one) => isDeepStrictEqual(one, now)) ?? wanted;
-      expect(now, `call ${n}, ${faults.broke}`).toEqual(meant);
-    }, SETTLED);
-    const isAsBefore = !makes && isDeepStrictEqual(form(await house.world()), before);
-    if (isAsBefore) await act(house);
-    if (!makes) await revert(house);
-  }
+async function eachCall(isThere: (call: number) => Promise<boolean>, first: number, step: number): Promise<void> {
+  for (let n = first; n <= MOST_CALLS; n += step) if (!(await isThere(n))) return;
   throw new Error(`more than ${MOST_CALLS} calls`);
-});
+}
+
+test.each(ROUNDS)(
+  '$title: killed before or after any call, the next start puts it right',
+  { timeout: 480_000 },
+  async (round) => {
+    const { act, revert, prepare, makes, keeps } = round;
+    const form = (world: World): unknown => (makes ? world : summary(world));
+    const cluster = inCluster();
+    const house = await House.open(cluster);
+    await prepare(house);
+    const before = form(await house.world());
+    let wanted = before;
+    if (!makes) {
+      await act(house);
+      wanted = form(await house.world());
+      await revert(house);
+    }
+    /** Whether there is such a call. */
+    const endsAt = async (n: number, moment: Moment): Promise<boolean> => {
+      const faults = new Faults({ losesAnswers: true });
+      arm(faults);
+      await house.start({ ...cluster, ...breakable(faults) });
+      const death = faults.dieAt(n, moment);
+      const isDone = await Promise.race([death.then(() => false), act(house).then(() => true)]);
+      noted(faults);
+      arm(new Faults());
+      await house.start(cluster);
+      if (isDone) {
+        expect(n).toBeGreaterThan(1);
+        await revert(house);
+        return false;
+      }
+      // A removal that had done nothing yet has not begun; one that the cluster knows of has.
+      const worlds = makes ? [wanted] : [wanted, before];
+      await vi.waitFor(async () => {
+        const now = form(await house.world());
+        const meant = worlds.find((one) => isDeepStrictEqual(one, now)) ?? wanted;
+        expect(now, `killed ${moment} call ${n}, ${faults.broke}`).toEqual(meant);
+      }, SETTLED);
+      const isAsBefore = !makes && isDeepStrictEqual(form(await house.world()), before);
+      if (isAsBefore) await act(house);
+      if (!makes) await revert(house);
+      return true;
+    };
+    for (const moment of MOMENTS) {
+      await eachCall((n) => endsAt(n, moment), firstKill(moment), KILL_STEP);
+      if (makes && keeps === true) wanted = form(await house.world());
+    }
+  },
+);
 
 test('every call to the cluster was among those that were broken', () => {
   expect([...broken].sort()).toEqual([

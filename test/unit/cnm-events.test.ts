@@ -19,6 +19,19 @@ test('events of one millisecond have times of their own, in order, also when the
   expect(log.recent().map((e) => e.timeNano)).toEqual([1_000_000_000n, 1_000_000_001n, 1_000_000_002n, 1_001_000_000n]);
 });
 
+test('after a clock that was set back by hours, or ahead and back, events have its time', () => {
+  let now = 20_000_000;
+  const log = new EventLog({ log: silentLogger, now: () => now });
+  log.add([told()]);
+  now = 1000;
+  log.add([told(), told()]);
+  now = 90_000_000;
+  log.add([told()]);
+  now = 1001;
+  log.add([told()]);
+  expect(log.recent().map((e) => e.timeNano / 1_000_000n)).toEqual([20_000_000n, 1000n, 1000n, 90_000_000n, 1001n]);
+});
+
 test('the last 256 are kept', () => {
   const log = new EventLog(env);
   for (let i = 0; i < 300; i++) log.add([told({ i: String(i) })]);

@@ -30,6 +30,20 @@ const changed = (bytes: Buffer, change: Change): Buffer => {
   return change(copy) ?? copy;
 };
 
+/** The same question with that owner for its OPT, which has no options. */
+const withOwner = (bytes: Buffer, owner: Buffer): Buffer => Buffer.concat([bytes.subarray(0, -11), owner, bytes.subarray(-10)]);
+
+/** The same question with its one record in the section whose count ends at that octet. */
+const moved = (bytes: Buffer, count: number): Buffer =>
+  changed(bytes, (b) => {
+    b[11] = 0;
+    b[count] = 1;
+  });
+
+/** A question whose OPT has that version, and DO set. */
+const ofVersion = (version: number): Buffer =>
+  changed(ask('C1.mynet', 'A', opt(1232)), (b) => b.set([version, 0x80], b.length - 5));
+
 function common(bytes: Uint8Array) {
   const question = newQuestion();
   return readCommonQuestion(bytes, 0, bytes.length, question) ? question : undefined;
@@ -124,6 +138,15 @@ describe('any message', () => {
       Buffer.concat([changed(ask('a', 'A', opt(1232)), (b) => void (b[11] = 2)), ask('a', 'A', opt(1232)).subarray(-11)]),
       RCODE.FORMERR,
     ],
+    ['an OPT with an owner', withOwner(ask('a', 'A', opt(1232)), Buffer.of(1, 0x61, 0)), RCODE.FORMERR],
+    ['an OPT whose owner is a pointer', withOwner(ask('a', 'A', opt(1232)), Buffer.of(0xc0, 14)), RCODE.FORMERR],
+    ['an OPT in the answer section', moved(ask('a', 'A', opt(1232)), 7), RCODE.FORMERR],
+    ['an OPT in the authority section', moved(ask('a', 'A', opt(1232)), 9), RCODE.FORMERR],
+    [
+      'an OPT of version 1 that comes twice',
+      Buffer.concat([changed(ofVersion(1), (b) => void (b[11] = 2)), ofVersion(1).subarray(-11)]),
+      RCODE.FORMERR,
+    ],
     ['a message beyond the limit', Buffer.concat([ask('a'), Buffer.alloc(1300)]), RCODE.FORMERR],
   ];
   test.each(refused)('%s is refused', (_, bytes, rcode) => {
@@ -132,6 +155,42 @@ describe('any message', () => {
     expect(decoded.reply[3]! & 15).toBe(rcode);
     expect(decoded.reply[2]! & 0x80).toBe(0x80);
     expect(decoded.reply.subarray(0, 2)).toEqual(Uint8Array.of(bytes[0]!, bytes[1]!));
+  });
+
+  const laterVersions: [string, Buffer][] = [
+    ['1', ofVersion(1)],
+    ['255', ofVersion(255)],
+    [
+      '1 after another record',
+      ask('C1.mynet', 'A', {
+        additionals: [
+          { type: 'TXT', name: 'k', ttl: 0, data: 'x' },
+          { type: 'OPT', name: '.', udpPayloadSize: 900, extendedRcode: 0, ednsVersion: 1, flags: 0x8000, options: [] },
+        ],
+      }),
+    ],
+    [
+      '1 with options of another form',
+      Buffer.concat([changed(ofVersion(1), (b) => void (b[b.length - 1] = 3)), Buffer.of(1, 2, 3)]),
+    ],
+  ];
+  test.each(laterVersions)('EDNS of version %s is answered with BADVERS and the version that is known', (_, bytes) => {
+    const decoded = decodeQuery(bytes);
+    if (decoded.kind !== 'refused') throw new Error(decoded.kind);
+    const reply = packet.decode(Buffer.from(decoded.reply));
+    expect(reply).toMatchObject({ id: 0x1234, flag_qr: true, rcode: 'NOERROR', questions: [{ name: 'C1.mynet' }], answers: [] });
+    // 16 is 1 above the header's four bits.
+    expect(reply.additionals).toMatchObject([{ type: 'OPT', name: '.', extendedRcode: 1, ednsVersion: 0, flag_do: true }]);
+  });
+
+  test('an extended RCODE in a query means nothing beside another record either', () => {
+    const bytes = ask('a', 'A', {
+      additionals: [
+        { type: 'TXT', name: 'k', ttl: 0, data: 'x' },
+        { type: 'OPT', name: '.', udpPayloadSize: 900, extendedRcode: 0x80, ednsVersion: 0, flags: 0, options: [] },
+      ],
+    });
+    expect(queryOf(bytes).question.udpLimit).toBe(900);
   });
 
   test('a name over 255 octets is refused, one of 255 is not', () => {

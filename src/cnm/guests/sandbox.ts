@@ -33,14 +33,19 @@ export async function openSandbox({ cnm }: Hosting, key: string): Promise<Netns 
     if (own !== undefined)
       throw new CnmError('bad_netns', `${quoted(key)} is the namespace of sandbox ${own.name}: network connect leads there`);
     const stat = statOf(key);
-    if (stat !== undefined && Date.now() - stat.ctimeMs >= STARTING_MS && (await netns.rtnl().link.list()).length > 1)
-      return netns;
+    if (stat !== undefined && hasStarted(stat) && (await netns.rtnl().link.list()).length > 1) return netns;
   } catch (error) {
     netns[Symbol.dispose]();
     throw error;
   }
   netns[Symbol.dispose]();
   return undefined;
+}
+
+/** One from a time that is still to come is of before the clock was set back. */
+function hasStarted({ ctimeMs }: Stats): boolean {
+  const ageMs = Date.now() - ctimeMs;
+  return ageMs >= STARTING_MS || ageMs < 0;
 }
 
 /** Nothing at the path, or a pin whose mount we do not see, is a sandbox all the same: its engine may see more than we do. */

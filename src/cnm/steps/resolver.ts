@@ -3,7 +3,13 @@
  * resolv.conf. It stays until the sandbox is deleted, as in the reference (spec 08 W4).
  */
 
-import { type Netns, installResolverRedirect, removeResolverRedirect, restoreResolverRedirect } from '../../kernel/index.ts';
+import {
+  type Netns,
+  hasResolverRedirect,
+  installResolverRedirect,
+  isTableOwned,
+  removeResolverRedirect,
+} from '../../kernel/index.ts';
 import { type JoinStep, others, viewOf } from '../attachment.ts';
 import { type Cnm, servesNames } from '../context.ts';
 import { namesResolver, upstreamsOf, writeLegacyResolvConf, writeResolverResolvConf } from '../files.ts';
@@ -42,11 +48,20 @@ export const resolverStep: JoinStep = {
   },
 };
 
+/** `owned`: a process inside has taken the table's name for itself, so that the redirect cannot be laid. */
+export function redirectIn(netns: Netns, tag: string): 'laid' | 'gone' | 'owned' {
+  const table = resolverTable(tag);
+  if (hasResolverRedirect(netns, { table })) return 'laid';
+  return isTableOwned(netns, table) ? 'owned' : 'gone';
+}
+
 /** Start: the redirect that the sandbox has lost, or one that a join laid and did not live to record. */
 export async function restoreRedirect(cnm: Cnm, sandbox: SandboxRecord, netns: Netns): Promise<void> {
   const table = resolverTable(cnm.mark.tag);
   if (sandbox.resolver !== undefined) {
-    restoreResolverRedirect(netns, { table, udp: sandbox.resolver.udp, tcp: sandbox.resolver.tcp });
+    const { udp, tcp } = sandbox.resolver;
+    // The mender tells of one that cannot be laid, and lays it when it can.
+    if (redirectIn(netns, cnm.mark.tag) === 'gone') installResolverRedirect(netns, { table, udp, tcp });
     return;
   }
   await removeResolverRedirect(netns, table);

@@ -120,6 +120,14 @@ const ports: Line[] = [
     /192\.0\.2\.1/,
     /not an address of this host/,
   ],
+  ...['198.51.100.255', '127.255.255.255'].map((address): Line => [
+    `the broadcast address of a network of this host, ${address}`,
+    hostPort('18082', address),
+    400,
+    'bad_address',
+    new RegExp(address.replaceAll('.', '\\.')),
+    /not an address of this host/,
+  ]),
   ['bindings in a text', { Name: N, PortBindings: { '80/tcp': '8080' } }, 400, 'bad_request', /PortBindings/, /array/],
   ['bindings in a list', { Name: N, PortBindings: ['8080:80'] }, 400, 'bad_request', /PortBindings/],
 ];
