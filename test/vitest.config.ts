@@ -34,6 +34,9 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
+/** Minutes of an emulated processor: for a run of its own. */
+const OWN_RUN = process.env['PATCHBAY_VM_WHOLE'] === '1' ? [] : ['test/vm/units.test.ts'];
+
 /** Without kernel and processes: these share their two processes, since to load the house anew for each costs more than the tests. */
 const PURE = ['test/unit/**/*.test.ts'];
 /** For a virtual machine's kernel; test/vm/guest.test.ts boots one and runs them there. */
@@ -53,7 +56,7 @@ export default defineConfig({
     projects: isGuest
       ? [{ extends: true, test: { name: 'inside', include: INSIDE, isolate: false } }]
       : [
-          { extends: true, test: { name: 'house', include: ['test/**/*.test.ts'], exclude: [...PURE, ...INSIDE] } },
+          { extends: true, test: { name: 'house', include: ['test/**/*.test.ts'], exclude: [...PURE, ...INSIDE, ...OWN_RUN] } },
           { extends: true, test: { name: 'pure', include: PURE, isolate: false } },
         ],
   },

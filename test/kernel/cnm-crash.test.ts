@@ -7,7 +7,7 @@ import { inspect, isDeepStrictEqual } from 'node:util';
 import { expect, test } from 'vitest';
 import { type World, House, summary } from './house-lab.ts';
 import { Faults, type Moment } from './faults.ts';
-import { KILL_STEP, firstKill } from './shares.ts';
+import { KILL_STEP, firstOf } from './shares.ts';
 import type { UseCase } from './use-case.ts';
 import { breakable, creations, momentsOf, removals } from './use-cases.ts';
 
@@ -64,7 +64,7 @@ test.each(ROUNDS)(
 );
 
 async function eachCall(moment: Moment, isThere: (call: number, moment: Moment) => Promise<boolean>): Promise<void> {
-  for (let n = firstKill(moment); n <= MOST_CALLS; n += KILL_STEP) if (!(await isThere(n, moment))) return;
+  for (let n = firstOf(moment, KILL_STEP); n <= MOST_CALLS; n += KILL_STEP) if (!(await isThere(n, moment))) return;
   throw new Error(`more than ${MOST_CALLS} calls`);
 }
 

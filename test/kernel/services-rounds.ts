@@ -12,7 +12,7 @@ import { arm } from './fault-modules.ts';
 import { Faults, type Moment } from './faults.ts';
 import { House, type HouseOptions, type World, summary } from './house-lab.ts';
 import { NotedBalancer } from './services-lab.ts';
-import { firstKill } from './shares.ts';
+import { firstOf } from './shares.ts';
 import type { UseCase } from './use-case.ts';
 import { breakable, momentsOf } from './use-cases.ts';
 
@@ -109,7 +109,7 @@ export async function eachCallFails(round: Round, place: HouseOptions, step = 1)
     await isWanted(where);
     return true;
   };
-  for (const moment of momentsOf(round)) await upTo((n) => failsAt(n, moment), 1, step);
+  for (const moment of momentsOf(round)) await upTo((n) => failsAt(n, moment), firstOf(moment, step), step);
 }
 
 /** Call by call, until there is none. */
@@ -162,7 +162,7 @@ export async function eachCallIsTheLast(round: Round, place: HouseOptions, step 
     if (!makes) await revert(house);
     return true;
   };
-  for (const moment of momentsOf(round)) await upTo((n) => endsAt(n, moment), step === 1 ? 1 : firstKill(moment), step);
+  for (const moment of momentsOf(round)) await upTo((n) => endsAt(n, moment), firstOf(moment, step), step);
 }
 
 /** How long a start is given to take back what was half made, before it is taken for made, milliseconds. */

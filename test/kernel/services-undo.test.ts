@@ -6,7 +6,7 @@ import { EtcdCluster } from '../contract/etcd.ts';
 import type { HouseOptions } from './house-lab.ts';
 import { serviceCreations, serviceRemovals } from './services-cases.ts';
 import { eachCallFails, eachCallIsTheLast, roundsOf } from './services-rounds.ts';
-import { KILL_STEP } from './shares.ts';
+import { FAULT_STEP, KILL_STEP } from './shares.ts';
 
 vi.mock(import('../../src/kernel/index.ts'), async (original) =>
   (await import('./fault-modules.ts')).kernelWithFaults(await original()),
@@ -32,7 +32,7 @@ const ROUNDS = [false, true].flatMap((isShared) => [
 ]);
 
 test.each(ROUNDS)('$title of $where: whichever call fails, before its work or after it', { timeout: 480_000 }, (round) =>
-  eachCallFails(round, placeOf(round.isShared)),
+  eachCallFails(round, placeOf(round.isShared), FAULT_STEP),
 );
 
 test.each(ROUNDS)(

@@ -11,7 +11,7 @@ import { arm } from './fault-modules.ts';
 import { Faults, type Moment } from './faults.ts';
 import { House, type HouseOptions, type World, summary } from './house-lab.ts';
 import { sharedCreations, sharedRemovals } from './shared-cases.ts';
-import { KILL_STEP, firstKill } from './shares.ts';
+import { FAULT_STEP, KILL_STEP, firstOf, isWhole } from './shares.ts';
 import { breakable } from './use-cases.ts';
 
 vi.mock(import('../../src/kernel/index.ts'), async (original) =>
@@ -84,7 +84,7 @@ test.each(ROUNDS)('$title: whichever call fails, before its work or after it', {
     await isWanted(where);
     return true;
   };
-  for (const moment of MOMENTS) await eachCall((n) => failsAt(n, moment), 1, 1);
+  for (const moment of MOMENTS) await eachCall((n) => failsAt(n, moment), firstOf(moment, FAULT_STEP), FAULT_STEP);
 });
 
 async function eachCall(isThere: (call: number) => Promise<boolean>, first: number, step: number): Promise<void> {
@@ -136,17 +136,21 @@ test.each(ROUNDS)(
       return true;
     };
     for (const moment of MOMENTS) {
-      await eachCall((n) => endsAt(n, moment), firstKill(moment), KILL_STEP);
+      await eachCall((n) => endsAt(n, moment), firstOf(moment, KILL_STEP), KILL_STEP);
       if (makes && keeps === true) wanted = form(await house.world());
     }
   },
 );
 
 test('every call to the cluster was among those that were broken', () => {
-  expect([...broken].sort()).toEqual([
+  const all = [
     ...['releaseAddress', 'releaseAll', 'requestAddress', 'requestPool'].map((name) => `ipam.${name}`),
     ...['endpoints.withdraw', 'endpoints.write', 'endpoints.writeWaiting', 'enter', 'exit']
       .concat('networks.claim', 'networks.publish', 'networks.remove')
       .map((name) => `shared.${name}`),
-  ]);
+  ];
+  if (isWhole) expect([...broken].sort()).toEqual(all);
+  // A share meets most of them, and none that is not known.
+  expect(all).toEqual(expect.arrayContaining([...broken]));
+  expect(broken.size).toBeGreaterThan(all.length / 2);
 });
