@@ -22,6 +22,11 @@ const LONGEST = [
   'kernel/services-undo',
   'kernel/services-published-undo',
   'kernel/overlay-crash',
+  'e2e/services',
+  'engine/verbs',
+  'e2e/hard',
+  'crash/crash',
+  'load/soak',
 ];
 
 class LongestFirst extends BaseSequencer {

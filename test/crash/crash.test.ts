@@ -8,7 +8,7 @@ import { Traffic } from './traffic.ts';
 import { cleared, namesNotTrue, portsNotHeld, stateOf, untruths } from './truth.ts';
 
 /** Kills of the daemon in one run; the environment may ask for more. */
-const KILLS = Number(process.env['PATCHBAY_KILLS']) || 25;
+const KILLS = Number(process.env['PATCHBAY_KILLS']) || 12;
 /** A keeper that dies young again and again is brought back after up to 5 s, hence fewer of these. */
 const KEEPER_KILLS = Math.max(4, Math.ceil(KILLS / 10));
 const CLIENTS = 4;

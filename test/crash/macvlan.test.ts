@@ -8,7 +8,7 @@ import { Lab } from '../e2e/lab.ts';
 import { ask } from './client.ts';
 
 /** Kills in one run; the environment may ask for more. */
-const KILLS = Math.max(6, Math.ceil((Number(process.env['PATCHBAY_KILLS']) || 25) / 4));
+const KILLS = Math.max(6, Math.ceil((Number(process.env['PATCHBAY_KILLS']) || 12) / 4));
 const WORKERS = 3;
 const NETWORKS = ['plain', 'open'] as const;
 
