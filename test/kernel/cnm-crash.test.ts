@@ -7,7 +7,7 @@ import { inspect, isDeepStrictEqual } from 'node:util';
 import { expect, test } from 'vitest';
 import { type World, House, summary } from './house-lab.ts';
 import { Faults, type Moment } from './faults.ts';
-import { KILL_STEP, firstOf } from './shares.ts';
+import { KILL_STEP, eachCall } from './shares.ts';
 import type { UseCase } from './use-case.ts';
 import { breakable, creations, momentsOf, removals } from './use-cases.ts';
 
@@ -57,16 +57,11 @@ test.each(ROUNDS)(
       return true;
     };
     for (const moment of momentsOf(round)) {
-      await eachCall(moment, endsAt);
+      await eachCall(MOST_CALLS, moment, KILL_STEP, endsAt);
       if (keeps === true) settled[0] = await house.world();
     }
   },
 );
-
-async function eachCall(moment: Moment, isThere: (call: number, moment: Moment) => Promise<boolean>): Promise<void> {
-  for (let n = firstOf(moment, KILL_STEP); n <= MOST_CALLS; n += KILL_STEP) if (!(await isThere(n, moment))) return;
-  throw new Error(`more than ${MOST_CALLS} calls`);
-}
 
 /** What a removal leads to. */
 async function after(house: House, { act, revert }: UseCase): Promise<World> {

@@ -9,7 +9,7 @@ import { IN_CLUSTER, OF_HOMES, deleteLabels, isAmong, seen, undoLabels } from '.
 import { arm } from './fault-modules.ts';
 import { Faults, type Moment } from './faults.ts';
 import { House, type World, summary } from './house-lab.ts';
-import { isLookedAt } from './shares.ts';
+import { eachCall, isLookedAt } from './shares.ts';
 import type { UseCase } from './use-case.ts';
 import { breakable, creations, momentsOf, removals } from './use-cases.ts';
 
@@ -72,18 +72,12 @@ test.each(creations)(
       return true;
     };
     for (const moment of momentsOf(round)) {
-      await eachCall(moment, failsAt);
+      await eachCall(MOST_CALLS, moment, 1, failsAt);
       if (keeps === true) before = await house.world();
       else expect(await house.world(), 'made and removed').toEqual(before);
     }
   },
 );
-
-/** Until the use case has fewer calls than the one that would fail. */
-async function eachCall(moment: Moment, isThere: (call: number, moment: Moment) => Promise<boolean>): Promise<void> {
-  for (let n = 1; n <= MOST_CALLS; n++) if (!(await isThere(n, moment))) return;
-  throw new Error(`more than ${MOST_CALLS} calls`);
-}
 
 const failureOf = (work: Promise<unknown>): Promise<unknown> =>
   work.then(
@@ -134,7 +128,7 @@ test.each(removals)(
       if (isLookedAt(n)) expect(summary(await house.world()), where).toEqual(wanted);
       return true;
     };
-    for (const moment of momentsOf(round)) await eachCall(moment, failsAt);
+    for (const moment of momentsOf(round)) await eachCall(MOST_CALLS, moment, 1, failsAt);
   },
 );
 

@@ -12,7 +12,7 @@ import { arm } from './fault-modules.ts';
 import { Faults, type Moment } from './faults.ts';
 import { House, type HouseOptions, type World, summary } from './house-lab.ts';
 import { NotedBalancer } from './services-lab.ts';
-import { firstOf } from './shares.ts';
+import { eachCall } from './shares.ts';
 import type { UseCase } from './use-case.ts';
 import { breakable, momentsOf } from './use-cases.ts';
 
@@ -109,13 +109,7 @@ export async function eachCallFails(round: Round, place: HouseOptions, step = 1)
     await isWanted(where);
     return true;
   };
-  for (const moment of momentsOf(round)) await upTo((n) => failsAt(n, moment), firstOf(moment, step), step);
-}
-
-/** Call by call, until there is none. */
-async function upTo(isThere: (call: number) => Promise<boolean>, first: number, step: number): Promise<void> {
-  for (let n = first; n <= MOST_CALLS; n += step) if (!(await isThere(n))) return;
-  throw new Error(`more than ${MOST_CALLS} calls`);
+  for (const moment of momentsOf(round)) await eachCall(MOST_CALLS, moment, step, failsAt);
 }
 
 /** Each call is the last one of a life, not begun and done; every `step`-th where that is given. */
@@ -162,7 +156,7 @@ export async function eachCallIsTheLast(round: Round, place: HouseOptions, step 
     if (!makes) await revert(house);
     return true;
   };
-  for (const moment of momentsOf(round)) await upTo((n) => endsAt(n, moment), firstOf(moment, step), step);
+  for (const moment of momentsOf(round)) await eachCall(MOST_CALLS, moment, step, endsAt);
 }
 
 /** How long a start is given to take back what was half made, before it is taken for made, milliseconds. */

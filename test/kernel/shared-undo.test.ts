@@ -11,7 +11,7 @@ import { arm } from './fault-modules.ts';
 import { Faults, type Moment } from './faults.ts';
 import { House, type HouseOptions, type World, summary } from './house-lab.ts';
 import { sharedCreations, sharedRemovals } from './shared-cases.ts';
-import { FAULT_STEP, KILL_STEP, firstOf, isWhole } from './shares.ts';
+import { FAULT_STEP, KILL_STEP, eachCall, isWhole } from './shares.ts';
 import { breakable } from './use-cases.ts';
 
 vi.mock(import('../../src/kernel/index.ts'), async (original) =>
@@ -84,13 +84,8 @@ test.each(ROUNDS)('$title: whichever call fails, before its work or after it', {
     await isWanted(where);
     return true;
   };
-  for (const moment of MOMENTS) await eachCall((n) => failsAt(n, moment), firstOf(moment, FAULT_STEP), FAULT_STEP);
+  for (const moment of MOMENTS) await eachCall(MOST_CALLS, moment, FAULT_STEP, failsAt);
 });
-
-async function eachCall(isThere: (call: number) => Promise<boolean>, first: number, step: number): Promise<void> {
-  for (let n = first; n <= MOST_CALLS; n += step) if (!(await isThere(n))) return;
-  throw new Error(`more than ${MOST_CALLS} calls`);
-}
 
 test.each(ROUNDS)(
   '$title: killed before or after any call, the next start puts it right',
@@ -136,7 +131,7 @@ test.each(ROUNDS)(
       return true;
     };
     for (const moment of MOMENTS) {
-      await eachCall((n) => endsAt(n, moment), firstOf(moment, KILL_STEP), KILL_STEP);
+      await eachCall(MOST_CALLS, moment, KILL_STEP, endsAt);
       if (makes && keeps === true) wanted = form(await house.world());
     }
   },

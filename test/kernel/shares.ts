@@ -15,7 +15,18 @@ export const FAULT_STEP = isWhole ? 1 : 2;
 export const KILL_STEP = isWhole ? 1 : 8;
 
 /** The first one by steps of this size: calls that are met after their work are others than those before. */
-export const firstOf = (moment: Moment, step: number): number => (moment === 'before' || step === 1 ? 1 : 2);
+const firstOf = (moment: Moment, step: number): number => (moment === 'before' || step === 1 ? 1 : 2);
 
 /** Whether to look after this call has failed: what one of those before has left is still there. */
 export const isLookedAt = (call: number): boolean => isWhole || call % 4 === 0;
+
+/** Call by call by steps of this size, until there is none. Throws where there are more than `most`. */
+export async function eachCall(
+  most: number,
+  moment: Moment,
+  step: number,
+  isThere: (call: number, moment: Moment) => Promise<boolean>,
+): Promise<void> {
+  for (let n = firstOf(moment, step); n <= most; n += step) if (!(await isThere(n, moment))) return;
+  throw new Error(`more than ${most} calls`);
+}
