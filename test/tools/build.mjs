@@ -30,7 +30,7 @@ async function bundle(input, options, output) {
     external: (id) => external.includes(id) || options.external?.(id) === true,
     transform: { target: 'node20' },
     // The CLI uses no address arithmetic: without this the package for it would be loaded all the same.
-    treeshake: { moduleSideEffects: (id) => !/node_modules.ip-address|src.base/.test(id) },
+    treeshake: { moduleSideEffects: (id) => !/node_modules.ip-address|src.(base|kernel)/.test(id) },
     onwarn: (warning, next) => (warning.code === 'CIRCULAR_DEPENDENCY' ? undefined : next(warning)),
   });
   await build.write(output);
