@@ -16,7 +16,7 @@ import {
   readConfig,
 } from './daemon/index.ts';
 import { type PluginServer, checkPluginsFree, pluginPaths, servePlugins } from './plugin/index.ts';
-import { ServiceManager, requireCapabilities, takeListeners, withstandSignals } from './kernel/index.ts';
+import { ServiceManager, growSlowly, requireCapabilities, takeListeners, withstandSignals } from './kernel/index.ts';
 
 const UMASK = 0o077;
 /** Exit code for a wrong flag or file, as for wrong usage of the CLI. */
@@ -100,6 +100,8 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
   manager.tell(['READY=1', `STATUS=serving ${config.socket}`]);
   manager.keepAlive(process.env);
   process.stdout.write(`ready unix://${config.socket}\n`);
+  // Not before: while everything is read each step of growth would be a collection that finds nothing.
+  growSlowly();
 }
 
 function stopOnSignals(

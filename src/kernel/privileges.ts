@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import * as libc from './libc.ts';
-import { growSlowly, isSmall, smallStart } from './memory.ts';
+import { isSmall, smallStart } from './memory.ts';
 
 // linux/capability.h
 const CAPABILITIES = {
@@ -29,7 +29,6 @@ const LAST_POSSIBLE = 63;
  * `descriptors`. Throws KernelError where the kernel does not let us.
  */
 export function restartWithOnly(kept: readonly Capability[], descriptors: readonly number[] = []): void {
-  growSlowly();
   if (process.geteuid?.() !== 0) return;
   const now = { flags: process.execArgv, env: process.env };
   const mayDoMore = (statusMask('CapBnd') & ~maskOf(kept)) !== 0n;
