@@ -1,6 +1,6 @@
-/** The daemon's program is started twice, see docs/decisions/0015-capabilities.md: the first time it needs little of it. */
+/** What a start loads. The daemon's program is started twice, see docs/decisions/0015-capabilities.md: the first time it needs little of it. */
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 
@@ -23,4 +23,10 @@ test('what the daemon loads before it has given up its rights is small, and the 
   expect(octets).toBeLessThan(MOST_OCTETS);
   expect(octets).toBeGreaterThan(readFileSync(join(DIST, 'patchbayd.js')).length);
   expect(texts.join('\n')).toContain('require("./patchbayd-serve.js")');
+});
+
+test('no program has a character for which V8 would keep its text in two octets each', () => {
+  const programs = readdirSync(DIST).filter((name) => name.endsWith('.js'));
+  expect(programs.length).toBeGreaterThan(5);
+  for (const name of programs) expect(readFileSync(join(DIST, name), 'utf8'), name).not.toMatch(/[^\0-\u00ff]/);
 });
