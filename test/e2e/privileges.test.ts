@@ -314,7 +314,7 @@ describe('namespaces that a caller names', () => {
     await ip('link', 'set', 'hostbr', 'up');
     // The state of a link settles on its own, in the seconds after it came up.
     const settling =
-      / state \S+| linkdown| tentative|NO-CARRIER,|,LOWER_UP| inet6 fe80::\S+ scope link\s*valid_lft forever preferred_lft forever/g;
+      / state \S+| linkdown|NO-CARRIER,|,LOWER_UP| inet6 fe80::\S+ scope link( tentative)?\s*valid_lft forever preferred_lft forever| tentative/g;
     const look = async (): Promise<string> =>
       `${(await ip('addr')).stdout}${(await ip('route')).stdout}`.replaceAll(settling, '').replaceAll(/\s+/g, ' ');
     const before = await look();
