@@ -9,6 +9,7 @@ import { rolldown } from 'rolldown';
 
 const root = new URL('../..', import.meta.url).pathname;
 const dist = join(root, 'dist');
+const onlyDefines = ['node_modules/ip-address/', 'src/base/', 'src/kernel/'].map((folder) => join(root, folder));
 const external = ['koffi', 'netlink', 'classic-level'];
 
 const programs = {
@@ -29,8 +30,8 @@ async function bundle(input, options, output) {
     platform: 'node',
     external: (id) => external.includes(id) || options.external?.(id) === true,
     transform: { target: 'node20' },
-    // The CLI uses no address arithmetic: without this the package for it would be loaded all the same.
-    treeshake: { moduleSideEffects: (id) => !/node_modules.ip-address|src.(base|kernel)/.test(id) },
+    // Of what only defines, no more is loaded than is used: the CLI needs no address arithmetic, the daemon's first start no netlink.
+    treeshake: { moduleSideEffects: (id) => !onlyDefines.some((folder) => id.startsWith(folder)) },
     onwarn: (warning, next) => (warning.code === 'CIRCULAR_DEPENDENCY' ? undefined : next(warning)),
   });
   await build.write(output);
