@@ -36,7 +36,48 @@ export const BOOLEAN_FLAGS = [
   'all',
 ];
 
-export function createProgram(context: Omit<CliContext, 'client'>, environment: NodeJS.ProcessEnv): Command {
+interface Group {
+  /** First words of its commands, aliases too. */
+  readonly words: readonly string[];
+  readonly add: (program: Command, context: CliContext) => void;
+}
+
+export const GROUPS: readonly Group[] = [
+  {
+    words: ['create', 'ls', 'list', 'inspect', 'rm', 'remove', 'prune', 'connect', 'disconnect'],
+    add: addNetworkCommands,
+  },
+  { words: ['sandbox', 'port'], add: addSandboxCommands },
+  { words: ['endpoint'], add: addEndpointCommands },
+  { words: ['guest'], add: addGuestCommands },
+  { words: ['service'], add: addServiceCommands },
+  { words: ['node'], add: addNodeCommands },
+  { words: ['run', 'exec', 'logs'], add: addRunCommands },
+  { words: ['events'], add: addEventCommands },
+  { words: ['version'], add: addSystemCommands },
+  { words: ['completion'], add: addCompletionCommand },
+];
+
+/** The command that is asked for. Undefined: none that could be told from the values of the program's own options, or its help is wanted. */
+function firstWord(args: readonly string[]): string | undefined {
+  for (let i = 0; i < args.length; i++) {
+    const word = args[i] as string;
+    if (!word.startsWith('-')) return word;
+    if (!OWN_OPTIONS.has(word.split('=', 1)[0] as string)) return undefined;
+    if (!word.includes('=')) i++;
+  }
+  return undefined;
+}
+
+/** All of them take a value. */
+const OWN_OPTIONS: ReadonlySet<string> = new Set(['--host', '--tlscacert', '--tlscert', '--tlskey']);
+
+/** `args`: what will be parsed; commands that these cannot mean are left out, since to make them all takes as long as what most of them do. */
+export function createProgram(
+  context: Omit<CliContext, 'client'>,
+  environment: NodeJS.ProcessEnv,
+  args: readonly string[] = [],
+): Command {
   const program = new Command('network')
     .description('Manage networks, sandboxes and published ports of a Patchbay daemon')
     .option(
@@ -55,16 +96,9 @@ export function createProgram(context: Omit<CliContext, 'client'>, environment: 
   const full: CliContext = Object.assign(context, {
     client: () => clientOf(program, environment),
   });
-  addNetworkCommands(program, full);
-  addSandboxCommands(program, full);
-  addEndpointCommands(program, full);
-  addGuestCommands(program, full);
-  addServiceCommands(program, full);
-  addNodeCommands(program, full);
-  addRunCommands(program, full);
-  addEventCommands(program, full);
-  addSystemCommands(program, full);
-  addCompletionCommand(program, full);
+  const word = firstWord(args);
+  const meant = GROUPS.filter(({ words }) => word !== undefined && words.includes(word));
+  for (const { add } of meant.length > 0 ? meant : GROUPS) add(program, full);
   for (const command of allCommands(program))
     command.exitOverride().configureOutput({ writeOut: context.out, writeErr: context.err }).allowExcessArguments(false);
   for (const command of [program, ...allCommands(program)])

@@ -10,7 +10,7 @@ import {
   networkFlag,
   rewriteBooleans,
 } from '../../src/cli/flags.ts';
-import { BOOLEAN_FLAGS, createProgram } from '../../src/cli/program.ts';
+import { BOOLEAN_FLAGS, GROUPS, createProgram } from '../../src/cli/program.ts';
 
 function expectRefused(work: () => unknown, words: string): void {
   expect(work).toThrow(UsageError);
@@ -170,6 +170,24 @@ describe('boolean flags', () => {
     const options = below(program).flatMap((command) => command.options);
     const booleans = options.filter(({ required, optional }) => !required && !optional).map(({ long }) => long?.slice(2));
     expect([...new Set(booleans)].toSorted()).toEqual(BOOLEAN_FLAGS.toSorted());
+  });
+
+  test('each group of commands is found by the names and aliases of its commands, and by no other', () => {
+    const context = { out: () => {}, err: () => {}, no: new Set<string>(), exitCode: 0 };
+    const all = createProgram(context, {});
+    const words = (program: Command): string[] => program.commands.flatMap((command) => [command.name(), ...command.aliases()]);
+    expect(GROUPS.flatMap((group) => group.words).toSorted()).toEqual(words(all).toSorted());
+    for (const group of GROUPS)
+      for (const word of group.words)
+        expect(words(createProgram(context, {}, [word])).toSorted()).toEqual(group.words.toSorted());
+    expect(all.options.every(({ required }) => required)).toBe(true);
+    for (const { long } of all.options) {
+      // The value of an option of the program is no command.
+      expect(words(createProgram(context, {}, [`${long}`, 'sandbox', 'ls']))).toContain('prune');
+      expect(words(createProgram(context, {}, [`${long}=x`, 'sandbox', 'ls']))).toEqual(['sandbox', 'port']);
+    }
+    for (const args of [[], ['--help'], ['-h', 'ls'], ['--', 'ls'], ['help', 'ls'], ['lss'], ['--host'], ['--host', 'ls']])
+      expect(words(createProgram(context, {}, args))).toEqual(words(all));
   });
 
   test.each(['', 'yes', 'tRUE', '2'])('--ipv6=%s is refused', (value) => {

@@ -1,6 +1,5 @@
 /** `ls create inspect rm prune connect disconnect`: as `docker network …`, word for word. */
 
-import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 import type { NetworkCreateAnswer, NetworkCreateJson, NetworkJson, PruneAnswer } from '../../base/index.ts';
 import { filterQuery, segment } from '../client.ts';
@@ -168,6 +167,8 @@ async function prune(context: CliContext, { force, filter }: { force?: boolean; 
 }
 
 async function confirmed(context: CliContext): Promise<boolean> {
+  // Loaded here: every other command starts without it.
+  const { createInterface } = await import('node:readline');
   context.out(PRUNE_WARNING);
   const lines = createInterface({ input: process.stdin });
   try {
