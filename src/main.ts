@@ -1,34 +1,3 @@
-/** Daemon entry: gives up the rights that the daemon does not need before anything else is loaded. */
+/** Daemon entry. All of it is elsewhere, so that its parts may be loaded without that it runs (src/kept-code.ts). */
 
-import { messageOf } from './base/index.ts';
-import { type Capability, inheritedDescriptors, restartWithOnly, withstandSignals } from './kernel/index.ts';
-
-/** docs/decisions/0015-capabilities.md says what each is for. */
-const KEPT: readonly Capability[] = [
-  'CAP_CHOWN',
-  'CAP_KILL',
-  'CAP_SETPCAP',
-  'CAP_NET_BIND_SERVICE',
-  'CAP_NET_ADMIN',
-  'CAP_NET_RAW',
-  'CAP_SYS_PTRACE',
-  'CAP_SYS_ADMIN',
-];
-
-/** What could not be given up, in words. A container may not let us; serving with more rights is better than not serving. */
-function shedPrivileges(): string | undefined {
-  try {
-    // With the sockets that a service manager listens on.
-    restartWithOnly(
-      KEPT,
-      inheritedDescriptors(process.env).map(({ fd }) => fd),
-    );
-    return undefined;
-  } catch (error) {
-    return `capabilities that are not needed are kept: ${messageOf(error)}`;
-  }
-}
-
-withstandSignals();
-const notice = shedPrivileges();
-void import('./serve.ts').then(({ runDaemon }) => runDaemon(notice));
+void import('./start.ts').then(({ start }) => start());

@@ -10,6 +10,7 @@ export * from './lock.ts';
 export * from './env.ts';
 export * from './json.ts';
 export * from './json-body.ts';
+export { NO_SCHEMAS } from './no-schemas.ts';
 export * from './open-files.ts';
 export * from './own-folder.ts';
 export * from './parse.ts';

@@ -1,7 +1,7 @@
 /** The HTTP application: version prefix, headers, bodies, errors, and the table of routes (spec 02 §1). */
 
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { CnmError, type Logger, shown, within } from '../base/index.ts';
+import { CnmError, type Logger, NO_SCHEMAS, shown, within } from '../base/index.ts';
 import { parseBody } from './body.ts';
 import { callerOf } from './caller.ts';
 import { containerRoutes } from './containers.ts';
@@ -40,6 +40,7 @@ export function createApp(parts: DaemonParts): FastifyInstance {
     logger: false,
     bodyLimit: BODY_LIMIT,
     exposeHeadRoutes: false,
+    schemaController: NO_SCHEMAS,
     forceCloseConnections: 'idle',
     keepAliveTimeout: SERVER_LIMITS.keepAliveTimeout,
     requestTimeout: SERVER_LIMITS.requestTimeout,

@@ -2,7 +2,7 @@
 
 import type { Socket } from 'node:net';
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import { CnmError, type Json, type Logger, isCnmError, messageOf, plain, within } from '../base/index.ts';
+import { CnmError, type Json, type Logger, NO_SCHEMAS, isCnmError, messageOf, plain, within } from '../base/index.ts';
 import type { Guests } from '../cnm/index.ts';
 import { wire } from '../driver/index.ts';
 import { readBody } from './body.ts';
@@ -39,6 +39,7 @@ export function createPlugin(guests: Guests, log: Logger, name: string, namer: N
     logger: false,
     bodyLimit: BODY_LIMIT,
     exposeHeadRoutes: false,
+    schemaController: NO_SCHEMAS,
     forceCloseConnections: true,
     requestTimeout: HTTP.requestTimeout,
     // An engine that sends on a connection which we just close calls again, without the body.

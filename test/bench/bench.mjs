@@ -6,6 +6,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { rolldown } from 'rolldown';
+import { keepCode } from '../tools/keep-code.mjs';
 
 const root = new URL('../..', import.meta.url).pathname;
 const folder = join(root, 'node_modules/.cache/patchbay');
@@ -18,6 +19,8 @@ const build = await rolldown({
   external: ['koffi', 'netlink', 'classic-level'],
   transform: { target: 'node20' },
 });
+// dist/ may have been built by another Node than the one that is measured.
+await keepCode();
 const file = join(folder, 'bench.mjs');
 await build.write({ file, format: 'esm' });
 await build.close();

@@ -11,7 +11,7 @@ const read = (path: string): string => readFileSync(new URL(`../../${path}`, imp
 
 /** `exposure`: systemd's own measure, tenths of points; a service with none of the options has 96. */
 const UNITS = [
-  { name: 'patchbayd', program: 'patchbayd', built: 'patchbayd.js', kept: 'src/main.ts', exposure: 60 },
+  { name: 'patchbayd', program: 'patchbayd', built: 'patchbayd.js', kept: 'src/start.ts', exposure: 60 },
   { name: 'patchbay-keeper', program: 'patchbay-keeper', built: 'keeper.js', kept: 'src/keeper/supervise.ts', exposure: 48 },
 ] as const;
 

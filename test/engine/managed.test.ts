@@ -26,7 +26,7 @@ test('it asks for the capabilities that the daemon keeps, and for nothing of the
     readonly mounts: readonly { readonly source: string }[];
   };
   const kept = /const KEPT[^=]*= \[([^\]]+)\]/.exec(
-    readFileSync(new globalThis.URL('../../src/main.ts', import.meta.url), 'utf8'),
+    readFileSync(new globalThis.URL('../../src/start.ts', import.meta.url), 'utf8'),
   )?.[1];
   expect(config.linux).toEqual({ capabilities: [...(kept ?? '').matchAll(/CAP_\w+/g)].map(([name]) => name) });
   expect(config.linux.capabilities.length).toBeGreaterThan(5);

@@ -115,7 +115,7 @@ describe('docs/cli.md', () => {
 
 test('docs/architecture.md has the table of imports that layers.test.ts enforces', () => {
   const source = /const MAY[^=]*= \{\n([\s\S]*?)\n\};/.exec(read('test/tidy/layers.test.ts'))?.[1] ?? '';
-  const enforced = [...source.matchAll(/^ {2}'?([\w/.]+)'?: \[(.*)\],$/gm)].map(([, room, may = '']) => {
+  const enforced = [...source.matchAll(/^ {2}'?([\w/.-]+)'?: \[(.*)\],$/gm)].map(([, room, may = '']) => {
     const words = [...may.matchAll(/'([^']+)'/g)].map(([, word]) => `\`${word}\``);
     return [`\`${room}\``, words.length === 0 ? '–' : words.join(' ').replace('`*`', 'everything')];
   });

@@ -2,21 +2,25 @@
  * Builds dist/: the CLI, daemon and keeper as CommonJS bundles (they start faster), the library as ES modules with
  * declarations, and the manual pages. Packages with native parts stay outside the bundles.
  */
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { rolldown } from 'rolldown';
+import { keepCode, keptParts } from './keep-code.mjs';
 
 const root = new URL('../..', import.meta.url).pathname;
 const dist = join(root, 'dist');
 const onlyDefines = ['node_modules/ip-address/', 'src/base/', 'src/kernel/'].map((folder) => join(root, folder));
 const external = ['koffi', 'netlink', 'classic-level'];
+// What fastify loads for schemas of routes and for requests without a network; neither is used by a program of ours (src/base/no-schemas.ts).
+const unused = ['@fastify/ajv-compiler', '@fastify/fast-json-stringify-compiler', 'light-my-request'];
 
 const programs = {
   network: 'src/cli/main.ts',
   patchbayd: 'src/main.ts',
   keeper: 'src/keeper/main.ts',
   'keeper-worker': 'src/keeper/worker.ts',
+  'kept-code': 'src/kept-code.ts',
 };
 const executable = ['network', 'patchbayd', 'keeper'];
 const library = { index: 'src/index.ts', driver: 'src/driver/index.ts', testing: 'test/contract/index.ts' };
@@ -28,7 +32,7 @@ async function bundle(input, options, output) {
     input,
     cwd: root,
     platform: 'node',
-    external: (id) => external.includes(id) || options.external?.(id) === true,
+    external: (id) => external.includes(id) || unused.includes(id) || options.external?.(id) === true,
     transform: { target: 'node20' },
     // Of what only defines, no more is loaded than is used: the CLI needs no address arithmetic, the daemon's first start no netlink.
     treeshake: { moduleSideEffects: (id) => !onlyDefines.some((folder) => id.startsWith(folder)) },
@@ -36,6 +40,23 @@ async function bundle(input, options, output) {
   });
   await build.write(output);
   await build.close();
+}
+
+/** Where a program loads this part of it, code that was kept is taken. */
+function loadKept(part) {
+  const plain = `() => require("./${part}"))`;
+  const files = readdirSync(dist).filter(
+    (name) => name.endsWith('.js') && readFileSync(join(dist, name), 'latin1').includes(plain),
+  );
+  if (files.length === 0) throw new Error(`no program loads ${part} by itself`);
+  for (const file of files) {
+    const text = readFileSync(join(dist, file), 'latin1');
+    writeFileSync(
+      join(dist, file),
+      text.replaceAll(plain, `() => require("./kept-code.js").load(require, __dirname, "${part}"))`),
+      'latin1',
+    );
+  }
 }
 
 rmSync(dist, { recursive: true, force: true });
@@ -59,6 +80,8 @@ for (const [name, file] of Object.entries(present(programs))) {
   );
 }
 writeFileSync(join(dist, 'package.json'), '{ "type": "commonjs" }\n');
+for (const part of keptParts) loadKept(part);
+await keepCode();
 for (const name of executable) if (existsSync(join(dist, `${name}.js`))) chmodSync(join(dist, `${name}.js`), 0o755);
 
 const manual = join(dist, '.manual');

@@ -40,7 +40,7 @@ exec /usr/bin/node /opt/patchbay/dist/patchbayd.js --bridge none --plugin-dir /r
 `;
 
 const capabilities = [
-  ...(/const KEPT[^=]*= \[([^\]]+)\]/.exec(readFileSync(join(root, 'src/main.ts'), 'utf8'))?.[1] ?? '').matchAll(/CAP_\w+/g),
+  ...(/const KEPT[^=]*= \[([^\]]+)\]/.exec(readFileSync(join(root, 'src/start.ts'), 'utf8'))?.[1] ?? '').matchAll(/CAP_\w+/g),
 ];
 
 const config = {
