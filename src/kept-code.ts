@@ -7,7 +7,7 @@
 import { mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import Module, { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { Script, constants } from 'node:vm';
+import { Script } from 'node:vm';
 
 /** Before the code: time of change (whole seconds, since that is what copies keep) and octets of the text, as doubles. V8 itself compares no more than the length. */
 const HEAD_OCTETS = 16;
@@ -34,11 +34,10 @@ function keptOf(dist: string, name: string): Buffer | undefined {
 }
 
 function compile(file: string, cachedData: Buffer | undefined): Script {
-  // The bundles are ASCII.
+  // The bundles are ASCII, and have no import(): that would throw here.
   const text = readFileSync(file, 'latin1');
   return new Script(`(function (exports, require, module, __filename, __dirname) { ${text}\n})`, {
     filename: file,
-    importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
     ...(cachedData === undefined ? {} : { cachedData }),
   });
 }

@@ -49,6 +49,8 @@ function loadKept(part) {
     (name) => name.endsWith('.js') && readFileSync(join(dist, name), 'latin1').includes(plain),
   );
   if (files.length === 0) throw new Error(`no program loads ${part} by itself`);
+  if (/[^.\w]import\(/.test(readFileSync(join(dist, part), 'latin1')))
+    throw new Error(`${part} has an import(), which kept code cannot do`);
   for (const file of files) {
     const text = readFileSync(join(dist, file), 'latin1');
     writeFileSync(
@@ -73,6 +75,8 @@ for (const [name, file] of Object.entries(present(programs))) {
       entryFileNames: '[name].js',
       chunkFileNames: `${name}-[name].js`,
       minify: false,
+      // `import()` of what is not in the bundle would need a warning of Node's in a part that is loaded with kept code.
+      dynamicImportInCjs: false,
       // One character beyond these makes V8 keep the text, comments and all, in twice the memory, and read it more slowly.
       charset: 'ascii',
       comments: { legal: true, annotation: false, jsdoc: false },
