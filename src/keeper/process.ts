@@ -3,7 +3,7 @@
  * service of a manager (NOTIFY_SOCKET), which brings it back and keeps its sockets meanwhile.
  */
 
-import { openSync, realpathSync, rmSync } from 'node:fs';
+import { existsSync, openSync, realpathSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../base/index.ts';
@@ -138,6 +138,8 @@ async function succeed(paths: KeeperPaths): Promise<void> {
 
 async function main(): Promise<void> {
   const { runDir, isSupervised } = argumentsOf(process.argv.slice(2));
+  // Somebody who removed it while this one was started wants no keeper, and none of its folders.
+  if (isSupervised && !existsSync(runDir)) return;
   const paths = keeperPaths(runDir);
   const manager = isSupervised ? undefined : process.env['NOTIFY_SOCKET'];
   const isManaged = manager !== undefined && manager !== '';

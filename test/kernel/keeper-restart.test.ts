@@ -1,9 +1,20 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { createConnection, createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { execa } from 'execa';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { codeOf, newEndpointId, newSandboxId, type Address } from '../../src/base/index.ts';
 import type { HoldRequest, KeeperLink } from '../../src/keeper/index.ts';
@@ -33,6 +44,8 @@ beforeEach(async () => {
   link = await lab.open();
 });
 
+const KEEPER = new URL('../../dist/keeper.js', import.meta.url).pathname;
+
 const owner = newSandboxId();
 const hold = (port: number, protocol: HoldRequest['protocol'] = 'tcp', ...addresses: string[]): HoldRequest => ({
   protocol,
@@ -50,8 +63,11 @@ function listenOnHost(port: number, address = '0.0.0.0', protocol = 'tcp'): stri
   }
 }
 
+/** A keeper that answers has a processor by then, also where other tests want it. */
+const ANSWER_MS = 500;
+
 const resolves = async (box: TestSandbox, name = 'c1'): Promise<string | undefined> => {
-  const reply = await askRaw(box.inside.host, box.ports.udp, query(name), 100);
+  const reply = await askRaw(box.inside.host, box.ports.udp, query(name), ANSWER_MS);
   return reply === undefined ? undefined : (String(decode(reply).answers[0]?.data ?? decode(reply).rcode) as string);
 };
 
@@ -323,6 +339,13 @@ describe('the life of a keeper', () => {
     await ended(pid);
     await ended(supervisor);
     expect(listenOnHost(8080)).toBe('free');
+  });
+
+  test('does not come back into a run directory that was removed while it was started', async () => {
+    const gone = join(testFolder(), 'run');
+    const { exitCode } = await execa(process.execPath, [KEEPER, '--run-dir', gone, '--supervised'], { reject: false });
+    expect(exitCode).toBe(0);
+    expect(existsSync(gone)).toBe(false);
   });
 
   test('is in a session of its own, away from the daemon, and inherits no descriptor of it', async () => {
