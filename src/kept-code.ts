@@ -9,8 +9,11 @@ import Module, { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { Script } from 'node:vm';
 
-/** Before the code: time of change (whole seconds, since that is what copies keep) and octets of the text, as doubles. V8 itself compares no more than the length. */
-const HEAD_OCTETS = 16;
+/**
+ * Before the code, as doubles: time of change (whole seconds, since that is what copies keep) and octets of the text, octets of Node's program. V8 itself
+ * compares the length of the text, its own version and flags; one version can be built in several ways.
+ */
+const HEAD_OCTETS = 24;
 const SECOND_MS = 1000;
 
 const codeFolder = (dist: string): string => join(dist, 'code', `${process.version}-${process.arch}`);
@@ -21,6 +24,7 @@ function headOf(file: string): Buffer {
   const head = Buffer.alloc(HEAD_OCTETS);
   head.writeDoubleLE(Math.floor(mtimeMs / SECOND_MS));
   head.writeDoubleLE(size, 8);
+  head.writeDoubleLE(statSync(process.execPath).size, 16);
   return head;
 }
 
@@ -80,7 +84,8 @@ export function keep(dist: string, name: string): void {
   const script = compile(file, undefined);
   run(file, dist, script);
   mkdirSync(codeFolder(dist), { recursive: true });
+  // All of it is on the disk before it has its name: V8 ends the process over code that is damaged inside.
   const unfinished = `${codeFile(dist, name)}.${process.pid}`;
-  writeFileSync(unfinished, Buffer.concat([headOf(file), script.createCachedData()]));
+  writeFileSync(unfinished, Buffer.concat([headOf(file), script.createCachedData()]), { flush: true });
   renameSync(unfinished, codeFile(dist, name));
 }

@@ -39,7 +39,7 @@ export class EtcdCluster {
 
   async startAll(): Promise<void> {
     for (let i = 0; i < this.#members.length; i++) this.begin(i);
-    await Promise.all(this.#members.map((_, i) => this.#listens(i)));
+    await Promise.all(this.#members.map((_, i) => this.listens(i)));
   }
 
   /** Starts a member that is not running. */
@@ -95,11 +95,8 @@ export class EtcdCluster {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  #socket(index: number): string {
-    return join(this.#folder, `m${index}:1`);
-  }
-
-  async #listens(index: number): Promise<void> {
+  /** Waits until a member that was begun takes clients. */
+  async listens(index: number): Promise<void> {
     const deadline = performance.now() + START_MS;
     while (!existsSync(this.#socket(index))) {
       const isDead = this.#members[index]?.exitCode !== null;
@@ -109,5 +106,9 @@ export class EtcdCluster {
         );
       await sleep(20);
     }
+  }
+
+  #socket(index: number): string {
+    return join(this.#folder, `m${index}:1`);
   }
 }

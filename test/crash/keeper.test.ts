@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
 import { errnoOf, type Address, type EndpointJson, type NetworkJson, type SandboxAnswer } from '../../src/base/index.ts';
 import { libc, openNetns, openTcpListener, type Netns } from '../../src/kernel/index.ts';
-import { Lab, WIRE, waitUntil } from '../e2e/lab.ts';
+import { LOG, Lab, WIRE, waitUntil } from '../e2e/lab.ts';
 import { FakeManager } from '../kernel/fake-manager.ts';
 import { askRaw, decode, query } from '../kernel/keeper-lab.ts';
 import { ask } from './client.ts';
@@ -253,7 +253,7 @@ async function regained(all: Scene, thief: number): Promise<void> {
     Type: 'sandbox',
     Actor: { Attributes: { name: 'web', hostPort: '0.0.0.0:8080/tcp' } },
   });
-  expect(all.lab.log).toContain('a published host port is held again');
+  await expect.poll(() => all.lab.log, LOG).toContain('a published host port is held again');
   expect(await untruths(all.lab)).toEqual([]);
 }
 
@@ -266,7 +266,7 @@ test('a host port taken while both were dead is said, shown and tried for until 
     lab.log = '';
     await lab.start();
     expect(await seen(lab)).toEqual(ROBBED);
-    expect(lab.log).toContain('another process has a published host port');
+    await expect.poll(() => lab.log, LOG).toContain('another process has a published host port');
     expect(JSON.parse(await told(lab, 'port-lost'))).toMatchObject({
       Type: 'sandbox',
       Actor: { Attributes: { name: 'web', hostPort: '0.0.0.0:8080/tcp', reason: 'EADDRINUSE' } },

@@ -10,7 +10,7 @@ import { afterEach, expect, test } from 'vitest';
 import type { SandboxAnswer } from '../../src/base/index.ts';
 import { openNetns } from '../../src/kernel/index.ts';
 import { openEmbeddedStore } from '../../src/store/index.ts';
-import { Lab } from '../e2e/lab.ts';
+import { LOG, Lab } from '../e2e/lab.ts';
 import { ask } from './client.ts';
 import { cleared, stateOf, untruths } from './truth.ts';
 
@@ -45,7 +45,7 @@ test(
     const lasting = (state: typeof before): unknown =>
       state.networks.map(({ Id, Name, IPAM, Created }) => ({ Id, Name, IPAM, Created }));
     expect(lasting(after)).toEqual(lasting(before));
-    expect(lab.log).toContain(before.sandboxes[0]?.Id.slice(0, 12));
+    await expect.poll(() => lab.log, LOG).toContain(before.sandboxes[0]?.Id.slice(0, 12));
     expect(lab.log).not.toContain('"level":50');
     expect(await untruths(lab)).toEqual([]);
     expect((await ask(lab, 'POST', '/sandboxes/create', wish)).status).toBe(201);
@@ -113,7 +113,7 @@ test.each([
       lab.log = '';
       await lab.start();
       expect((await stateOf(lab)).sandboxes).toEqual([]);
-      expect(lab.log).toContain(box.Id.slice(0, 12));
+      await expect.poll(() => lab.log, LOG).toContain(box.Id.slice(0, 12));
       expect(await look()).toBe(before);
       expect(await untruths(lab)).toEqual([]);
       expect((await ask(lab, 'POST', '/sandboxes/create', wish)).status).toBe(201);

@@ -3,7 +3,7 @@
 import { cpSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { Lab } from '../e2e/lab.ts';
+import { LOG, Lab } from '../e2e/lab.ts';
 import { ask } from './client.ts';
 import { cleared, namesNotTrue, portsNotHeld, stateOf, untruths } from './truth.ts';
 
@@ -65,9 +65,9 @@ test.each([
     lab.log = '';
     await expect(lab.start()).rejects.toThrow('before it was ready');
     lab.daemon = undefined;
-    expect(lab.log).toContain('store_corrupt');
-    expect(lab.log).toContain(store);
-    expect(lab.log).toContain('Restore the state directory from a copy');
+    await expect.poll(() => lab.log, LOG).toContain('store_corrupt');
+    await expect.poll(() => lab.log, LOG).toContain(store);
+    await expect.poll(() => lab.log, LOG).toContain('Restore the state directory from a copy');
     expect(content(store)).toEqual(files);
     expect(await kernelOf(lab)).toBe(kernel);
     expect(await portsNotHeld(lab, state)).toEqual([]);

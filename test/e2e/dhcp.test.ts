@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import type { NetworkJson } from '../../src/base/index.ts';
 import { DhcpServer, endServers } from '../kernel/dhcp-server.ts';
-import { Lab, waitUntil } from './lab.ts';
+import { LOG, Lab, waitUntil } from './lab.ts';
 import { storedRecords } from './records.ts';
 
 const open: Lab[] = [];
@@ -115,7 +115,7 @@ test('a lease outlives kills of the daemon, its server, and both', { timeout: 18
   await waitUntil(async () => (await inspect(lab)).Degraded !== undefined, LIMIT_MS);
   expect((await inspect(lab)).Degraded).toContain(`web keeps ${address}`);
   expect(await lab.ok('sandbox', 'inspect', '--format', '{{.Degraded}}', 'web')).toContain(`web keeps ${address}`);
-  expect(lab.log).toContain('the lease of an endpoint is in danger');
+  await expect.poll(() => lab.log, LOG).toContain('the lease of an endpoint is in danger');
   await lab.stop('SIGKILL');
   const next = await server.restart();
   await lab.start();

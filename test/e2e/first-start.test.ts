@@ -102,7 +102,8 @@ describe('kept code that does not fit', () => {
     ['is empty', () => truncateSync(kept(), 0)],
     ['ends in its head', () => truncateSync(kept(), 10)],
     ['is cut', () => truncateSync(kept(), statSync(kept()).size / 2)],
-    ['is of another Node', () => writeFileSync(kept(), readFileSync(kept()).fill(7, 16, 64))],
+    ['is of another Node', () => writeFileSync(kept(), readFileSync(kept()).fill(7, 24, 72))],
+    ['is of another build of Node', () => writeFileSync(kept(), readFileSync(kept()).fill(7, 16, 24))],
     ['is of an older text', () => utimesSync(join(dist, 'network-run.js'), 1, 1)],
   ])('%s: the program runs without', async (_, spoil) => {
     spoil();

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { execa } from 'execa';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { NetworkJson, SandboxAnswer } from '../../src/base/index.ts';
-import { DIST, Lab, WIRE, mountsUnder, waitUntil } from './lab.ts';
+import { DIST, LOG, Lab, WIRE, mountsUnder, waitUntil } from './lab.ts';
 
 interface Failed {
   readonly message: string;
@@ -194,7 +194,7 @@ test('signals by which other daemons are asked for something end neither process
   expect(lab.daemon?.exitCode).toBeNull();
   expect(lab.daemon?.signalCode).toBeNull();
   expect((await lab.api('GET', '/networks')).status).toBe(200);
-  expect(lab.log).toContain('nothing is read anew');
+  await expect.poll(() => lab.log, LOG).toContain('nothing is read anew');
 });
 
 test('a sandbox that blows up its own files holds up neither the daemon nor its own connects, and can be removed', async () => {
@@ -210,7 +210,7 @@ test('a sandbox that blows up its own files holds up neither the daemon nor its 
   await lab.ok('connect', 'blown', 'boaster');
   // What somebody inside has written is his.
   expect([Files.Hosts, Files.ResolvConf].map((path) => statSync(path).size)).toEqual([1024 ** 3, 1024 ** 3]);
-  expect(lab.log).toContain('lines of networks are not kept in it');
+  await expect.poll(() => lab.log, LOG).toContain('lines of networks are not kept in it');
   // Neither is one waited for that was put there to be waited for.
   rmSync(Files.Hosts);
   await execa('mkfifo', [Files.Hosts]);
@@ -405,7 +405,7 @@ describe('damage behind the back of the daemon: the next start puts it right', (
     await execa('umount', ['-l', Netns]);
     lab.log = '';
     await lab.start();
-    expect(lab.log).toContain('the namespace of a sandbox is gone');
+    await expect.poll(() => lab.log, LOG).toContain('the namespace of a sandbox is gone');
     expect((await lab.api('GET', '/sandboxes/lost')).status).toBe(404);
     expect((await create('lost', { PortBindings: { '81/tcp': [{ HostPort: '8181' }] } })).status).toBe(201);
     await lab.ok('sandbox', 'rm', 'lost');

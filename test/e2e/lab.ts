@@ -17,6 +17,9 @@ const UPSTREAM = join(DIST, '../test/e2e/upstream.mjs');
 
 export { WIRE } from './wire.ts';
 
+/** For expect.poll: what the daemon logs before it answers may be read after its answer. */
+export const LOG = { timeout: 5000 } as const;
+
 export interface Outcome {
   readonly stdout: string;
   readonly stderr: string;

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { ClassicLevel } from 'classic-level';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { SandboxAnswer } from '../../src/base/index.ts';
-import { Lab, waitUntil } from './lab.ts';
+import { LOG, Lab, waitUntil } from './lab.ts';
 
 let lab: Lab;
 let kept: string;
@@ -85,7 +85,7 @@ test.each([
   lab.log = '';
   await expect(lab.start()).rejects.toThrow('before it was ready');
   lab.daemon = undefined;
-  expect(lab.log).toContain(code);
+  await expect.poll(() => lab.log, LOG).toContain(code);
   expect(await kernel()).toBe(before[0]);
   if (code === 'store_corrupt') expect(files()).toEqual(before[1]);
   rmSync(instance(), { recursive: true, force: true });
