@@ -1,7 +1,17 @@
 /** What goes wrong in the field: damage behind the daemon's back, races between clients, and clients that misbehave. */
 
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -212,8 +222,9 @@ test('a sandbox that blows up its own files holds up neither the daemon nor its 
   expect([Files.Hosts, Files.ResolvConf].map((path) => statSync(path).size)).toEqual([1024 ** 3, 1024 ** 3]);
   await expect.poll(() => lab.log, LOG).toContain('lines of networks are not kept in it');
   // Neither is one waited for that was put there to be waited for.
-  rmSync(Files.Hosts);
-  await execa('mkfifo', [Files.Hosts]);
+  await execa('mkfifo', [`${Files.Hosts}.pipe`]);
+  // In one step: in between the daemon would put the file back.
+  renameSync(`${Files.Hosts}.pipe`, Files.Hosts);
   await lab.ok('connect', 'second', 'boaster');
   await lab.ok('sandbox', 'rm', '-f', 'boaster');
   for (const name of ['blown', 'second']) await lab.ok('rm', name);
