@@ -1,6 +1,6 @@
 /**
  * For an HTTP framework whose routes have no schemas, since bodies are read by ours. Without it fastify loads two compilers of schemas and sets them up in
- * each application, a seventh of the daemon's text.
+ * each application, a fifth of the daemon's text.
  */
 export const NO_SCHEMAS = { compilersFactory: { buildValidator: unused, buildSerializer: unused } };
 

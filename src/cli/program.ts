@@ -58,19 +58,16 @@ export const GROUPS: readonly Group[] = [
   { words: ['completion'], add: addCompletionCommand },
 ];
 
-/** The command that is asked for. Undefined: none that could be told from the values of the program's own options, or its help is wanted. */
-function firstWord(args: readonly string[]): string | undefined {
+/** The command that is asked for, after the program's own options, all of which take a value. Undefined: none, or help is wanted. */
+function firstWord(program: Command, args: readonly string[]): string | undefined {
   for (let i = 0; i < args.length; i++) {
     const word = args[i] as string;
     if (!word.startsWith('-')) return word;
-    if (!OWN_OPTIONS.has(word.split('=', 1)[0] as string)) return undefined;
+    if (!program.options.some(({ long }) => long === word.split('=', 1)[0])) return undefined;
     if (!word.includes('=')) i++;
   }
   return undefined;
 }
-
-/** All of them take a value. */
-const OWN_OPTIONS: ReadonlySet<string> = new Set(['--host', '--tlscacert', '--tlscert', '--tlskey']);
 
 /** `args`: what will be parsed; commands that these cannot mean are left out, since to make them all takes as long as what most of them do. */
 export function createProgram(
@@ -96,7 +93,7 @@ export function createProgram(
   const full: CliContext = Object.assign(context, {
     client: () => clientOf(program, environment),
   });
-  const word = firstWord(args);
+  const word = firstWord(program, args);
   const meant = GROUPS.filter(({ words }) => word !== undefined && words.includes(word));
   for (const { add } of meant.length > 0 ? meant : GROUPS) add(program, full);
   for (const command of allCommands(program))
