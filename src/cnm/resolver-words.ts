@@ -1,23 +1,9 @@
-/** What a sandbox's resolver is told to do: nameservers, search domains, options. Pure. */
+/** What a sandbox's resolver is told to do: search domains, options. Pure. */
 
-import { type Address, CnmError, isMulticast, isUnspecified, parseAddress, quoted } from '../base/index.ts';
-import { RESOLVER_ADDRESS } from '../dns/index.ts';
+import { CnmError, quoted } from '../base/index.ts';
 
 /** Options of resolv.conf that are nothing without a number (resolv.conf(5)). */
 const NUMBERED = ['ndots', 'timeout', 'attempts'];
-
-/** An address at which one server can answer; a resolver that asked at its own would ask itself. Throws bad_address. */
-export function parseNameserver(text: string): Address {
-  const address = parseAddress(text);
-  if (address === RESOLVER_ADDRESS)
-    throw new CnmError(
-      'bad_address',
-      `nameserver ${address} is the resolver of the sandbox itself: name the one that it shall ask`,
-    );
-  if (isUnspecified(address) || isMulticast(address) || address === '255.255.255.255')
-    throw new CnmError('bad_address', `nameserver ${address} is not the address of one server: use one such as 192.0.2.53`);
-  return address;
-}
 
 /** Words that end up in a line of resolv.conf. Throws bad_option. */
 export function checkResolverWords(words: readonly string[], what: 'search domain' | 'resolver option'): readonly string[] {

@@ -15,6 +15,7 @@ import {
   undoable,
 } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
+import { parseNameserver } from '../dns/index.ts';
 import { MAX_UPSTREAMS_LISTED } from '../keeper/index.ts';
 import { type Netns, createNetns, pinNetns, removeNetnsPin, removeResolverRedirect, retireNetnsPin } from '../kernel/index.ts';
 import { type PortBindingsInput, parsePortBindings } from '../portmap/index.ts';
@@ -25,7 +26,7 @@ import { createFiles, removeFiles } from './files.ts';
 import { bringGateway, usesGatewayBridge } from './gateway-bridge.ts';
 import { tryOpenSandboxNetns } from './join.ts';
 import { type NetworkRecord, OWN, RECORD_SCHEMA, type SandboxRecord } from './records.ts';
-import { checkResolverOptions, checkResolverWords, parseNameserver } from './resolver-words.ts';
+import { checkResolverOptions, checkResolverWords } from './resolver-words.ts';
 import { type CheckedEndpoint, type EndpointSpec, checkHostname, checkSandboxName } from './spec.ts';
 import { resolverTable } from './steps/resolver.ts';
 

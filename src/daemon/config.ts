@@ -3,7 +3,8 @@
 import { isAbsolute } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { z } from 'zod';
-import { type Address, CnmError, harmless, messageOf, parseAddress, parseWith, quoted, shown } from '../base/index.ts';
+import { type Address, CnmError, harmless, messageOf, parseWith, quoted, shown } from '../base/index.ts';
+import { parseNameserver } from '../dns/index.ts';
 import { type ClusterConfig, readCluster } from './cluster.ts';
 import { readConfigFile } from './config-file.ts';
 import { readHosts } from './hosts.ts';
@@ -236,7 +237,7 @@ function checked(values: Settled): DaemonConfig {
     problems.push(`--bridge ${values.bridge}: use the name of a bridge, or none`);
   const dns = (values.dns ?? []).flatMap((text) => {
     try {
-      return [parseAddress(text)];
+      return [parseNameserver(text)];
     } catch (error) {
       problems.push(`--dns: ${messageOf(error)}`);
       return [];

@@ -23,6 +23,7 @@ export {
   type Query,
   type Question,
 } from './wire.ts';
+export { parseNameserver } from './nameserver.ts';
 export {
   buildResolvConf,
   resolvConfHash,

@@ -1,7 +1,7 @@
 /** resolv.conf: parsing and the file that a sandbox gets (spec 01 §9). Pure; reading and writing files is the caller's. */
 
 import { createHash } from 'node:crypto';
-import { CnmError, familyOf, isLoopback, tryAddress, type Address } from '../base/index.ts';
+import { CnmError, familyOf, isLoopback, tryAddress, unmapped, type Address } from '../base/index.ts';
 import type { Upstream } from './upstream.ts';
 
 export const HOST_RESOLV_CONF = '/etc/resolv.conf';
@@ -123,7 +123,7 @@ const isSoundNdots = (option: string): boolean => /^ndots:\d+$/.test(option);
 function internal(page: Page, conf: ResolvConf, at: Upstream['at'], optionSource: Source): ResolvConfAnswer {
   // Our own address would be asked from where it is us: a loop. Asked from the host it is somebody else.
   const upstreams = conf.nameservers
-    .filter((address) => at === 'host' || address !== RESOLVER_ADDRESS)
+    .filter((address) => at === 'host' || (unmapped(address) ?? address) !== RESOLVER_ADDRESS)
     .map((address) => ({ address, at }));
   const sound = conf.options.filter((option) => !isNdots(option) || isSoundNdots(option));
   const hasNdots = sound.some(isNdots);

@@ -71,7 +71,7 @@ sortlist 10.0.0.0/8
     [
       'internal: --dns servers are asked from the sandbox, without our own address; ndots of the user stays',
       build('internal', HOST, {
-        nameservers: ['9.9.9.9', '127.0.0.11'] as Address[],
+        nameservers: ['9.9.9.9', '127.0.0.11', '::ffff:127.0.0.11'] as Address[],
         search: ['.'],
         options: ['ndots:2', 'rotate'],
       }),
