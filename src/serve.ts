@@ -2,7 +2,7 @@
 
 import { realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { type Logger, errorCatalogue, harmless, isCnmError, messageOf } from './base/index.ts';
+import { type Logger, checkSocketPath, errorCatalogue, harmless, isCnmError, messageOf } from './base/index.ts';
 import { type House, openHouse } from './compose.ts';
 import {
   AskedForHelp,
@@ -16,6 +16,7 @@ import {
   readConfig,
 } from './daemon/index.ts';
 import { type PluginServer, checkPluginsFree, pluginPaths, servePlugins } from './plugin/index.ts';
+import { keeperPaths } from './keeper/index.ts';
 import { ServiceManager, growSlowly, requireCapabilities, takeListeners, withstandSignals } from './kernel/index.ts';
 
 const UMASK = 0o077;
@@ -71,6 +72,8 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
   };
   // A wrong flag must not leave a bridge and rules behind.
   checkServer(server);
+  keeperPaths(config.runDir);
+  for (const path of pluginPaths(config.pluginDir)) checkSocketPath('--plugin-dir', path);
   const house = await openHouse({
     stateDir: config.stateDir,
     runDir: config.runDir,

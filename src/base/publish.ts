@@ -110,6 +110,9 @@ NOBODYS.addSubnet('224.0.0.0', 4);
 NOBODYS.addAddress('255.255.255.255');
 NOBODYS.addSubnet('ff00::', 8, 'ipv6');
 
+const LINKS = new BlockList();
+LINKS.addSubnet('fe80::', 10, 'ipv6');
+
 /** Reports what is neither empty nor one plain address that a host can have. */
 export function checkHostIp(text: string, report: Report): void {
   if (text === '') return;
@@ -117,6 +120,10 @@ export function checkHostIp(text: string, report: Report): void {
   if (family === 0 || text.includes('%')) report(`invalid IP address: ${shown(text)}; use one such as 127.0.0.1 or ::1`);
   else if (NOBODYS.check(text, family === 4 ? 'ipv4' : 'ipv6'))
     report(`invalid IP address: ${text} is no host's own: use an address of the host, or none for all of them`);
+  else if (LINKS.check(text, family === 4 ? 'ipv4' : 'ipv6'))
+    report(
+      `invalid IP address: ${text} is one of each link, and none is named: use another address of the host, or none for all of them`,
+    );
 }
 
 /** Parses `80` or `80-90`, 1 to 65535; reports anything else, naming `what`. */

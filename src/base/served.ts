@@ -2,7 +2,16 @@
 
 import { statSync } from 'node:fs';
 import { type Server, connect } from 'node:net';
-import { errnoOf } from './errors.ts';
+import { CnmError, errnoOf } from './errors.ts';
+
+/** sun_path holds 108 octets with its end (linux/un.h). */
+const MAX_SOCKET_PATH = 107;
+
+/** The kernel's interface cuts a longer path, and the socket would be somewhere else. Throws bad_config, naming the flag that it comes from. */
+export function checkSocketPath(flag: string, path: string): void {
+  if (Buffer.byteLength(path) > MAX_SOCKET_PATH)
+    throw new CnmError('bad_config', `${flag}: the socket path ${path} is longer than ${MAX_SOCKET_PATH} octets`);
+}
 
 /** A process that accepts nothing within a second serves nobody. */
 export function isServed(path: string): Promise<boolean> {

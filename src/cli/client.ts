@@ -70,7 +70,13 @@ export class Client {
         if (status !== 200) return;
         const whole = text.split('\n');
         text = whole.pop() ?? '';
-        for (const line of whole) onLine(line);
+        try {
+          for (const line of whole) onLine(line);
+        } catch (error) {
+          // Nobody else would catch it, and the daemon is not to blame.
+          reject(error as Error);
+          socket.destroy();
+        }
       });
       socket.on('end', () => {
         if (status === 200) resolve();

@@ -35,6 +35,9 @@ export function executeTemplate(template: string, data: unknown): string {
   return renderAll(parser.parse(), { dot: data, variables: new Map([['$', data]]) });
 }
 
+/** Throws UsageError for a template that does not parse, where there is nothing yet that it could be executed on. */
+export const checkTemplate = (template: string): void => void new Parser(template).parse();
+
 const bad = (why: string): UsageError => new UsageError(`template parsing error: ${why}`);
 
 class Parser {

@@ -116,15 +116,18 @@ export function checkEndpointName(name: string): void {
   );
 }
 
+/** What the kernel keeps of one, octets (__NEW_UTS_LEN, linux/utsname.h). */
+const MAX_HOSTNAME = 64;
+
 /** RFC 1123 labels, as a hostname ends up in files and answers. */
 export function checkHostname(name: string): void {
   if (
-    name.length > 253 ||
+    name.length > MAX_HOSTNAME ||
     !/^[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9_-]{0,61}[a-zA-Z0-9])?)*$/.test(name)
   ) {
     throw new CnmError(
       'bad_name',
-      `invalid hostname ${quoted(name)}: use letters, digits, dashes and underscores, up to 63 between dots and 253 in all`,
+      `invalid hostname ${quoted(name)}: use letters, digits, dashes and underscores, up to 63 between dots and ${MAX_HOSTNAME} in all`,
     );
   }
 }

@@ -12,12 +12,14 @@ import { nodeRoutes } from './nodes.ts';
 import { errorAnswer } from './errors.ts';
 import { BODY_LIMIT, MAX_REQUESTS, SERVER_LIMITS } from './limits.ts';
 import { eventRoutes } from './events.ts';
+import { answerHalfClosed, endWithSender } from './half-closed.ts';
 import { networkRoutes } from './networks.ts';
 import { parseQuery } from './query.ts';
 import { refuseNonsense, refuseOddities } from './nonsense.ts';
 import { sandboxRoutes } from './sandboxes.ts';
 import { serviceRoutes } from './services.ts';
 import type { Answer, DaemonParts, Route, Stream } from './route.ts';
+import { Turns } from './turns.ts';
 import { API_VERSION, MIN_API_VERSION, PRODUCT_VERSION, systemRoutes } from './system.ts';
 
 /** Time for answers under way when the daemon stops, milliseconds. */
@@ -36,6 +38,7 @@ export function createApp(parts: DaemonParts): FastifyInstance {
     ...eventRoutes(parts),
     ...containerRoutes(parts),
   ].map(compiled);
+  const turns = new Turns();
   const app = fastify({
     logger: false,
     bodyLimit: BODY_LIMIT,
@@ -47,10 +50,16 @@ export function createApp(parts: DaemonParts): FastifyInstance {
     http: SERVER_LIMITS,
     routerOptions: { maxParamLength: 2048 },
     frameworkErrors: (error, _request, reply) => void send(reply, failure(error, parts.log)),
-    clientErrorHandler: refuseNonsense,
+    clientErrorHandler: (error, socket) => {
+      const refuse = (): void => refuseNonsense(error, socket);
+      // After Connection: close nothing can be told any more once the answer has gone out.
+      if (error.code === 'HPE_CLOSED_CONNECTION') refuse();
+      else turns.endAfter(socket, refuse);
+    },
   });
   const underWay = new Set<Promise<unknown>>();
   boundConnections(app.server, 'connection');
+  answerHalfClosed(app.server);
   refuseOddities(app.server);
   const serve = (request: FastifyRequest, reply: FastifyReply): FastifyReply | Promise<FastifyReply> => {
     if (underWay.size >= MAX_REQUESTS) return send(reply, failure(tooBusy(), parts.log));
@@ -58,6 +67,9 @@ export function createApp(parts: DaemonParts): FastifyInstance {
     underWay.add(work);
     return work;
   };
+  app.addHook('onRequest', (request, reply, done) => {
+    if (!turns.take(request.raw.socket, reply.raw, done)) void send(reply, failure(tooBusy(), parts.log));
+  });
   app.addHook('preClose', () => drain(app, underWay));
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
@@ -227,5 +239,6 @@ function sendStream(reply: FastifyReply, { contentType, start }: Stream): Fastif
   });
   reply.raw.flushHeaders();
   start(reply.raw);
+  endWithSender(reply.raw, reply.request.raw.socket);
   return reply;
 }

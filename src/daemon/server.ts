@@ -3,7 +3,16 @@
 import { chmodSync, chownSync, existsSync, readFileSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { FastifyInstance } from 'fastify';
-import { CnmError, forFlag, isNoSocket, isServed, listenOnDescriptor, makeOpenFolder, type TlsFiles } from '../base/index.ts';
+import {
+  CnmError,
+  checkSocketPath,
+  forFlag,
+  isNoSocket,
+  isServed,
+  listenOnDescriptor,
+  makeOpenFolder,
+  type TlsFiles,
+} from '../base/index.ts';
 import { type TcpHost, createTcpServers, readTls, refuseTaken } from './tcp.ts';
 
 export interface ServerOptions {
@@ -21,16 +30,12 @@ export interface TcpOptions {
   readonly tls: TlsFiles;
 }
 
-/** sun_path holds 108 octets with its end (linux/un.h). */
-const MAX_SOCKET_PATH = 107;
-
 /** The last number that a group can have (chown(2)). */
 const MAX_GROUP = 2 ** 32 - 2;
 
 /** What can be known to be wrong before anything is opened. Throws bad_config. */
 export function checkServer({ path, group, tcp }: ServerOptions): void {
-  if (Buffer.byteLength(path) > MAX_SOCKET_PATH)
-    throw new CnmError('bad_config', `--host: the socket path ${path} is longer than ${MAX_SOCKET_PATH} octets`);
+  checkSocketPath('--host', path);
   groupId(group);
   if (tcp !== undefined) readTls(tcp.tls);
 }

@@ -5,7 +5,7 @@
 
 import { chmodSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { makeFolder, makeOpenFolder, messageOf, type Logger } from '../base/index.ts';
+import { checkSocketPath, makeFolder, makeOpenFolder, messageOf, type Logger } from '../base/index.ts';
 import { parseEntry, TABLES, type Entry, type Table } from './protocol.ts';
 
 export interface KeeperPaths {
@@ -17,8 +17,10 @@ export interface KeeperPaths {
   readonly managed: string;
 }
 
+/** Throws bad_config for a run directory whose path is too long for a socket in it. */
 export function keeperPaths(runDir: string): KeeperPaths {
   const folder = join(runDir, 'keeper');
+  checkSocketPath('--run-dir', join(folder, 'keeper.sock'));
   return {
     folder,
     socket: join(folder, 'keeper.sock'),

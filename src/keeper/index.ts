@@ -2,4 +2,5 @@
 
 export type * from './contract.ts';
 export { openKeeper } from './client.ts';
+export { keeperPaths } from './files.ts';
 export { MAX_UPSTREAMS_LISTED } from './protocol.ts';

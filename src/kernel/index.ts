@@ -48,7 +48,7 @@ export * as nft from './nft-wire.ts';
 export { watchLinks, type LinkNews } from './monitor.ts';
 export { ServiceManager } from './notify.ts';
 export { PacketRow } from './packets.ts';
-export { peerCredentials } from './peercred.ts';
+export { isPeerGone, peerCredentials } from './peercred.ts';
 export { processStartTime, processUids, signalProcess, watchProcess } from './pidfd.ts';
 export { restartWithOnly, type Capability } from './privileges.ts';
 export { kernelLacks, probeKernel, requireKernel } from './probe.ts';

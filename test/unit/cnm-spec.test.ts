@@ -259,7 +259,7 @@ describe('sandbox names', () => {
 
 describe('hostnames', () => {
   const label63 = 'a'.repeat(63);
-  test.each(['a', '0', 'web-1', 'a_b', 'web.example.org', 'UP', label63, `${label63}.${label63}.${label63}.${'b'.repeat(61)}`])(
+  test.each(['a', '0', 'web-1', 'a_b', 'web.example.org', 'UP', label63, `${'a'.repeat(32)}.${'b'.repeat(31)}`])(
     '%j is accepted',
     (name) => {
       expect(refusal(() => checkHostname(name)).code).toBe('accepted');
@@ -279,7 +279,7 @@ describe('hostnames', () => {
     'a\n',
     'ü',
     `${label63}a`,
-    `${label63}.${label63}.${label63}.${'b'.repeat(62)}`,
+    `${'a'.repeat(32)}.${'b'.repeat(32)}`,
   ])('%j is refused', (name) => {
     expectRefused(() => checkHostname(name), 'bad_name', `invalid hostname ${JSON.stringify(name)}`);
   });

@@ -52,6 +52,7 @@ describe('publish grammar', () => {
     ['fe80::1%eth0:8080:80', 'invalid IP address: fe80::1%eth0'],
     ['[fe80::1%eth0]:8080:80', 'invalid IP address: fe80::1%eth0'],
     ['1.2.3:8080:80', 'invalid IP address: 1.2.3'],
+    ['[fe80::1]:8080:80', 'fe80::1 is one of each link'],
     ['224.0.0.1:8080:80', "224.0.0.1 is no host's own"],
     ['239.255.255.255::80', "239.255.255.255 is no host's own"],
     ['255.255.255.255:8080:80', "255.255.255.255 is no host's own"],

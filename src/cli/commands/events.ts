@@ -5,7 +5,7 @@ import { escaped } from '../../base/index.ts';
 import { filterQuery } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { collect } from '../flags.ts';
-import { executeTemplate } from '../template.ts';
+import { checkTemplate, executeTemplate } from '../template.ts';
 
 interface EventJson {
   readonly Type: string;
@@ -31,7 +31,9 @@ export function addEventCommands(program: Command, context: CliContext): void {
     .option('--until <time>', 'stop at that time; without it, when interrupted')
     .option('-f, --filter <filter>', 'only those that match, such as type=network; may repeat', collect)
     .option('--format <format>', 'json, or a Go template')
-    .action(async ({ since, until, filter, format }: EventFlags) => {
+    .action(async ({ since, until, filter, format: given }: EventFlags) => {
+      const format = given?.replaceAll('\\t', '\t').replaceAll('\\n', '\n');
+      if (format !== undefined) checkTemplate(format);
       const query = [
         filterQuery(filter ?? []).slice(1),
         ...(since === undefined ? [] : [`since=${encodeURIComponent(since)}`]),
@@ -49,7 +51,7 @@ function shown(line: string, format: string | undefined): string {
   const nanos = /"timeNano":(\d+)\}$/.exec(line)?.[1] ?? '0';
   if (format !== undefined && format !== '') {
     const { scope, time, ...rest } = event;
-    return executeTemplate(format.replaceAll('\\t', '\t').replaceAll('\\n', '\n'), {
+    return executeTemplate(format, {
       ...rest,
       Scope: scope,
       Time: time,
