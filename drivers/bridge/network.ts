@@ -2,6 +2,7 @@
 
 import {
   type Address,
+  type IpFamily,
   CnmError,
   type Mac,
   type Prefix,
@@ -190,25 +191,30 @@ async function keepRouterAdvertisements({ host, env }: DriverParts): Promise<voi
   }
 }
 
+/** By family; without them nothing passes. */
+const FORWARDING: Readonly<Record<IpFamily, readonly string[][]>> = {
+  4: [['net', 'ipv4', 'ip_forward']],
+  6: [
+    ['net', 'ipv6', 'conf', 'default', 'forwarding'],
+    ['net', 'ipv6', 'conf', 'all', 'forwarding'],
+  ],
+};
+
+/** Whether the host, and a network's bridge, pass packets as the network needs it; somebody may have changed that. The host is looked at once. */
+export function packetsPass({ host }: DriverParts): (net: DriverNetwork, bridge: string) => boolean {
+  const isOn = (path: readonly string[]): boolean => readSysctl(host, path) === '1';
+  const forwards = { 4: FORWARDING[4].every(isOn), 6: FORWARDING[6].every(isOn) };
+  return (net, bridge) =>
+    (!net.enableIPv4 || (forwards[4] && isOn(['net', 'ipv4', 'conf', bridge, 'route_localnet']))) &&
+    (!net.enableIPv6 || forwards[6]);
+}
+
 /** Routing between bridges and the outside, host-wide as the reference sets it; never switched off again, others may need it. */
 async function forwarding(parts: DriverParts, net: DriverNetwork): Promise<void> {
   const { host, firewall } = parts;
-  const wanted = [
-    ...(net.enableIPv4 ? [{ family: 4 as const, paths: [['net', 'ipv4', 'ip_forward']] }] : []),
-    ...(net.enableIPv6
-      ? [
-          {
-            family: 6 as const,
-            paths: [
-              ['net', 'ipv6', 'conf', 'default', 'forwarding'],
-              ['net', 'ipv6', 'conf', 'all', 'forwarding'],
-            ],
-          },
-        ]
-      : []),
-  ];
-  for (const { family, paths } of wanted) {
-    const missing = paths.filter((path) => readSysctl(host, path) !== '1');
+  for (const family of [4, 6] as const) {
+    if (!(family === 4 ? net.enableIPv4 : net.enableIPv6)) continue;
+    const missing = FORWARDING[family].filter((path) => readSysctl(host, path) !== '1');
     if (missing.length === 0) continue;
     await firewall.closeForward(family);
     if (family === 6) await keepRouterAdvertisements(parts);

@@ -12,7 +12,15 @@ import {
 } from '../../src/driver/index.ts';
 import type { Link } from '../../src/kernel/index.ts';
 import { hostLinkName, plug, raiseHostSide, unplug } from './endpoint.ts';
-import { type BridgeState, bridgeAddresses, bridgeIntent, ensureBridge, isLinkLocal6, needsLinkLocal } from './network.ts';
+import {
+  type BridgeState,
+  bridgeAddresses,
+  bridgeIntent,
+  ensureBridge,
+  isLinkLocal6,
+  needsLinkLocal,
+  packetsPass,
+} from './network.ts';
 import { parseBridgeOptions } from './options.ts';
 import { portsOf } from './publish.ts';
 import { nameHostSideAgain } from './renamed.ts';
@@ -58,6 +66,7 @@ export async function observeNetworks(parts: DriverParts, desired: readonly Rest
   const present = await rtnl.address.list();
   const addresses = new Set(present.map(({ link, prefix }) => `${link} ${prefix}`));
   const withLinkLocal = new Set(present.filter(({ prefix }) => isLinkLocal6(prefix)).map(({ link }) => link));
+  const pass = packetsPass(parts);
   const isRight = ({ net, endpoints }: RestoreNetwork): boolean => {
     const options = parseBridgeOptions(net);
     const bridge = links.get(options.bridge);
@@ -68,6 +77,7 @@ export async function observeNetworks(parts: DriverParts, desired: readonly Rest
     const created = known?.created === true;
     if (created && bridge.mac !== known.mac) return false;
     if (needsLinkLocal(created, own) && !withLinkLocal.has(bridge.index)) return false;
+    if (!pass(net, options.bridge)) return false;
     return endpoints.every(({ ep, hasMoved }) => {
       const port = links.get(hostLinkName(ep));
       // Gone with its sandbox, which only the engine knows of.

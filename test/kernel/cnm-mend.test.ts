@@ -22,6 +22,7 @@ async function busy() {
     expect(await ask(client, house.address('web', 'net', 6), 80)).toMatch(/^web /);
     expect(await ask(house.outside, WIRE.host, 8080)).toMatch(/^web /);
     expect(await ask(house.outside, WIRE.host6, 8080)).toMatch(/^web /);
+    expect(await ask(house.host, '127.0.0.1', 8080)).toMatch(/^web /);
   };
   await works();
   const ports = (await house.host.exec('sh', ['-c', `ls /sys/class/net/ 2>/dev/null; ip -o link show master ${bridge}`])).stdout
@@ -42,6 +43,10 @@ const replaced = (tool: string, text: string, rule: string): string =>
   `chain=$(${tool} -S | grep -e '^-A P' | grep -e '${text}' | head -n 1 | cut -d' ' -f2)
    number=$(${tool} -S "$chain" | grep -e '^-A' | grep -n -e '${text}' | head -n 1 | cut -d: -f1)
    ${tool} -R "$chain" "$number" ${rule}`;
+
+/** Without the policy of FORWARD, which is closed where forwarding had to be switched on. */
+const withoutPolicy = (rules: unknown): unknown =>
+  JSON.parse(JSON.stringify(rules).replaceAll(':FORWARD DROP ', ':FORWARD ACCEPT '));
 
 type Busy = Awaited<ReturnType<typeof busy>>;
 
@@ -64,6 +69,14 @@ describe('what somebody took away is back after the next look', () => {
       () => replaced('iptables -t nat', 'DNAT --to-dest', '-p tcp -m tcp --dport 9 -j ACCEPT'),
     ],
     ['what closes the network, and a rule that opens it stands there', () => replaced('ip6tables', '-j DROP', '-j ACCEPT')],
+    [
+      'the order of what closes the network and what opens it',
+      ({ bridge }) =>
+        `for t in iptables ip6tables; do chain=$($t -S | sed -n 's/^-N \\(PBN-.*-${bridge}\\)$/\\1/p'); $t -D $chain -j DROP; $t -I $chain -j DROP; done`,
+    ],
+    ['that the host forwards IPv4', () => 'sysctl -qw net.ipv4.ip_forward=0'],
+    ['that the host forwards IPv6', () => 'sysctl -qw net.ipv6.conf.all.forwarding=0'],
+    ["that the host's 127.0.0.1 leads there", ({ bridge }) => `sysctl -qw net.ipv4.conf.${bridge}.route_localnet=0`],
     ['the bridge', ({ bridge }) => `ip link del ${bridge}`],
     [
       'the bridge, and another one stands in its place',
@@ -97,7 +110,8 @@ describe('what somebody took away is back after the next look', () => {
     await at.works();
     expect(await at.links()).toEqual(linksBefore);
     const { rules, records, keeper } = await at.house.world();
-    expect({ rules, keeper }).toEqual({ rules: before.rules, keeper: before.keeper });
+    expect(withoutPolicy(rules)).toEqual(withoutPolicy(before.rules));
+    expect(keeper).toEqual(before.keeper);
     expect(records).toEqual(before.records);
     expect(at.house.controller.network('net').record.degraded).toBeUndefined();
   });

@@ -41,6 +41,8 @@ export interface ChainNames {
   readonly local: string;
   /** Whether a chain is of this instance. */
   isOurs(chain: string): boolean;
+  /** Whether the order of its rules means something; such a chain is written as a whole. */
+  isOrdered(chain: string): boolean;
   /** Addresses of one bridge, which only its own link may deliver to. */
   closed(link: string): string;
   /** One bridge's incoming packets. */
@@ -69,6 +71,7 @@ export function chainNames(tag: string): ChainNames {
     hairpin: `${base}-HAIR`,
     local: `${base}-HOST`,
     isOurs: (chain) => chain === base || chain.startsWith(`${base}-`) || new RegExp(`^PB[DENPR]-${tag}-`).test(chain),
+    isOrdered: (chain) => chain === base || new RegExp(`^PB[NR]-${tag}-`).test(chain),
     closed: (link) => `PBR-${tag}-${linkText(link)}`,
     bridge: (link) => `PBN-${tag}-${linkText(link)}`,
     published: (link) => `PBP-${tag}-${linkText(link)}`,

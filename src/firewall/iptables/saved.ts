@@ -161,6 +161,7 @@ export function holds(saved: Saved, wanted: Wanted, names: ChainNames, last: Pri
       const found = there?.rules.get(chain) ?? [];
       if (!known.has(chain) || found.length !== rules.length) return undefined;
       const key = `${table} ${chain}`;
+      const digestOf = names.isOrdered(chain) ? digestInOrder : digestOfSet;
       const print = { wanted: digestOf(rules), printed: digestOf(found) };
       const before = last.get(key);
       if (before?.wanted === print.wanted && before.printed !== print.printed) return undefined;
@@ -170,8 +171,9 @@ export function holds(saved: Saved, wanted: Wanted, names: ChainNames, last: Pri
   return prints;
 }
 
-/** Shared rules have no order, hence a print has none either. */
-const digestOf = (rules: readonly string[]): string => createHash('sha1').update(rules.toSorted().join('\n')).digest('base64');
+const digestInOrder = (rules: readonly string[]): string => createHash('sha1').update(rules.join('\n')).digest('base64');
+/** Rules that come and go one by one have no order, hence a print has none either. */
+const digestOfSet = (rules: readonly string[]): string => digestInOrder(rules.toSorted());
 
 /** Lines that take everything of this instance away, and the administrator's chain when it is empty and the last of us goes. */
 export function removalLines(table: TableName, saved: SavedTable | undefined, names: ChainNames): readonly string[] {
