@@ -36,7 +36,7 @@ import { type ControllerParts, NetworkController } from './cnm/index.ts';
 import { type DriverNetwork, Registry } from './driver/index.ts';
 import { openFirewall } from './firewall/index.ts';
 import { type IpamDriver, createDefaultIpam, createNullIpam, createSharedIpam, parseAddressPools } from './ipam/index.ts';
-import { openKeeper } from './keeper/index.ts';
+import { keeperPaths, openKeeper } from './keeper/index.ts';
 import {
   type FileLock,
   type Netns,
@@ -100,6 +100,8 @@ export async function openHouse(options: ComposeOptions): Promise<House> {
     for (const step of cleanup.splice(0).toReversed()) await step();
   };
   try {
+    // It is refused before anything is made.
+    keeperPaths(options.runDir);
     await requireKernel(['veth', 'bridge', 'nf_tables', 'conntrack']);
     if (options.serviceBalancer === 'ipvs') await requireIpvs();
     const lock = await lockFolders(options);

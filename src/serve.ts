@@ -16,7 +16,6 @@ import {
   readConfig,
 } from './daemon/index.ts';
 import { type PluginServer, checkPluginsFree, pluginPaths, servePlugins } from './plugin/index.ts';
-import { keeperPaths } from './keeper/index.ts';
 import { ServiceManager, growSlowly, requireCapabilities, takeListeners, withstandSignals } from './kernel/index.ts';
 
 const UMASK = 0o077;
@@ -72,7 +71,6 @@ async function serve(config: DaemonConfig, log: Logger): Promise<void> {
   };
   // A wrong flag must not leave a bridge and rules behind.
   checkServer(server);
-  keeperPaths(config.runDir);
   for (const path of pluginPaths(config.pluginDir)) checkSocketPath('--plugin-dir', path);
   const house = await openHouse({
     stateDir: config.stateDir,

@@ -2,6 +2,7 @@ export * from './errors.ts';
 export * from './ids.ts';
 export * from './address.ts';
 export * from './etcd-address.ts';
+export * from './nameserver.ts';
 export * from './bool.ts';
 export * from './bounded-file.ts';
 export * from './duration.ts';

@@ -13,9 +13,9 @@ import {
   shortId,
   tryAddress,
   undoable,
+  parseNameserver,
 } from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
-import { parseNameserver } from '../dns/index.ts';
 import { MAX_UPSTREAMS_LISTED } from '../keeper/index.ts';
 import { type Netns, createNetns, pinNetns, removeNetnsPin, removeResolverRedirect, retireNetnsPin } from '../kernel/index.ts';
 import { type PortBindingsInput, parsePortBindings } from '../portmap/index.ts';

@@ -3,8 +3,7 @@
 import { isAbsolute } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
 import { z } from 'zod';
-import { type Address, CnmError, harmless, messageOf, parseWith, quoted, shown } from '../base/index.ts';
-import { parseNameserver } from '../dns/index.ts';
+import { type Address, CnmError, harmless, messageOf, parseNameserver, parseWith, quoted, shown } from '../base/index.ts';
 import { type ClusterConfig, readCluster } from './cluster.ts';
 import { readConfigFile } from './config-file.ts';
 import { readHosts } from './hosts.ts';

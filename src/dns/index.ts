@@ -23,13 +23,11 @@ export {
   type Query,
   type Question,
 } from './wire.ts';
-export { parseNameserver } from './nameserver.ts';
 export {
   buildResolvConf,
   resolvConfHash,
   upstreamFileFor,
   HOST_RESOLV_CONF,
-  RESOLVER_ADDRESS,
   type ResolvConfAnswer,
   type ResolvConfRequest,
 } from './resolvconf.ts';

@@ -1,14 +1,12 @@
 /** resolv.conf: parsing and the file that a sandbox gets (spec 01 §9). Pure; reading and writing files is the caller's. */
 
 import { createHash } from 'node:crypto';
-import { CnmError, familyOf, isLoopback, tryAddress, unmapped, type Address } from '../base/index.ts';
+import { CnmError, RESOLVER_ADDRESS, familyOf, isLoopback, tryAddress, unmapped, type Address } from '../base/index.ts';
 import type { Upstream } from './upstream.ts';
 
 export const HOST_RESOLV_CONF = '/etc/resolv.conf';
 /** What systemd-resolved knows behind its stub. */
 export const RESOLVED_RESOLV_CONF = '/run/systemd/resolve/resolv.conf';
-/** Where the resolver of a sandbox seems to listen, port 53. */
-export const RESOLVER_ADDRESS = '127.0.0.11' as Address;
 
 const STUB_ADDRESS = '127.0.0.53';
 const FALLBACK_SERVERS: Readonly<Record<4 | 6, readonly Address[]>> = {

@@ -1,7 +1,6 @@
 /** The two sockets of a sandbox's resolver, on 127.0.0.11 inside its namespace. */
 
-import { CnmError, messageOf } from '../base/index.ts';
-import { RESOLVER_ADDRESS } from '../dns/index.ts';
+import { CnmError, RESOLVER_ADDRESS, messageOf } from '../base/index.ts';
 import { libc, localPort, openNetns, openTcpListener, openUdpSocket, type Netns } from '../kernel/index.ts';
 import type { NetnsRef } from './contract.ts';
 import type { KeptSockets } from './kept.ts';

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { codeOf, messageOf } from '../../src/base/index.ts';
-import { parseNameserver } from '../../src/dns/index.ts';
+import { codeOf, messageOf, parseNameserver } from '../../src/base/index.ts';
 
 const IN_IPV6 = ['::ffff:127.0.0.11', '::ffff:7f00:b', '::ffff:0.0.0.0', '::ffff:224.0.0.1', '::ffff:255.255.255.255'];
 

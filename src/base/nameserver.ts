@@ -1,7 +1,10 @@
 /** Addresses that are given as nameservers. Pure. */
 
-import { type Address, CnmError, isMulticast, isUnspecified, parseAddress, unmapped } from '../base/index.ts';
-import { RESOLVER_ADDRESS } from './resolvconf.ts';
+import { type Address, isMulticast, isUnspecified, parseAddress, unmapped } from './address.ts';
+import { CnmError } from './errors.ts';
+
+/** Where the resolver of a sandbox seems to listen, port 53. */
+export const RESOLVER_ADDRESS = '127.0.0.11' as Address;
 
 /**
  * An address at which one server can answer, an IPv4 address inside an IPv6 one as what it is; a resolver that asked at its own
