@@ -3,6 +3,7 @@
 import type { Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { isPeerGone } from '../kernel/index.ts';
+import { descriptorOf } from './descriptor.ts';
 
 /** For a server on a unix socket: by TCP nobody can tell such a client from one that is gone. */
 export function answerHalfClosed(server: Server): void {
@@ -10,7 +11,8 @@ export function answerHalfClosed(server: Server): void {
   Object.assign(server, { httpAllowHalfOpen: true });
   server.on('connection', (socket: Socket) => {
     socket.once('end', () => {
-      if (isGone(socket)) socket.destroy();
+      const fd = descriptorOf(socket);
+      if (fd === undefined || isPeerGone(fd)) socket.destroy();
     });
   });
 }
@@ -22,10 +24,4 @@ export function endWithSender(out: ServerResponse, socket: Socket): void {
   if (socket.readableEnded) return end();
   socket.once('end', end);
   out.once('close', () => socket.off('end', end));
-}
-
-function isGone(socket: Socket): boolean {
-  // Node has no public way to a socket's descriptor.
-  const { _handle: handle } = socket as Socket & { _handle?: { fd?: number } | null };
-  return typeof handle?.fd !== 'number' || handle.fd < 0 || isPeerGone(handle.fd);
 }

@@ -132,7 +132,18 @@ test(
       const [network, subnet] = i % 2 === 0 ? (['high', '10.92.'] as const) : (['low', '10.91.'] as const);
       const before = lines.length;
       await elect(network);
-      await waitUntil(() => lines.slice(before).filter((line) => line.startsWith(subnet)).length > 3, 30_000);
+      await waitUntil(() => lines.slice(before).filter((line) => line.startsWith(subnet)).length > 3, 30_000).catch(
+        async (error) => {
+          const flows = (await lab.in('host', 'conntrack', '-L', '-p', 'tcp')).stdout;
+          const sockets = (await lab.in('outside', 'ss', '-tno')).stdout;
+          throw new Error(
+            `election ${i} of ${network}: ${lines.slice(-3).join(', ')}\n${flows}\n${sockets}\n${lab.log.slice(-2000)}`,
+            {
+              cause: error,
+            },
+          );
+        },
+      );
       gaps.push(Math.max(...lines.slice(before).map((line) => Number(line.split(' ')[2]))));
     }
     process.stdout.write(`silence at an election: p50 ${quantile(gaps, 0.5)} ms, longest ${quantile(gaps, 1)} ms\n`);

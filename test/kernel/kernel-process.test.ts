@@ -7,6 +7,7 @@ import { afterEach, describe, expect, test } from 'vitest';
 import {
   lockFile,
   missingCapabilities,
+  isPeerGone,
   peerCredentials,
   probeKernel,
   processStartTime,
@@ -236,6 +237,25 @@ describe('a lock file', () => {
     (await waiting).close();
     expect(readFileSync(path, 'utf8')).toBe(`${process.pid} ${processStartTime(process.pid)}\n`);
   });
+});
+
+test('the peer of a unix socket that only ends sending is there, one that has closed is gone', async () => {
+  const path = join(testFolder(), 'socket');
+  const server = createServer({ allowHalfOpen: true }).listen(path);
+  await once(server, 'listening');
+  const client = connect({ path, allowHalfOpen: true });
+  const [accepted] = (await once(server, 'connection')) as [Socket & { _handle: { fd: number } }];
+  const { fd } = accepted._handle;
+  expect(isPeerGone(fd)).toBe(false);
+  accepted.resume();
+  client.end();
+  await once(accepted, 'end');
+  expect(isPeerGone(fd)).toBe(false);
+  client.destroy();
+  await once(client, 'close');
+  expect(isPeerGone(fd)).toBe(true);
+  accepted.destroy();
+  server.close();
 });
 
 test('the peer of a unix socket is known by process, user and group', async () => {

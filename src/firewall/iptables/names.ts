@@ -56,6 +56,8 @@ export interface ChainNames {
 
 export function chainNames(tag: string): ChainNames {
   const base = `PATCHBAY-${tag}`;
+  const ofLinks = new RegExp(`^PB[DENPR]-${tag}-`);
+  const inOrder = new RegExp(`^PB[NR]-${tag}-`);
   return {
     forward: base,
     internal: `${base}-INT`,
@@ -70,8 +72,8 @@ export function chainNames(tag: string): ChainNames {
     masquerade: `${base}-MASQ`,
     hairpin: `${base}-HAIR`,
     local: `${base}-HOST`,
-    isOurs: (chain) => chain === base || chain.startsWith(`${base}-`) || new RegExp(`^PB[DENPR]-${tag}-`).test(chain),
-    isOrdered: (chain) => chain === base || new RegExp(`^PB[NR]-${tag}-`).test(chain),
+    isOurs: (chain) => chain === base || chain.startsWith(`${base}-`) || ofLinks.test(chain),
+    isOrdered: (chain) => chain === base || inOrder.test(chain),
     closed: (link) => `PBR-${tag}-${linkText(link)}`,
     bridge: (link) => `PBN-${tag}-${linkText(link)}`,
     published: (link) => `PBP-${tag}-${linkText(link)}`,

@@ -32,6 +32,7 @@ export const toolRows: readonly CommandRow[] = [
   [['disconnect', 'net', 'spare'], 1, [/not connected/]],
   [['ls', '--filter', 'name'], 125, [/"name"/, /key=value/]],
   [['ls', '--filter', 'colour=red'], 1, [/'colour'/, /dangling/]],
+  [['events', '--since', '1h', '--until', '0s', '--format', '{{.Type.b.c}}'], 125, [/evaluate field b/]],
   [['events', '--format', '{{.Nothing'], 125, [/template|unclosed/]],
   [['ls', '--format', '{{.Nothing'], 125, [/\{\{|template|unclosed/]],
   [['inspect', 'ghost'], 1, [/ghost not found/]],
