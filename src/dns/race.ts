@@ -7,8 +7,9 @@
 import { randomInt } from 'node:crypto';
 import type { Exchange, Exchanges } from './exchanges.ts';
 import type { UpstreamHealth } from './health.ts';
+import { judgeReply } from './reply.ts';
 import type { Begun, DialEvents, Dialler, DnsProtocol, Upstream } from './upstream.ts';
-import { RCODE, idOf, judgeReply, rcodeOf, withId, type Query } from './wire.ts';
+import { RCODE, idOf, rcodeOf, withId, type Query } from './wire.ts';
 
 /** Datagrams of strangers that one exchange puts up with. */
 export const MAX_STRANGERS = 64;
