@@ -300,7 +300,7 @@ export class Mender {
       if (report === undefined) return { state };
       state = report.state;
       if (report.problem !== undefined) return { text: report.problem, state };
-      await this.#cnm.firewall.apply(report.rules);
+      await this.#cnm.firewall.mend(report.rules);
       return { state };
     } catch (error) {
       return { text: messageOf(error), state };

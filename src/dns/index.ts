@@ -7,11 +7,11 @@ export { MAX_STRANGERS } from './race.ts';
 export { newForwardShared, usableUpstreams, type ForwardShared } from './forward.ts';
 export type { Pace } from './slots.ts';
 export type { Begun, DialEvents, Dialler, DnsProtocol, Upstream } from './upstream.ts';
+export { judgeReply } from './reply.ts';
 export { framed, MessageReader } from './stream.ts';
 export {
   answerInPlace,
   errorReply,
-  judgeReply,
   newQuestion,
   rcodeOf,
   readCommonQuestion,

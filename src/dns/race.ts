@@ -7,10 +7,11 @@
 import { randomInt } from 'node:crypto';
 import type { Exchange, Exchanges } from './exchanges.ts';
 import type { UpstreamHealth } from './health.ts';
+import { judgeReply } from './reply.ts';
 import type { Begun, DialEvents, Dialler, DnsProtocol, Upstream } from './upstream.ts';
-import { RCODE, idOf, judgeReply, rcodeOf, withId, type Query } from './wire.ts';
+import { RCODE, idOf, rcodeOf, withId, type Query } from './wire.ts';
 
-/** Datagrams of strangers that one exchange puts up with. */
+/** Messages that are no reply to its question that one exchange puts up with. */
 export const MAX_STRANGERS = 64;
 
 /** What all races of a sandbox share. */
@@ -204,9 +205,11 @@ class Asked implements Exchange, DialEvents {
 
   message(bytes: Uint8Array): void {
     if (this.isClosed) return;
-    const { query, parts } = this.#race;
+    const { query, parts, protocol } = this.#race;
     const verdict = judgeReply(bytes, this.#id, query);
-    if (verdict === 'stranger' && ++this.#strangers < MAX_STRANGERS) return;
+    // A connection is the upstream's alone: what it says there of something else is no forgery but its failure.
+    const isIgnored = verdict === 'stranger' || (verdict === 'another' && protocol === 'udp');
+    if (isIgnored && ++this.#strangers < MAX_STRANGERS) return;
     if (verdict !== 'answer') return this.failed();
     parts.healthOf(this.#upstream).answered(this.key);
     if (rcodeOf(bytes) === RCODE.SERVFAIL || rcodeOf(bytes) === RCODE.REFUSED) return this.failed();

@@ -17,8 +17,8 @@ const VERSION_IN_OPT = 5;
 
 export const HEADER_OCTETS = 12;
 /** Longest name on the wire, RFC 1035 §2.3.4. */
-const NAME_OCTETS = 255;
-const LABEL_OCTETS = 63;
+export const NAME_OCTETS = 255;
+export const LABEL_OCTETS = 63;
 /** Largest query taken by either protocol; a longer one has nothing honest to say, and parsing hostile bulk blocks the thread. */
 export const MAX_QUERY_OCTETS = 1232;
 /** UDP answers stay within this even when the asker offers more: no fragments (DNS flag day 2020). */
@@ -50,7 +50,7 @@ export interface AnswerRecords {
 
 export const NO_RECORDS: AnswerRecords = { bytes: new Uint8Array(0), count: 0, size: 0 };
 
-const u16 = (bytes: Uint8Array, at: number): number => ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
+export const u16 = (bytes: Uint8Array, at: number): number => ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
 
 function putU16(bytes: Uint8Array, at: number, value: number): void {
   bytes[at] = value >> 8;
@@ -58,7 +58,7 @@ function putU16(bytes: Uint8Array, at: number, value: number): void {
 }
 
 /** Reads the first question of the message at `start`…`stop`. False: malformed, or its name holds a compression pointer. */
-function readQuestion(bytes: Uint8Array, start: number, stop: number, into: Question): boolean {
+export function readQuestion(bytes: Uint8Array, start: number, stop: number, into: Question): boolean {
   const first = start + HEADER_OCTETS;
   let at = first;
   let hash = 0x811c9dc5;
@@ -152,7 +152,7 @@ export function decodeQuery(bytes: Uint8Array): Decoded {
 const BROKEN = -1;
 const ADDITIONAL = 2;
 /** Octets of a record between its owner and its data: type, class, TTL, length. */
-const RECORD_OCTETS = 10;
+export const RECORD_OCTETS = 10;
 
 /**
  * Where the type of a query's OPT lies, undefined without one, BROKEN when it comes twice, in another section than the additional one, or
@@ -334,20 +334,3 @@ export function withId(message: Uint8Array, id: number): Uint8Array {
 
 export const idOf = (message: Uint8Array): number => u16(message, 0);
 export const rcodeOf = (message: Uint8Array): number => (message[3] ?? 0) & 0x0f;
-
-/**
- * What an upstream's message is to the question we asked under `id`: `stranger` has another id or is no response (RFC 5452 §9: ignore
- * and go on listening); `garbage` has our id and does not answer our question.
- */
-export function judgeReply(reply: Uint8Array, id: number, { bytes: asked, question }: Query): 'answer' | 'garbage' | 'stranger' {
-  if (reply.length < HEADER_OCTETS || ((reply[2] ?? 0) & 0x80) === 0 || idOf(reply) !== id) return 'stranger';
-  // Some servers refuse with the bare header.
-  if (u16(reply, 4) === 0) return rcodeOf(reply) === RCODE.NOERROR ? 'garbage' : 'answer';
-  if (u16(reply, 4) !== 1 || reply.length < question.end) return 'garbage';
-  for (let i = HEADER_OCTETS; i < question.end; i++) {
-    if (lower(reply[i] ?? 0) !== lower(asked[i] ?? 0)) return 'garbage';
-  }
-  return 'answer';
-}
-
-const lower = (octet: number): number => (octet >= 0x41 && octet <= 0x5a ? octet + 32 : octet);

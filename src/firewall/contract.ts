@@ -65,7 +65,9 @@ export interface FirewallChange {
 export interface Firewall {
   readonly backend: 'iptables' | 'nftables' | 'none';
   apply(changes: readonly FirewallChange[]): Promise<void>;
-  /** Start: makes the whole of ours in the kernel equal `all`, whatever was there, in one step. */
+  /** As apply, where rules may have been away: flows that began without what it adds are forgotten as by check. */
+  mend(changes: readonly FirewallChange[]): Promise<void>;
+  /** Start: makes the whole of ours in the kernel equal `all`, whatever was there, in one step. Forgets flows as check where rules were missing. */
   sync(all: readonly { readonly owner: string; readonly intent: Intent }[]): Promise<void>;
   /**
    * Sets the policy of forwarded traffic to DROP, before routing is switched on where there was none: the host would
@@ -74,10 +76,11 @@ export interface Firewall {
   closeForward(family: IpFamily): Promise<void>;
   /**
    * Looks whether somebody has taken rules, chains or jumps of ours away, or put others in their place, and writes everything
-   * again then; true when it had to. What was replaced before the first look at it is not noticed.
+   * again then; true when it had to. What was replaced before the first look at it is not noticed. Flows to published UDP ports
+   * that began meanwhile and are not led to their endpoint are forgotten, since they would stay so; a failure of that is logged.
    */
   check(): Promise<boolean>;
-  /** Writes everything again after someone flushed us. */
+  /** Writes everything again after someone flushed us, and forgets flows as check. */
   reload(): Promise<void>;
   /** Removes everything of this instance, and the shared user chain when it is empty and nobody else's jump needs it. */
   purge(): Promise<void>;

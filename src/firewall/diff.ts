@@ -6,6 +6,8 @@
  * chains are counted: the first owner brings them, the last one takes them away.
  */
 
+import type { PortRule } from './contract.ts';
+
 export interface ChainAt<Table extends string> {
   readonly table: Table;
   readonly chain: string;
@@ -26,6 +28,8 @@ export interface RuleSet<Table extends string> {
   readonly shared: readonly SharedRule<Table>[];
   /** Shared chains that must exist for this owner, beside those of its shared rules. */
   readonly uses: readonly ChainAt<Table>[];
+  /** Ports of the host that these rules lead elsewhere. */
+  readonly translated?: readonly PortRule[];
 }
 
 /** One table's part of a change. */
@@ -61,6 +65,11 @@ export class RuleBook<Table extends string> {
 
   get(owner: string): RuleSet<Table> | undefined {
     return this.#wishes.get(owner);
+  }
+
+  /** Ports of the host that the rules of all owners lead elsewhere. */
+  translated(): readonly PortRule[] {
+    return [...this.#wishes.values()].flatMap(({ translated }) => translated ?? []);
   }
 
   /** The change that `set` of the same would need; nothing is stored. An owner may be named once. */

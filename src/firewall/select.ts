@@ -27,6 +27,7 @@ const nothing = async (): Promise<void> => {};
 const withoutRules: Firewall = {
   backend: 'none',
   apply: nothing,
+  mend: nothing,
   sync: nothing,
   closeForward: nothing,
   check: async () => false,

@@ -94,7 +94,7 @@ export class FirstTries<Asker extends FirstAsker> {
     if (length < 0) return;
     const reply = this.#incoming.subarray(0, length);
     const verdict = judgeReply(reply, one.id, one.query);
-    if (verdict === 'stranger' && ++one.strangers < MAX_STRANGERS) return;
+    if ((verdict === 'stranger' || verdict === 'another') && ++one.strangers < MAX_STRANGERS) return;
     if (verdict !== 'answer' || rcodeOf(reply) === RCODE.SERVFAIL || rcodeOf(reply) === RCODE.REFUSED)
       return this.#fail(socket, one);
     this.#let(socket, one);

@@ -1,7 +1,16 @@
 /** Deletion and counts of tracked flows over ctnetlink (linux/netfilter/nfnetlink_conntrack.h), without a process. */
 
 import { setImmediate as nextTick } from 'node:timers/promises';
-import { addressBytes, CnmError, errnoOf, familyOf, KernelError, type Address, type IpFamily } from '../base/index.ts';
+import {
+  addressBytes,
+  CnmError,
+  errnoOf,
+  familyOf,
+  KernelError,
+  prefixAddress,
+  type Address,
+  type IpFamily,
+} from '../base/index.ts';
 import { Attributes, attribute, nest } from './attributes.ts';
 import type { ConntrackMatch, Netns } from './contract.ts';
 import type { Message } from './messages.ts';
@@ -22,6 +31,8 @@ const PROTOCOLS = { tcp: 6, udp: 17, sctp: 132 } as const;
 /** Both sides have said that they are done: last ACK, time-wait, closed (linux/netfilter/nf_conntrack_tcp.h). */
 const TCP_OVER: ReadonlySet<number> = new Set([6, 7, 8]);
 const NFGENMSG_SIZE = 4;
+/** First octet of IPv4 addresses that are the host's own without being on a link (RFC 1122 §3.2.1.3). */
+const LOOPBACK_NET = 127;
 /** Deletions between two turns of the event loop. */
 const DELETIONS_A_TURN = 200;
 
@@ -34,6 +45,7 @@ const generic = (family: number): Buffer => Buffer.from([family, 0, 0, 0]);
 const NONE = Buffer.alloc(0);
 
 type Predicate = (flow: Attributes) => boolean;
+type IsOurs = (address: Buffer | undefined) => boolean;
 
 const octets = (address: Address | undefined): Buffer | undefined =>
   address === undefined ? undefined : Buffer.from(addressBytes(address));
@@ -41,7 +53,7 @@ const octets = (address: Address | undefined): Buffer | undefined =>
 const key = (bytes: Buffer): string => bytes.toString('latin1');
 
 /** Compares octets, since a busy host has hundreds of thousands of flows to look at. */
-function predicate(match: ConntrackMatch): Predicate {
+function predicate(match: ConntrackMatch, isOurs: IsOurs): Predicate {
   const address = octets(match.address);
   const destination = octets(match.originalDestination);
   const { protocol, originalDestinationPort: port } = match;
@@ -51,6 +63,7 @@ function predicate(match: ConntrackMatch): Predicate {
     const original = flow.nested(CTA.original);
     const from = original.nested(CTA_TUPLE.ip);
     if (destination !== undefined && from.bytes(ip.destination)?.equals(destination) !== true) return false;
+    if (match.isToHost === true && !isOurs(from.bytes(ip.destination))) return false;
     if (protocol !== undefined || port !== undefined) {
       const transport = original.nested(CTA_TUPLE.protocol);
       if (protocol !== undefined && transport.u8(CTA_PROTO.number) !== PROTOCOLS[protocol]) return false;
@@ -74,12 +87,21 @@ const isAddressOnly = (match: ConntrackMatch): boolean =>
   match.protocol === undefined &&
   match.originalDestination === undefined &&
   match.originalDestinationPort === undefined &&
+  match.isToHost === undefined &&
   match.notAnsweredBy === undefined;
 
-/** True for a flow that any of the matches means. Many by address alone cost no more than one. */
-function anyOf(matches: readonly ConntrackMatch[], family: IpFamily): Predicate {
+/** True for a flow that any of the matches means. Many by address alone, or each by a port of its own, cost no more than one. */
+function anyOf(matches: readonly ConntrackMatch[], family: IpFamily, isOurs: IsOurs): Predicate {
   const addresses = new Set(matches.filter(isAddressOnly).map(({ address }) => key(octets(address) ?? NONE)));
-  const predicates = matches.filter((match) => !isAddressOnly(match)).map(predicate);
+  const ofAnyPort: Predicate[] = [];
+  const byPort = new Map<number, Predicate[]>();
+  for (const match of matches) {
+    if (isAddressOnly(match)) continue;
+    const isWanted = predicate(match, isOurs);
+    const { originalDestinationPort: port } = match;
+    if (port === undefined) ofAnyPort.push(isWanted);
+    else byPort.set(port, [...(byPort.get(port) ?? []), isWanted]);
+  }
   const ip = CTA_IP[family];
   const has = (bytes: Buffer | undefined): boolean => bytes !== undefined && addresses.has(key(bytes));
   return (flow) => {
@@ -88,8 +110,19 @@ function anyOf(matches: readonly ConntrackMatch[], family: IpFamily): Predicate 
       if (has(from.bytes(ip.source)) || has(from.bytes(ip.destination))) return true;
       if (has(flow.nested(CTA.reply).nested(CTA_TUPLE.ip).bytes(ip.source))) return true;
     }
-    return predicates.some((isWanted) => isWanted(flow));
+    if (ofAnyPort.some((isWanted) => isWanted(flow))) return true;
+    if (byPort.size === 0) return false;
+    const port = flow.nested(CTA.original).nested(CTA_TUPLE.protocol).u16be(CTA_PROTO.destinationPort);
+    return port !== undefined && byPort.get(port)?.some((isWanted) => isWanted(flow)) === true;
   };
+}
+
+/** Looks at the addresses only where a match asks for them. */
+async function hostAddresses(netns: Netns, matches: readonly ConntrackMatch[], family: IpFamily): Promise<IsOurs> {
+  if (!matches.some(({ isToHost }) => isToHost)) return () => false;
+  const all = (await netns.rtnl().address.list()).map(({ prefix }) => prefixAddress(prefix));
+  const ours = new Set(all.filter((address) => familyOf(address) === family).map((address) => key(octets(address) ?? NONE)));
+  return (address) => address !== undefined && (ours.has(key(address)) || (family === 4 && address[0] === LOOPBACK_NET));
 }
 
 /** Names exactly this flow: its id guards against a new flow between the same ends. */
@@ -128,9 +161,14 @@ async function list<T>(socket: NetlinkSocket, family: IpFamily, read: (flow: Att
   }
 }
 
-async function find(socket: NetlinkSocket, matches: readonly ConntrackMatch[], family: IpFamily): Promise<Message[]> {
+async function find(
+  socket: NetlinkSocket,
+  matches: readonly ConntrackMatch[],
+  family: IpFamily,
+  isOurs: IsOurs,
+): Promise<Message[]> {
   const number = familyNumber(family);
-  const isWanted = anyOf(matches, family);
+  const isWanted = anyOf(matches, family, isOurs);
   return await list(socket, family, (flow) => (isWanted(flow) ? deletion(flow, number) : undefined));
 }
 
@@ -156,8 +194,9 @@ export async function deleteFlows(netns: Netns, matches: readonly ConntrackMatch
 async function deleteFamily(netns: Netns, matches: readonly ConntrackMatch[], family: IpFamily): Promise<number> {
   using socket = findFlows(netns);
   if (socket === undefined) return 0;
+  const isOurs = await hostAddresses(netns, matches, family);
   let deleted = 0;
-  for (const [i, message] of (await find(socket, matches, family)).entries()) {
+  for (const [i, message] of (await find(socket, matches, family, isOurs)).entries()) {
     if (i % DELETIONS_A_TURN === DELETIONS_A_TURN - 1) await nextTick();
     const refused = socket.execute([message]);
     if (refused === undefined) deleted++;

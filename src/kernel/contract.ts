@@ -268,6 +268,8 @@ export interface ConntrackMatch {
   readonly protocol?: 'tcp' | 'udp' | 'sctp';
   readonly originalDestinationPort?: number;
   readonly originalDestination?: Address;
+  /** Original destination is an address of a link of the namespace, or loopback; routes of type local do not count. */
+  readonly isToHost?: true;
   /** Answered by none of these: not translated, or to another address. */
   readonly notAnsweredBy?: readonly Address[];
 }

@@ -199,6 +199,36 @@ describe('the keeper', () => {
     expect(await connects(8101)).toBe('open');
   });
 
+  test.each(['while the daemon runs', 'while the daemon is dead'])(
+    'a udp client that began while rules were lost %s, and keeps its port, is answered when they are back',
+    async (when) => {
+      const isDead = when.endsWith('dead');
+      const port = isDead ? 8104 : 8103;
+      const echo = `const d=require('dgram');for(const t of ['udp4','udp6']){const s=d.createSocket({type:t,ipv6Only:t==='udp6'});s.on('message',(m,r)=>s.send('got '+m,r.port,r.address));s.bind(80)}`;
+      await lab.ok('run', '-d', '--name', 'udp', '--network', 'net', '-p', `${port}:80/udp`, '--', process.execPath, '-e', echo);
+      /** It asks every 0.3 s from one port, and ends when it is answered. */
+      const asker = (where: string, own: number, family: 4 | 6, address: string): Promise<ChildProcess> =>
+        program(
+          where,
+          `const s=require('dgram').createSocket('udp${family}');const ask=d=>s.send('hi',${port},'${address}',d);s.bind(${own},()=>{setInterval(ask,300);ask(()=>{console.log('asked');s.on('message',()=>process.exit())})})`,
+        );
+      const outside = `/run/netns/${lab.outside}`;
+      const isAnswered = (one: ChildProcess): Promise<void> => waitUntil(() => one.exitCode === 0, 20_000);
+      await isAnswered(await asker(outside, 4100, 4, WIRE.host));
+      await isAnswered(await asker(outside, 4100, 6, WIRE.host6));
+      if (isDead) await lab.stop('SIGKILL');
+      const flush = await lab.in('host', 'sh', '-c', 'iptables -t nat -F; ip6tables -t nat -F');
+      expect(flush.exitCode).toBe(0);
+      const askers = await Promise.all([
+        asker(outside, 4101, 4, WIRE.host),
+        asker(outside, 4102, 6, WIRE.host6),
+        asker(host(), 4103, 4, '127.0.0.1'),
+      ]);
+      if (isDead) await lab.start();
+      await Promise.all(askers.map(isAnswered));
+    },
+  );
+
   test.each(['while the daemon runs', 'while the daemon is down'])(
     'killed %s, it is back within a second with names and ports',
     async (when) => {

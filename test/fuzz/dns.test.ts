@@ -3,11 +3,11 @@ import { expect, test } from 'vitest';
 import type { Address, EndpointId, NetworkId } from '../../src/base/index.ts';
 import { answerLocally } from '../../src/dns/local.ts';
 import { NameTable, type NameView } from '../../src/dns/names.ts';
+import { judgeReply } from '../../src/dns/reply.ts';
 import {
   answerInPlace,
   decodeQuery,
   errorReply,
-  judgeReply,
   localReply,
   MAX_UDP_ANSWER_OCTETS,
   newQuestion,
@@ -113,3 +113,46 @@ test('questions and answers mean the same to an independent parser', () => {
   }
   expect(compared).toBeGreaterThan(3000);
 });
+
+/** The records of a reply as the other parser's names have them. The header is no name, which that parser does not know. */
+function areWhole(reply: Buffer, from: number): boolean {
+  const blind = Buffer.from(reply).fill(0x80, 0, 12);
+  let at = from;
+  try {
+    for (let left = reply.readUInt16BE(6) + reply.readUInt16BE(8) + reply.readUInt16BE(10); left > 0; left--) {
+      packet.name.decode(blind, at);
+      const data = at + packet.name.decode.bytes + 10;
+      at = data + blind.readUInt16BE(data - 2);
+      if (at > blind.length) return false;
+    }
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test('300,000 mutated replies are whole where an independent parser finds their names and their length is enough', () => {
+  const random = generator(seed + 2);
+  const asked = decodeQuery(packet.encode({ type: 'query', id: 1, questions: [{ type: 'A', name: 'www.example.com' }] }));
+  if (asked.kind !== 'query') throw new Error(asked.kind);
+  const { end } = asked.query.question;
+  const pieces = ['c00c', 'c010', '036d6178c010', '00', 'c02b', 'c0210161c010', '0161026262c03100'].map((hex) =>
+    Buffer.from(hex, 'hex'),
+  );
+  const piece = (): Buffer => pieces[random(pieces.length)]!;
+  const counts = { answer: 0, garbage: 0, another: 0, stranger: 0 };
+  for (let i = 0; i < 300_000; i++) {
+    const records = Array.from({ length: random(6) }, () => {
+      const data = Buffer.concat([piece(), piece()]);
+      return Buffer.concat([piece(), Buffer.of(0, 1, 0, 1, 0, 0, 0, 9, 0, data.length), data]);
+    });
+    const head = Buffer.from(asked.query.bytes);
+    head.set([0x80, 0x80], 2);
+    for (let n = records.length; n > 0; n--) head[7 + 2 * random(3)]!++;
+    const reply = Buffer.concat([head, mutated(Buffer.concat(records), random)]);
+    const verdict = judgeReply(reply, 1, asked.query);
+    counts[verdict]++;
+    if ((verdict === 'answer') !== areWhole(reply, end)) expect.fail(`${verdict}: ${reply.toString('hex')}`);
+  }
+  for (const kind of ['answer', 'garbage'] as const) expect(counts[kind]).toBeGreaterThan(20_000);
+}, 60_000);

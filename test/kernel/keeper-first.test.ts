@@ -113,6 +113,10 @@ const withOtherId = (message: Buffer): Buffer => {
   return other;
 };
 
+/** Under the same id, an answer to another question. */
+const elsewhere = (question: Buffer): Buffer =>
+  Buffer.concat([question.subarray(0, 2), answered(Buffer.from(query('other'))).subarray(2)]);
+
 const openDescriptors = (pid: number | 'self'): number => readdirSync(`/proc/${pid}/fd`).length;
 
 describe('a question that the loop asks itself', () => {
@@ -124,7 +128,7 @@ describe('a question that the loop asks itself', () => {
   test('goes out under ids of its own, and its answer to the asker under the id of the asker, strangers or not', async () => {
     const { asked } = upstream(bench.netns, (question) => {
       const stranger = withOtherId(answered(question, 3));
-      return [Buffer.of(1), stranger, stranger, answered(question), answered(question, 3)];
+      return [Buffer.of(1), stranger, elsewhere(question), stranger, answered(question), answered(question, 3)];
     });
     const before = openDescriptors('self');
     for (let i = 0; i < 8; i++) {
@@ -146,10 +150,8 @@ describe('a question that the loop asks itself', () => {
   test.each([
     ['SERVFAIL', (question: Buffer) => [answered(question, 2)]],
     ['REFUSED', (question: Buffer) => [answered(question, 5)]],
-    [
-      'another question',
-      (question: Buffer) => [Buffer.concat([question.subarray(0, 2), answered(Buffer.from(query('other'))).subarray(2)])],
-    ],
+    ['a reply that is cut and does not say so', (question: Buffer) => [answered(question).subarray(0, -6)]],
+    ['nothing but answers to another question', (question: Buffer) => Array.from({ length: 70 }, () => elsewhere(question))],
     ['nothing but strangers', (question: Buffer) => Array.from({ length: 70 }, () => withOtherId(answered(question)))],
     ['nobody there', undefined],
   ])('is handed over as asked in vain after %s', async (_, replies) => {
@@ -164,8 +166,11 @@ describe('a question that the loop asks itself', () => {
     expect(openDescriptors('self')).toBe(before);
   });
 
-  test('is handed over with its open socket when no answer came soon', async () => {
-    const server = upstream(bench.netns, () => []);
+  test.each([
+    ['no answer', () => []],
+    ['nothing but an answer to another question', (question: Buffer) => [elsewhere(question)]],
+  ])('is handed over with its open socket when %s came soon', async (_, replies) => {
+    const server = upstream(bench.netns, replies);
     expect(bench.ask()).toBe(true);
     expect(bench.tries.dueMs(performance.now())).toBeGreaterThan(0);
     await bench.goRound(() => bench.handed.length > 0, true);

@@ -149,6 +149,7 @@ describe('tracked flows', () => {
     ['port and protocol', { protocol: 'udp', originalDestinationPort: 99 }, ['5353']],
     ['port of another protocol', { protocol: 'tcp', originalDestinationPort: 99 }, ['5353', '99']],
     ['destination and port together', { originalDestination: external, originalDestinationPort: 5353, protocol: 'udp' }, ['99']],
+    ['port of the host itself', { isToHost: true, originalDestinationPort: 99, protocol: 'udp' }, ['5353', '99']],
     ['another destination', { originalDestination: parseAddress('192.0.2.9'), originalDestinationPort: 5353 }, ['5353', '99']],
   ])('by %s', async (_, match, left) => {
     const a = await translated();

@@ -47,6 +47,14 @@ declare module 'dns-packet' {
     encode(message: Message): Buffer;
     /** Throws on a malformed message. */
     decode(bytes: Buffer): Decoded;
+    readonly name: {
+      readonly decode: {
+        /** Throws on a malformed name. */
+        (bytes: Buffer, at: number): string;
+        /** Octets of the last one where it stood. */
+        readonly bytes: number;
+      };
+    };
   };
   export default packet;
 }

@@ -27,6 +27,20 @@ const says =
   (message, events) =>
     queueMicrotask(() => events.message(reply(message, 0x80 | rcode)));
 const silent: Behaviour = () => {};
+/** The answer, without its last octets and without a word of it. */
+const cut: Behaviour = (message, events) => queueMicrotask(() => events.message(reply(message).subarray(0, -6)));
+/** An error without the question. */
+const bare =
+  (rcode: number): Behaviour =>
+  (message, events) =>
+    queueMicrotask(() =>
+      events.message(Buffer.concat([message.subarray(0, 2), Buffer.from([0x80, rcode, 0, 0, 0, 0, 0, 0, 0, 0])])),
+    );
+/** Under our id, an answer to another question. */
+const elsewhere = (message: Buffer, name = 'example.net'): Buffer => {
+  const { id } = packet.decode(message);
+  return reply(packet.encode({ type: 'query', id: id!, questions: [{ type: 'A', name }] }));
+};
 const refuses: Behaviour = (_, events) => queueMicrotask(() => events.failed(new Error('ECONNREFUSED')));
 const late =
   (ms: number): Behaviour =>
@@ -64,8 +78,12 @@ const question = (name = 'example.com'): Query => {
 };
 
 let forwarder: Forwarder;
-const asPromise = (query: Query, upstreams: readonly Upstream[], fromHost: boolean): Promise<Uint8Array> =>
-  new Promise((resolve) => forwarder.forward(query, 'udp', upstreams, fromHost, resolve));
+const asPromise = (
+  query: Query,
+  upstreams: readonly Upstream[],
+  fromHost: boolean,
+  protocol: DnsProtocol = 'udp',
+): Promise<Uint8Array> => new Promise((resolve) => forwarder.forward(query, protocol, upstreams, fromHost, resolve));
 let started: number;
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date', 'performance'] });
@@ -84,10 +102,11 @@ async function forward(
   upstreams: Upstream[],
   fromHost = true,
   query = question(),
+  protocol: DnsProtocol = 'udp',
 ): Promise<{ rcode: number; id: number; afterMs: number }> {
   const begun = Date.now();
   let after = Number.NaN;
-  const result = asPromise(query, upstreams, fromHost).then((bytes) => {
+  const result = asPromise(query, upstreams, fromHost, protocol).then((bytes) => {
     after = Date.now() - begun;
     return bytes;
   });
@@ -112,7 +131,10 @@ describe('one question', () => {
   test.each([
     ['SERVFAIL', says(2)],
     ['REFUSED', says(5)],
+    ['SERVFAIL without the question', bare(2)],
+    ['REFUSED without the question', bare(5)],
     ['a refused connection', refuses],
+    ['a reply that is cut and does not say so', cut],
     [
       'garbage',
       ((message, events) =>
@@ -137,8 +159,10 @@ describe('one question', () => {
     ['NXDOMAIN', 3],
     ['NOTIMP', 4],
     ['an empty answer', 0],
-  ])('%s is final', async (_, rcode) => {
-    servers = { '10.0.0.1': says(rcode), '10.0.0.2': answers };
+    ['FORMERR without the question', 1, bare(1)],
+    ['NOTIMP without the question', 4, bare(4)],
+  ])('%s is final', async (_, rcode, behaviour = says(rcode)) => {
+    servers = { '10.0.0.1': behaviour, '10.0.0.2': answers };
     expect(await forward(host('10.0.0.1', '10.0.0.2'))).toMatchObject({ rcode });
     expect(addressesAsked()).toEqual(['10.0.0.1']);
   });
@@ -169,6 +193,59 @@ describe('one question', () => {
     expect(await forward(host('10.0.0.1'))).toMatchObject({ rcode: 0 });
     servers = { '10.0.0.1': flood };
     expect(await forward(host('10.0.0.1'))).toMatchObject({ rcode: 2 });
+  });
+
+  test('answers to another question by UDP are not listened to, and the right one is waited for', async () => {
+    const late: Behaviour = (message, events) => {
+      queueMicrotask(() => {
+        for (const name of ['example.net', 'com', 'www.example.com']) events.message(elsewhere(message, name));
+      });
+      setTimeout(() => events.message(reply(message)), 50);
+    };
+    servers = { '10.0.0.1': late, '10.0.0.2': answers };
+    expect(await forward(host('10.0.0.1'))).toMatchObject({ rcode: 0, afterMs: 50 });
+    expect(await forward(host('10.0.0.1', '10.0.0.2'))).toMatchObject({ rcode: 0, afterMs: 50 });
+    expect(addressesAsked()).toEqual(['10.0.0.1', '10.0.0.1']);
+  });
+
+  test('one who answers nothing but another question is as good as silent, and one who does so without end has failed', async () => {
+    const wrong = (times: number): Behaviour => {
+      return (message, events) =>
+        queueMicrotask(() => {
+          for (let i = 0; i < times; i++) events.message(elsewhere(message));
+        });
+    };
+    servers = { '10.0.0.1': wrong(3), '10.0.0.2': answers, '10.0.0.3': wrong(1000) };
+    expect(await forward(host('10.0.0.1', '10.0.0.2'))).toMatchObject({ rcode: 0, afterMs: 1000 });
+    expect(await forward(host('10.0.0.3', '10.0.0.2'))).toMatchObject({ rcode: 0, afterMs: 0 });
+    expect(await forward(host('10.0.0.3'))).toMatchObject({ rcode: 2, afterMs: 0 });
+  });
+
+  test('an answer to another question by TCP ends it: the next upstream is asked at once', async () => {
+    servers = { '10.0.0.1': (message, events) => queueMicrotask(() => events.message(elsewhere(message))), '10.0.0.2': answers };
+    expect(await forward(host('10.0.0.1', '10.0.0.2'), true, question(), 'tcp')).toMatchObject({ rcode: 0, afterMs: 0 });
+    expect(await forward(host('10.0.0.1'), true, question(), 'tcp')).toMatchObject({ rcode: 2, afterMs: 0 });
+  });
+
+  test.each(['udp', 'tcp'] as const)(
+    'a reply that is cut and does not say so is worth nothing by %s: SERVFAIL of the last',
+    async (by) => {
+      servers = { '10.0.0.1': cut, '10.0.0.2': cut };
+      expect(await forward(host('10.0.0.1', '10.0.0.2'), true, question(), by)).toMatchObject({ rcode: 2, afterMs: 0 });
+      expect(addressesAsked()).toEqual(['10.0.0.1', '10.0.0.2']);
+    },
+  );
+
+  test('a reply that says that it is cut is passed on', async () => {
+    const told: Behaviour = (message, events) =>
+      queueMicrotask(() => {
+        const whole = reply(message);
+        whole[2] = (whole[2] ?? 0) | 0x02;
+        events.message(whole.subarray(0, -6));
+      });
+    servers = { '10.0.0.1': told, '10.0.0.2': answers };
+    expect(await forward(host('10.0.0.1', '10.0.0.2'))).toMatchObject({ rcode: 0 });
+    expect(addressesAsked()).toEqual(['10.0.0.1']);
   });
 
   test('without any upstream it is SERVFAIL', async () => {

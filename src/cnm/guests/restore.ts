@@ -193,7 +193,7 @@ async function mendGuest(hosting: Hosting, id: NetworkId): Promise<void> {
     if (net.degraded === undefined && (await restorer.observe([observed(hosting, net, losing)])).length === 0) return;
     const [report] = await restorer.restore(contextOf(), [guestWish(hosting, net, places)]);
     if (report === undefined) return;
-    if (report.problem === undefined) await cnm.firewall.apply(report.rules);
+    if (report.problem === undefined) await cnm.firewall.mend(report.rules);
     await restoreWays(hosting, id, losing);
     await storeGuestReports(hosting, [report]);
     if (report.problem === undefined) cnm.env.log.warn({ network: id }, 'a network of an engine was not as left: it is mended');

@@ -7,6 +7,7 @@ import { CnmError, KeyedLock, messageOf, type IpFamily, type Logger } from '../.
 import { nftGeneration, type Mark, type Netns } from '../../kernel/index.ts';
 import type { Firewall, FirewallChange, Intent } from '../contract.ts';
 import { RuleBook, type OwnerChange, type RuleSet } from '../diff.ts';
+import { forgetStrays } from '../strays.ts';
 import { compileBase, compileBridge } from './bridge.ts';
 import { TABLES, chainNames, type ChainNames, type TableName } from './names.ts';
 import { compilePorts } from './ports.ts';
@@ -64,14 +65,24 @@ class IptablesFirewall implements Firewall {
     return this.#alone(() => this.#apply(this.#compile(changes)));
   }
 
+  mend(changes: readonly FirewallChange[]): Promise<void> {
+    return this.#alone(async () => {
+      const compiled = this.#compile(changes);
+      const isNew = FAMILIES.some((family) => this.#books[family].plan(compiled[family]).size > 0);
+      await this.#apply(compiled);
+      if (isNew) await this.#forgetStrays();
+    });
+  }
+
   sync(all: readonly { readonly owner: string; readonly intent: Intent }[]): Promise<void> {
     return this.#alone(async () => {
       const books = this.#emptyBooks();
       const changes = this.#compile(all);
       for (const family of FAMILIES) books[family].set(changes[family]);
-      await this.#rewrite(books);
+      const wasWhole = await this.#rewrite(books);
       this.#books = books;
       this.#isLaid = true;
+      if (!wasWhole) await this.#forgetStrays();
     });
   }
 
@@ -85,6 +96,7 @@ class IptablesFirewall implements Firewall {
       const isWhole = await this.#isWhole();
       if (!isWhole) await this.#rewrite(this.#books);
       this.#seen = nftGeneration(this.#options.host);
+      if (!isWhole) await this.#forgetStrays();
       return !isWhole;
     });
   }
@@ -116,6 +128,7 @@ class IptablesFirewall implements Firewall {
     return this.#alone(async () => {
       await this.#rewrite(this.#books);
       this.#isLaid = true;
+      await this.#forgetStrays();
     });
   }
 
@@ -165,8 +178,8 @@ class IptablesFirewall implements Firewall {
     const texts = FAMILIES.map((family) => editText(this.#books[family].plan(changes[family])));
     for (const family of FAMILIES) this.#books[family].set(changes[family]);
     try {
-      if (!this.#isLaid) await this.#rewrite(this.#books);
-      else await this.#restoreAll(texts);
+      if (this.#isLaid) await this.#restoreAll(texts);
+      else if (!(await this.#rewrite(this.#books))) await this.#forgetStrays();
       this.#isLaid = true;
     } catch (error) {
       await this.#mend(error, before);
@@ -197,6 +210,7 @@ class IptablesFirewall implements Firewall {
     if (this.#isLaid) {
       try {
         await this.#rewrite(this.#books);
+        await this.#forgetStrays();
         this.#options.log.warn({ error: messageOf(error) }, 'firewall rules were not as left; all were written again');
         return;
       } catch {
@@ -205,7 +219,7 @@ class IptablesFirewall implements Firewall {
     }
     for (const family of FAMILIES) this.#books[family].set(before[family]);
     try {
-      await this.#rewrite(this.#books);
+      if (!(await this.#rewrite(this.#books))) await this.#forgetStrays();
       this.#isLaid = true;
     } catch (failure) {
       this.#isLaid = false;
@@ -214,25 +228,42 @@ class IptablesFirewall implements Firewall {
     throw error;
   }
 
-  async #rewrite(books: Readonly<Record<IpFamily, Book>>): Promise<void> {
+  /** Never throws: the rules are what counts. */
+  async #forgetStrays(): Promise<void> {
+    try {
+      await forgetStrays(
+        this.#options.host,
+        FAMILIES.flatMap((family) => this.#books[family].translated()),
+      );
+    } catch (error) {
+      this.#options.log.warn({ error: messageOf(error) }, 'flows that began without rules of ours were not forgotten');
+    }
+  }
+
+  /** False when rules or jumps that are wished were not there before. */
+  async #rewrite(books: Readonly<Record<IpFamily, Book>>): Promise<boolean> {
+    let wasWhole = true;
     for (const family of FAMILIES) {
       try {
-        await this.#rewriteFamily(family, books[family]);
+        if (!(await this.#rewriteFamily(family, books[family]))) wasWhole = false;
       } catch (error) {
         const isNeeded = family === 4 || books[family].owners.length > 1;
         if (isNeeded) throw error;
         this.#options.log.warn({ error: messageOf(error) }, 'no firewall rules for IPv6, and none is needed yet');
       }
     }
+    return wasWhole;
   }
 
-  async #rewriteFamily(family: IpFamily, book: Book): Promise<void> {
+  async #rewriteFamily(family: IpFamily, book: Book): Promise<boolean> {
     const whole = book.whole();
+    let wasWhole = true;
     let lastError: unknown;
     for (let attempt = 0; attempt < REWRITE_ATTEMPTS; attempt++) {
       const saved = parseSaved(await saveRules(this.#options, family));
       const areJumpsRight = !needsJumps(saved, this.#names);
-      if (attempt > 0 && areJumpsRight && lastError === undefined) return;
+      if (attempt === 0) wasWhole = areJumpsRight && holds(saved, whole, this.#names, NO_PRINTS) !== undefined;
+      if (attempt > 0 && areJumpsRight && lastError === undefined) return wasWhole;
       const text = wholeText(whole, (table) => surround(table, saved.get(table), new Set(whole.get(table)?.keys()), this.#names));
       try {
         await this.#restorers[family].restore(text);
@@ -242,7 +273,7 @@ class IptablesFirewall implements Firewall {
         lastError = error;
         if (attempt > 0 && areJumpsRight) break;
       }
-      if (lastError === undefined && areJumpsRight) return;
+      if (lastError === undefined && areJumpsRight) return wasWhole;
     }
     if (lastError !== undefined) throw lastError;
     throw new CnmError(

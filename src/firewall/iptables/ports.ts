@@ -33,6 +33,7 @@ export function compilePorts(
       ...loopbackRules(rules, names),
     ],
     uses: [],
+    translated: rules.filter(({ hostPort }) => hostPort !== 0),
   };
 }
 
