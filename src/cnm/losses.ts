@@ -4,7 +4,8 @@
  */
 
 import { existsSync } from 'node:fs';
-import { type EndpointId, type IpFamily, familyOf, prefixAddress } from '../base/index.ts';
+import { type EndpointId, type IpFamily, type Prefix, familyOf, prefixAddress } from '../base/index.ts';
+import { isIPv6Off } from '../driver/index.ts';
 import { Inside, type Netns } from '../kernel/index.ts';
 import { electAmong } from './attachment.ts';
 import type { Cnm } from './context.ts';
@@ -15,7 +16,7 @@ import { givesRoute } from './steps/gateway.ts';
 import { redirectIn } from './steps/resolver.ts';
 
 export interface Losses {
-  /** Endpoints whose address is nowhere in the sandbox. */
+  /** Endpoints whose address is nowhere in the sandbox; not for IPv6 where somebody inside has switched that off. */
   readonly endpoints: readonly EndpointRecord[];
   /** What else is gone, in words. */
   readonly things: readonly string[];
@@ -33,17 +34,19 @@ export function lossesOf(cnm: Cnm, sandbox: SandboxRecord, netns: Netns): Losses
   const isBarred = redirect === 'owned';
   if (joined.length === 0) return { endpoints: [], things, isBarred };
   using inside = new Inside(netns);
-  const endpoints = joined.filter((ep) => {
+  const isGone = (prefix: Prefix | undefined): boolean => prefix !== undefined && !inside.hasAddress(prefixAddress(prefix));
+  const endpoints = joined.filter(({ v4, v6, linkLocal, join }) => {
     // A link-local address of IPv6 says nothing without its link.
-    const further = ep.linkLocal.filter((prefix) => familyOf(prefix) === 4);
-    return [ep.v4, ep.v6, ...further].some((prefix) => prefix !== undefined && !inside.hasAddress(prefixAddress(prefix)));
+    if ([v4, ...linkLocal.filter((prefix) => familyOf(prefix) === 4)].some(isGone)) return true;
+    return isGone(v6) && !isIPv6Off(netns, join?.ifname ?? '');
   });
   const { v4, v6 } = electAmong(cnm, joined);
-  const wants = (id: EndpointId | undefined, family: IpFamily): boolean => {
+  const lacksRoute = (id: EndpointId | undefined, family: IpFamily): boolean => {
     const join = joined.find((ep) => ep.id === id)?.join;
-    return join !== undefined && givesRoute(join, family);
+    if (join === undefined || !givesRoute(join, family) || inside.leadsOut(family)) return false;
+    return family === 4 || !isIPv6Off(netns, join.ifname);
   };
-  if ((wants(v4, 4) && !inside.leadsOut(4)) || (wants(v6, 6) && !inside.leadsOut(6))) things.push('default route');
+  if (lacksRoute(v4, 4) || lacksRoute(v6, 6)) things.push('default route');
   return { endpoints, things, isBarred };
 }
 

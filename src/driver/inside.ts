@@ -1,7 +1,7 @@
 /** An endpoint's interface inside its sandbox: settings, addresses, up. For drivers that make it there, and for links that are moved. */
 
-import type { Prefix } from '../base/index.ts';
-import { type Link, type RtnlOp, writeSysctl } from '../kernel/index.ts';
+import { type Prefix, familyOf } from '../base/index.ts';
+import { type Link, type Netns, type RtnlOp, readSysctl, writeSysctl } from '../kernel/index.ts';
 import type { DriverEndpoint, JoinPlace } from './contract.ts';
 import { applyEndpointSysctls } from './endpoint-sysctls.ts';
 
@@ -37,11 +37,20 @@ function familySysctls(at: JoinPlace, v6: Prefix | undefined, acceptRa: string |
   if (acceptRa !== undefined) writeSysctl(at.netns, [...conf, 'accept_ra'], acceptRa, { optional });
 }
 
+/**
+ * Whether somebody inside has switched IPv6 off on an interface, as who tunnels IPv4 alone does so that nothing goes past the
+ * tunnel. It is left off then; the kernel refuses addresses and routes there. False where there is no such interface.
+ */
+export const isIPv6Off = (netns: Netns, ifname: string): boolean =>
+  readSysctl(netns, ['net', 'ipv6', 'conf', ifname, 'disable_ipv6']) === '1';
+
 /** Addresses that the interface has lost, and its being up. */
 export async function restoreInside({ netns }: JoinPlace, ep: DriverEndpoint, link: Link): Promise<void> {
   const rtnl = netns.rtnl();
   const present = (await rtnl.address.list({ link: link.index })).map((a) => a.prefix);
-  const missing = addressesInside(ep).filter((prefix) => !present.includes(prefix));
+  const lost = addressesInside(ep).filter((prefix) => !present.includes(prefix));
+  const isOff = lost.some((prefix) => familyOf(prefix) === 6) && isIPv6Off(netns, link.name);
+  const missing = isOff ? lost.filter((prefix) => familyOf(prefix) === 4) : lost;
   const ops: RtnlOp[] = [
     ...missing.map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
     ...(link.up ? [] : [{ op: 'link.set', at: { index: link.index }, change: { up: true } } as const]),

@@ -88,6 +88,33 @@ test('what somebody inside added, or put in the place of ours, stays', async () 
   for (const address of ['192.0.2.77', house.address('web', 'net')]) expect(held).toContain(`"local":"${address}"`);
 });
 
+test('IPv6 that a sandbox switches off stays off, is no loss, and keeps it from no change', async () => {
+  const { house, sh } = await furnished();
+  await house.network('other', { enableIPv6: true });
+  await house.controller.connect('other', 'web', {});
+  await sh('sysctl -qw net.ipv6.conf.all.disable_ipv6=1');
+  const told: string[] = [];
+  const tell = (fields: unknown, message: string): void => void told.push(`${message} ${JSON.stringify(fields)}`);
+  const log = { debug: () => {}, info: () => {}, warn: tell, error: tell };
+  await house.start({ foundation: (parts) => ({ ...parts, env: { ...parts.env, log } }) });
+  for (let round = 0; round < 3; round++) await house.controller.mend();
+  expect(told).toEqual([]);
+  expect(house.controller.network('net').record.degraded).toBeUndefined();
+  expect(await sh('cat /proc/sys/net/ipv6/conf/eth?/disable_ipv6')).toBe('1\n1');
+  const gateway = async (): Promise<string> => (await sh('ip route show default')).split(' ')[2] ?? '';
+  const before = await gateway();
+  await house.controller.disconnect('net', 'web', false);
+  expect(await gateway()).not.toBe(before);
+  await house.controller.connect('net', 'web', {});
+  expect(await gateway()).toBe(before);
+  // The interface that was made anew has IPv6 as any other.
+  expect(await sh('cat /proc/sys/net/ipv6/conf/eth?/disable_ipv6')).toBe('0\n1');
+  // With something else to put back, which is.
+  await sh('ip -4 addr flush dev eth1');
+  await house.controller.mend();
+  expect(await sh('ip -4 addr show dev eth1')).toContain(house.address('web', 'other'));
+});
+
 test('a sandbox with thousands of routes of its own is looked at and mended like another', async () => {
   const { house, sh } = await furnished();
   await sh(`i=0; while [ $i -lt 20000 ]; do echo "route add 203.0.$((i / 256 % 128)).$((i % 256))/32 dev eth0 table $((1000 + i / 32768))"

@@ -1,6 +1,7 @@
 /** Default routes of the sandbox follow the election; applied only where it changed. */
 
 import { type EndpointId, type IpFamily, ignoring, isLinkLocal } from '../../base/index.ts';
+import { isIPv6Off } from '../../driver/index.ts';
 import type { Netns, RouteSpec, RtnlOp } from '../../kernel/index.ts';
 import { type Attachment, type JoinStep, electAmong, others } from '../attachment.ts';
 import type { Cnm } from '../context.ts';
@@ -40,7 +41,7 @@ export const givesRoute = (join: JoinRecord, family: IpFamily): boolean =>
     ? join.gateway !== undefined || join.wayOut?.v4 === 'link'
     : join.gateway6 !== undefined || join.wayOut?.v6 === 'link';
 
-/** The default route through an endpoint; undefined when it gives none. */
+/** The default route through an endpoint; undefined when it gives none, or has IPv6 switched off from inside. */
 async function defaultRoute(
   netns: Netns,
   endpoints: readonly EndpointRecord[],
@@ -50,6 +51,7 @@ async function defaultRoute(
   const join = endpoints.find((ep) => ep.id === id)?.join;
   const gateway = family === 4 ? join?.gateway : join?.gateway6;
   if (join === undefined || !givesRoute(join, family)) return undefined;
+  if (family === 6 && isIPv6Off(netns, join.ifname)) return undefined;
   // A link-local address says nothing about the link that it is on.
   if (gateway !== undefined && !isLinkLocal(gateway)) return { family, gateway };
   const link = (await netns.rtnl().link.get({ name: join.ifname })).index;

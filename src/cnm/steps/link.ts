@@ -2,7 +2,7 @@
 
 import type { Netns, RtnlOp } from '../../kernel/index.ts';
 import { CnmError, familyOf } from '../../base/index.ts';
-import { labels } from '../../driver/index.ts';
+import { isIPv6Off, labels } from '../../driver/index.ts';
 import { type Attachment, type JoinStep, others, placeOf, portsOf } from '../attachment.ts';
 import { driverEndpoint, driverNetwork } from '../context.ts';
 import { giveBack, takeLink } from '../moved.ts';
@@ -44,10 +44,13 @@ export const linkStep: JoinStep = {
   },
 };
 
-/** Static routes of an endpoint as operations inside its sandbox; those that need no next hop come first, since others may need them. */
+/** Static routes of an endpoint as operations inside its sandbox; those that need no next hop come first, since others may need them. None of IPv6 where that is off inside. */
 export async function routeOps(netns: Netns, op: 'route.add' | 'route.replace', join: JoinRecord): Promise<RtnlOp[]> {
-  const near = join.routes.filter(({ nextHop }) => nextHop === undefined);
-  const far = join.routes.filter(({ nextHop }) => nextHop !== undefined);
+  const isOfV6 = ({ destination }: JoinRecord['routes'][number]): boolean => familyOf(destination) === 6;
+  const isOff = join.routes.some(isOfV6) && isIPv6Off(netns, join.ifname);
+  const routes = isOff ? join.routes.filter((route) => !isOfV6(route)) : join.routes;
+  const near = routes.filter(({ nextHop }) => nextHop === undefined);
+  const far = routes.filter(({ nextHop }) => nextHop !== undefined);
   const link = near.length === 0 ? undefined : (await netns.rtnl().link.get({ name: join.ifname })).index;
   return [...near, ...far].map(({ destination, nextHop }) => ({
     op,
