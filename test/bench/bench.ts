@@ -41,7 +41,7 @@ async function ours(): Promise<Figure[]> {
         await settledMemory(lab, 'memory, daemon and keeper, after all of that'),
       ];
     })),
-    ...(await inLab(scale)),
+    ...(await inLab((lab, client) => scale(lab, client, rounds))),
   ];
 }
 

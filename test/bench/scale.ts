@@ -50,7 +50,7 @@ export async function settledMemory(lab: Lab, name: string, goal?: string): Prom
   return { name, unit: 'MB', value: memory(lab), ...(goal !== undefined && { goal }) };
 }
 
-export async function scale(lab: Lab, client: Client): Promise<Figure[]> {
+export async function scale(lab: Lab, client: Client, rounds: number): Promise<Figure[]> {
   const idle = await settledMemory(lab, 'memory, daemon and keeper, idle', '≤ 130');
   for (let i = 0; i < NETWORKS; i++) await client.call('POST', '/networks/create', { Name: `n${i}` });
   const createNetworks = (sandbox: number): Record<string, object> =>
@@ -62,7 +62,8 @@ export async function scale(lab: Lab, client: Client): Promise<Figure[]> {
   const full = memory(lab);
   const looking = await processorShare(lab);
   await client.call('POST', '/networks/create', { Name: 'extra' });
-  const connect = await series(CONNECTS, async (i) => client.call('POST', '/networks/extra/connect', { Container: `s${i}` }));
+  const alike = await connects(client, rounds);
+  const sixth = await series(CONNECTS, async (i) => client.call('POST', '/networks/extra/connect', { Container: `s${i}` }));
   const start = await restarted(lab);
   const lag = await lagOfDeletes(lab);
   for (let i = DELETED; i < SANDBOXES; i++) await client.call('DELETE', `/sandboxes/s${i}`);
@@ -71,10 +72,23 @@ export async function scale(lab: Lab, client: Client): Promise<Figure[]> {
     idle,
     { name: `memory, ${SANDBOXES} sandboxes, 1,000 endpoints`, unit: 'MB', value: full, goal: '≤ 170' },
     { name: 'looks after 1,000 endpoints, every 5 s', unit: '%', value: looking, goal: '≤ 2' },
-    { name: 'connect among 1,000 endpoints', unit: 'ms', value: median(connect), goal: '≤ 4.5' },
+    { name: 'connect among 1,000 endpoints', unit: 'ms', value: median(alike), goal: '≤ 1.5 × connect' },
+    { name: 'connect to sandboxes with five networks, first time', unit: 'ms', value: median(sixth) },
     { name: 'start with 100 networks, 1,000 endpoints', unit: 'ms', value: start, goal: '≤ 1,500' },
     { name: 'event-loop lag while 100 endpoints are deleted, p99', unit: 'ms', value: lag, goal: '≤ 5' },
   ];
+}
+
+/** The same that is measured with few endpoints: a sandbox with one network and another one, over and over. */
+async function connects(client: Client, rounds: number): Promise<number[]> {
+  await client.call('POST', '/sandboxes/create', { Name: 'box', Networks: { n0: {} } });
+  const taken: number[] = [];
+  for (let i = 0; i < rounds; i++) {
+    taken.push(await timed(() => client.call('POST', '/networks/extra/connect', { Container: 'box' })));
+    await client.call('POST', '/networks/extra/disconnect', { Container: 'box' });
+  }
+  await client.call('DELETE', '/sandboxes/box');
+  return taken;
 }
 
 /** Twenty sandboxes at once, each over a connection of its own: not as many processes, whose start would be what is measured. */
