@@ -24,7 +24,7 @@ import { Announcer } from '../shared/announcer.ts';
 import { retireHostLink } from '../shared/host-link.ts';
 import { plug, stateOf, unplug } from './endpoint.ts';
 import { FlowKeeper } from './flows.ts';
-import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, planAdoption } from './network.ts';
+import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, planAdoption, stripStranger } from './network.ts';
 import { type BridgeOptions, checkSubnets, containerGateway, parseBridgeOptions } from './options.ts';
 import { nameBridgeAgain } from './renamed.ts';
 import { program } from './publish.ts';
@@ -78,7 +78,10 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     const state = net.state as unknown as BridgeState | null;
     // Without a state the creation did not get far enough to answer; what it made carries our mark.
     if (state === null) await retireHostLink(parts, parseBridgeOptions(net).bridge);
-    else await releaseBridge(state);
+    else {
+      await releaseBridge(state);
+      if (state.created) await stripStranger(parts, net, parseBridgeOptions(net));
+    }
     await parts.firewall.apply([{ owner: net.id, intent: null }]);
     known.delete(net.id);
   }

@@ -158,6 +158,20 @@ export async function giveBridgeBack(
   ]);
 }
 
+/** What stood in the place of a bridge that was made stays, without the network's addresses: who has them has its traffic. */
+export async function stripStranger(parts: DriverParts, net: DriverNetwork, options: BridgeOptions): Promise<void> {
+  const rtnl = parts.host.rtnl();
+  const link = await rtnl.link.find({ name: options.bridge });
+  if (link === undefined) return;
+  const own = bridgeAddresses(net, options);
+  const present = (await rtnl.address.list({ link: link.index })).map(({ prefix }) => prefix);
+  await rtnl.batch(
+    present
+      .filter((prefix) => own.includes(prefix))
+      .map((prefix) => ({ op: 'address.remove', spec: { link: link.index, prefix } }) as const),
+  );
+}
+
 /** Settings of the bridge that are not as the network needs them. */
 function sysctlChange(parts: DriverParts, net: DriverNetwork, options: BridgeOptions, created: boolean): SysctlChange[] {
   const { host } = parts;

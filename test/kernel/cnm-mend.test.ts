@@ -182,6 +182,23 @@ test('what was renamed goes with its endpoint and its network all the same', asy
   expect((await house.host.exec('ip', ['-br', 'link'])).stdout).not.toMatch(/^other\d[^\n]* UP/m);
 });
 
+test('a bridge that stood in the place of ours outlives the network, without its addresses', async () => {
+  const { house, bridge, works } = await busy();
+  await house.host.exec('sh', ['-ec', `ip link del ${bridge}; ip link add ${bridge} type bridge`]);
+  await house.controller.mend();
+  await works();
+  for (const name of ['web', 'client']) await house.controller.disconnect('net', name, false);
+  const { stdout: shared } = await house.host.exec('ip', ['-4', '-br', 'addr', 'show', 'dev', bridge]);
+  await house.controller.deleteNetwork('net');
+  const { stdout: left } = await house.host.exec('ip', ['-br', 'addr', 'show', 'dev', bridge]);
+  expect(left).not.toMatch(/(\d+\.){3}|\bfd[0-9a-f]{2}:/);
+  const subnet = /\S+\/\d+/.exec(shared)?.[0].replace(/\.\d+\//, '.0/') ?? '';
+  await house.network('again', { ipam: { config: [{ subnet }] } });
+  for (const name of ['web', 'client']) await house.controller.connect('again', name, {});
+  expect(await ask(house.inside('client'), house.address('web', 'again'), 80)).toMatch(/^web /);
+  expect(await ask(house.host, house.address('web', 'again'), 80)).toMatch(/^web /);
+});
+
 test("a bridge keeps the network's MTU when its last port leaves, so that no look takes that for somebody's doing", async () => {
   const { house, links } = await busy();
   const [bridge] = await links();
