@@ -18,20 +18,25 @@ export async function hostExclusions(cnm: Cnm, family: 4 | 6): Promise<Exclusion
   return [...(family === 4 ? await onLinkRoutes(cnm, 4) : []), ...nameservers];
 }
 
-/** The host route that a given subnet overlaps, in words; the subnet is taken all the same. */
-export async function overlappedRoute(cnm: Cnm, subnet: Prefix): Promise<string | undefined> {
+/**
+ * The host route that a given subnet overlaps, in words; the subnet is taken all the same. Routes over the link `own` do not
+ * count: a bridge that is adopted leads there.
+ */
+export async function overlappedRoute(cnm: Cnm, subnet: Prefix, own?: string): Promise<string | undefined> {
   const routes = await onLinkRoutes(cnm, familyOf(subnet));
-  return routes.find((route) => prefixesOverlap(route.prefix, subnet))?.reason;
+  return routes.find(({ prefix, link }) => (own === undefined || link !== own) && prefixesOverlap(prefix, subnet))?.reason;
 }
 
-async function onLinkRoutes(cnm: Cnm, family: 4 | 6): Promise<Exclusion[]> {
+async function onLinkRoutes(cnm: Cnm, family: 4 | 6): Promise<(Exclusion & { readonly link?: string })[]> {
   const rtnl = cnm.host.rtnl();
   const [routes, links] = await Promise.all([rtnl.route.list({ family, table: 254 }), rtnl.link.list()]);
   const names = new Map(links.map((link) => [link.index, link]));
   return routes.flatMap((route) => {
     if (route.destination === undefined || route.gateway !== undefined || route.link === undefined) return [];
     if (family === 4 ? route.scope !== 'link' : /^(fe80|ff00):/.test(route.destination)) return [];
-    return [{ prefix: route.destination, reason: `route ${route.destination} dev ${names.get(route.link)?.name ?? route.link}` }];
+    const link = names.get(route.link)?.name;
+    const reason = `route ${route.destination} dev ${link ?? route.link}`;
+    return [{ prefix: route.destination, reason, ...(link !== undefined && { link }) }];
   });
 }
 

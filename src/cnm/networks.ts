@@ -13,7 +13,7 @@ import {
   tryPrefix,
   undoable,
 } from '../base/index.ts';
-import type { Ctx } from '../driver/index.ts';
+import { type Ctx, labels } from '../driver/index.ts';
 import { type Caller, checkHostOptions } from './callers.ts';
 import { type Cnm, contextOf, driverNetwork, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
 import { overlappedRoute } from './exclusions.ts';
@@ -213,7 +213,8 @@ async function warningFor(cnm: Cnm, draft: NetworkRecord, spec: NetworkSpec): Pr
   if (driver.capabilities.usesParent === true) return warnings.join('; ');
   for (const { subnet } of draft.ipam.config) {
     // `0.0.0.0/24` stands for any subnet of that size.
-    const route = subnet === undefined || isUnspecified(prefixAddress(subnet)) ? undefined : await overlappedRoute(cnm, subnet);
+    if (subnet === undefined || isUnspecified(prefixAddress(subnet))) continue;
+    const route = await overlappedRoute(cnm, subnet, draft.options[labels.bridgeName]);
     if (route !== undefined) warnings.push(`subnet ${subnet} overlaps ${route} of the host`);
   }
   return warnings.join('; ');
