@@ -88,9 +88,24 @@ function subnetOf(text: string): Subnet {
   };
 }
 
+/** A name without an address, or with two of them, is a slip: one address would be handed out that should not. */
+function auxAddresses(texts: readonly string[]): [name: string, address: string][] {
+  const named = new Map<string, string>();
+  for (const text of texts) {
+    const at = text.indexOf('=');
+    const name = text.slice(0, Math.max(at, 0));
+    if (name === '' || named.has(name))
+      throw new UsageError(
+        `invalid argument ${JSON.stringify(text)} for "--aux-address" flag: ${name === '' ? 'use name=address' : `${name} is given twice`}`,
+      );
+    named.set(name, text.slice(at + 1));
+  }
+  return [...named];
+}
+
 /** Sorts ranges, gateways and auxiliary addresses to their subnets (spec 02 §5). Throws UsageError. */
 export function ipamConfig(flags: IpamFlags): IpamConfigJson[] {
-  const [ranges, gateways, auxes] = [flags.ipRange ?? [], flags.gateway ?? [], Object.entries(keyValues(flags.auxAddress))];
+  const [ranges, gateways, auxes] = [flags.ipRange ?? [], flags.gateway ?? [], auxAddresses(flags.auxAddress ?? [])];
   const subnets = (flags.subnet ?? []).map(subnetOf);
   if (subnets.length < ranges.length || subnets.length < gateways.length) {
     throw new UsageError('every ip-range or gateway must have a corresponding subnet');

@@ -2,10 +2,10 @@
 
 import { escaped } from '../base/index.ts';
 import { UsageError } from './client.ts';
-import { executeTemplate } from './template.ts';
+import { JSON_TEXT, executeTemplate } from './template.ts';
 
 /** What an entry of a list shows, by column name as templates know it. */
-export type Row = Readonly<Record<string, unknown>>;
+export type Row = Readonly<Record<string, unknown>> & { readonly [JSON_TEXT]?: string };
 
 export interface Table {
   /** Column name → heading. */
@@ -29,7 +29,7 @@ export function renderList(rows: readonly Row[], table: Table, options: ListOpti
       ...rows.map((row) => table.columns.map((c) => String(row[c]))),
     ]);
   }
-  if (format === 'json') return lines(rows.map((row) => JSON.stringify(sorted(row))));
+  if (format === 'json') return lines(rows.map(jsonOf));
   if (format === 'raw')
     return rows.map((row) => lines(table.columns.map((c) => `${snake(table.headings[c] ?? c)}: ${String(row[c])}`))).join('\n');
   if (format.startsWith('table ')) {
@@ -38,7 +38,7 @@ export function renderList(rows: readonly Row[], table: Table, options: ListOpti
     return tabulated([heading, ...rows.map((row) => executeTemplate(template, strict(row)))].map((line) => line.split('\t')));
   }
   const template = unescaped(format);
-  return lines(rows.map((row) => executeTemplate(template, strict(row))));
+  return lines(rows.map((row) => executeTemplate(template, strict({ ...row, [JSON_TEXT]: jsonOf(row) }))));
 }
 
 /** Labels in one line. Whoever set them may be trusted less than whoever looks: nothing in them acts on a terminal. */
@@ -69,13 +69,8 @@ const unescaped = (text: string): string => text.replaceAll('\\t', '\t').replace
 const snake = (heading: string): string => heading.toLowerCase().replaceAll(' ', '_');
 const lines = (all: readonly string[]): string => all.map((line) => `${line}\n`).join('');
 
-function sorted(row: Row): Row {
-  return Object.fromEntries(
-    Object.entries(row)
-      .filter(([, value]) => typeof value !== 'function')
-      .sort(([a], [b]) => (a < b ? -1 : 1)),
-  );
-}
+/** The columns by name; what is a function is none. */
+const jsonOf = (row: Row): string => JSON.stringify(Object.fromEntries(Object.entries(row).sort(([a], [b]) => (a < b ? -1 : 1))));
 
 /** Least width of a column with its padding, as the reference has it. */
 const MIN_WIDTH = 10;

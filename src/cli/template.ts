@@ -1,6 +1,7 @@
 /** The part of Go's text/template that people use with `--format`: fields, functions, pipes, range, if, with, variables. */
 
 import { UsageError } from './client.ts';
+import { printf } from './printf.ts';
 
 type Node =
   | { readonly kind: 'text'; readonly text: string }
@@ -300,8 +301,24 @@ function show(value: unknown): string {
 
 const text = (value: unknown): string => (value === undefined || value === null ? '' : String(value));
 
+/** Key of the text that `json` gives for a value as a whole, where its fields do not tell all of it. */
+export const JSON_TEXT = Symbol('JSON text');
+
+const ownJson = (value: unknown): string | undefined =>
+  typeof value === 'object' && value !== null && Object.hasOwn(value, JSON_TEXT)
+    ? (value as { readonly [JSON_TEXT]: string })[JSON_TEXT]
+    : undefined;
+
+/** Of a map of texts, such as labels, what is not there is the empty text, as Go has it: scripts ask whether it is. */
+function entry(value: unknown, key: unknown): unknown {
+  if (value === null || value === undefined) return undefined;
+  if (Object.hasOwn(value, String(key))) return (value as Record<string, unknown>)[String(key)];
+  const isTexts = typeof value === 'object' && !Array.isArray(value) && Object.values(value).every((v) => typeof v === 'string');
+  return isTexts ? '' : undefined;
+}
+
 const functions: Readonly<Record<string, (...args: never[]) => unknown>> = {
-  json: (value: unknown) => JSON.stringify(value ?? null),
+  json: (value: unknown) => ownJson(value) ?? JSON.stringify(value ?? null),
   split: (value: unknown, separator: unknown) => text(value).split(text(separator)),
   join: (values: unknown, separator: unknown) => (Array.isArray(values) ? values.map(text).join(text(separator)) : ''),
   title: (value: unknown) => text(value).replace(/\b\w/g, (letter) => letter.toUpperCase()),
@@ -311,20 +328,9 @@ const functions: Readonly<Record<string, (...args: never[]) => unknown>> = {
   truncate: (value: unknown, length: number) => text(value).slice(0, length),
   println: (...values: unknown[]) => `${values.map(show).join(' ')}\n`,
   print: (...values: unknown[]) => values.map(show).join(''),
-  printf: (format: unknown, ...values: unknown[]) => {
-    let i = 0;
-    return text(format).replace(/%[svdq%]/g, (verb) =>
-      verb === '%%' ? '%' : verb === '%q' ? JSON.stringify(text(values[i++])) : show(values[i++]),
-    );
-  },
-  index: (value: unknown, ...keys: unknown[]) =>
-    keys.reduce(
-      (at: unknown, key) =>
-        at !== null && at !== undefined && Object.hasOwn(at, String(key))
-          ? (at as Record<string, unknown>)[String(key)]
-          : undefined,
-      value,
-    ),
+  printf: (format: unknown, ...values: unknown[]) => printf(text(format), values, show),
+  index: (value: unknown, ...keys: unknown[]) => keys.reduce(entry, value),
+  slice: (value: unknown, from = 0, to?: number) => (Array.isArray(value) ? value : text(value)).slice(from, to),
   len: (value: unknown) =>
     typeof value === 'string' || Array.isArray(value) ? value.length : Object.keys((value ?? {}) as object).length,
   not: (value: unknown) => !isTrue(value),

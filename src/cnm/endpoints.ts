@@ -1,6 +1,17 @@
 /** Create and delete an endpoint; attach and detach are its whole life in one call each (spec 01 §3). */
 
-import { type EndpointId, type Undo, CnmError, attemptAll, newEndpointId, randomMac, shortId, undoable } from '../base/index.ts';
+import {
+  type EndpointId,
+  type Undo,
+  CnmError,
+  attemptAll,
+  familyOf,
+  newEndpointId,
+  prefixAddress,
+  randomMac,
+  shortId,
+  undoable,
+} from '../base/index.ts';
 import type { Ctx } from '../driver/index.ts';
 import { type Cnm, contextOf, driverEndpoint, driverNetwork, driverOf, refuseWhenClosing, stillWanted } from './context.ts';
 import { portsOf } from './attachment.ts';
@@ -45,6 +56,7 @@ async function makeEndpoint(
   refuseWhenClosing(cnm);
   const driver = driverOf(cnm, net);
   const usesIpam = driver.capabilities.addressing === 'ipam';
+  if (usesIpam) refuseWithoutIPv6(net, asked);
   if (usesIpam) await tellLeases(cnm, net);
   const draft = draftOf(cnm, net, owner, withMac(cnm, net, asked));
   // A delete of the network sees the record, or the record sees that the network is going.
@@ -69,6 +81,16 @@ const withMac = (cnm: Cnm, net: NetworkRecord, asked: CheckedEndpoint): CheckedE
   asked.mac === undefined && net.ipam.needsMac === true && driverOf(cnm, net).capabilities.ownMac !== false
     ? { ...asked, mac: randomMac() }
     : asked;
+
+/** The kernel refuses an address of IPv6 on a link that has it switched off, but only when the endpoint is joined. */
+function refuseWithoutIPv6(net: NetworkRecord, asked: CheckedEndpoint): void {
+  const address = net.enableIPv6 ? undefined : asked.linkLocal.find((prefix) => familyOf(prefix) === 6);
+  if (address === undefined) return;
+  throw new CnmError(
+    'bad_address',
+    `invalid endpoint settings:\nlink-local IP address ${prefixAddress(address)} needs a network with IPv6, which ${net.name} is not; leave it out`,
+  );
+}
 
 /** Among endpoints of connects the sandboxes' names are unique already; one that is stuck must not keep a new one out. */
 function refuseSameName(cnm: Cnm, net: NetworkRecord, draft: EndpointRecord): void {

@@ -56,12 +56,13 @@ function wishOf({ query }: Request, now: number): Omit<Wish, 'line'> {
   };
 }
 
-/** Unix seconds with up to nine digits behind the point are taken exactly. */
+/** Up to nine digits behind the point are taken exactly: so events tell their times. */
 function timeOf(name: string, text: string | undefined, now: number): bigint | undefined {
   if (text === undefined || text === '') return undefined;
   const match = /^(\d{1,12})(?:\.(\d{1,9}))?$/.exec(text);
   if (match !== null) return BigInt(`${match[1]}${(match[2] ?? '').padEnd(9, '0')}`);
-  return BigInt(Math.trunc(parseTime(name, text, now))) * NANOS_PER_MS;
+  const [, before = text, digits = '', zone = ''] = /^(\d{4}-.*:\d{2})\.(\d{1,9})(Z|[+-]\d{2}:\d{2})?$/.exec(text) ?? [];
+  return BigInt(Math.trunc(parseTime(name, before + zone, now))) * NANOS_PER_MS + BigInt(digits.padEnd(9, '0'));
 }
 
 const JSON_SEQUENCE = 'application/json-seq';

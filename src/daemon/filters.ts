@@ -231,11 +231,19 @@ export function parseTime(what: string, text: string, now: number): number {
   if (/^\d{1,15}(\.\d{1,9})?$/.test(text)) return Number(text) * 1000;
   const duration = parseDuration(text);
   if (duration !== undefined) return now - duration;
-  const time = /^\d{4}-\d{2}-\d{2}(T[\d:.]+(Z|[+-]\d{2}:\d{2})?)?$/.test(text) ? Date.parse(text) : Number.NaN;
+  const isTime = /^\d{4}-\d{2}-\d{2}(T[\d:.]+(Z|[+-]\d{2}:\d{2})?)?$/.test(text) && isOfCalendar(text);
+  const time = isTime ? Date.parse(text) : Number.NaN;
   if (Number.isNaN(time))
     throw new CnmError(
       'bad_filter',
       `invalid ${what} ${JSON.stringify(text)}: use RFC 3339, Unix seconds or a duration such as 10m`,
     );
   return time;
+}
+
+/** JavaScript takes the 31st of February for the 2nd of March, and 24 o'clock for the next day's beginning; RFC 3339 §5.7 does not. */
+function isOfCalendar(text: string): boolean {
+  const day = text.slice(0, 10);
+  const date = new Date(`${day}T00:00:00Z`);
+  return !Number.isNaN(date.getTime()) && date.toISOString().startsWith(day) && !text.startsWith('T24', 10);
 }

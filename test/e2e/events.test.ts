@@ -139,6 +139,24 @@ test('since and until show what was, and end at once', async () => {
   expect(await lab.ok('events', '--since', '10m', ...until, '--filter', 'network=nobody')).toBe('');
 });
 
+test('a time as events are printed with holds exactly, and a whole event by a template is what json prints', async () => {
+  await lab.ok('sandbox', 'create', '--network', 'bridge', 'timed');
+  const about = [
+    '--filter',
+    'event=connect',
+    '--filter',
+    `container=${await lab.ok('sandbox', 'inspect', '-f', '{{.ID}}', 'timed')}`,
+  ];
+  const line = await lab.ok('events', '--until', '0s', ...about);
+  const [time = ''] = line.split(' ');
+  expect(time).toMatch(/\.\d{6}00[1-9]/);
+  expect(await lab.ok('events', '--until', time, ...about)).toBe(line);
+  expect(await lab.ok('events', '--since', time, '--until', '0s', ...about)).toBe(line);
+  const whole = await lab.ok('events', '--until', '0s', ...about, '--format', '{{json .}}');
+  expect(whole).toBe(await lab.ok('events', '--until', '0s', ...about, '--format', 'json'));
+  await lab.ok('sandbox', 'rm', 'timed');
+});
+
 test('the time 0 is the beginning of 1970', async () => {
   const filters = `filters=${encodeURIComponent('{"network":["past"]}')}`;
   expect(await lab.api('GET', `/events?until=0&${filters}`)).toMatchObject({ status: 200, json: undefined });

@@ -77,7 +77,12 @@ describe('IPAM flags', () => {
     [{ subnet, gateway: ['10.9.0.1'] }, 'no matching subnet for gateway 10.9.0.1'],
     [{ subnet, gateway: ['x'] }, 'no matching subnet for gateway x'],
     [{ subnet, auxAddress: ['a=10.9.0.1'] }, 'no matching subnet for aux-address 10.9.0.1'],
-    [{ subnet, auxAddress: ['a'] }, 'no matching subnet for aux-address'],
+    [{ subnet, auxAddress: ['a'] }, 'invalid argument "a" for "--aux-address" flag: use name=address'],
+    [{ subnet, auxAddress: ['=10.0.0.2'] }, 'invalid argument "=10.0.0.2" for "--aux-address" flag: use name=address'],
+    [
+      { subnet, auxAddress: ['a=10.0.0.2', 'a=10.0.0.3'] },
+      'invalid argument "a=10.0.0.3" for "--aux-address" flag: a is given twice',
+    ],
     [{ auxAddress: ['a=10.0.0.1'] }, 'no matching subnet for aux-address 10.0.0.1'],
     [
       { subnet: ['10.0.0.0/24', '10.1.0.0/24'], ipRange: ['10.0.0.0/25', '10.0.0.128/25'] },

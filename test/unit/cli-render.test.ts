@@ -58,6 +58,10 @@ describe('lists', () => {
     expect(render({ format: 'json' }, [])).toBe('');
   });
 
+  test('a whole row by a template is what json prints', () => {
+    expect(render({ format: '{{json .}}' })).toBe(render({ format: 'json' }));
+  });
+
   test('raw is a block for each row', () => {
     expect(render({ format: 'raw' })).toBe(
       'network_id: abcdef012345\nname: a\ndriver: bridge\n\nnetwork_id: 123456789012\nname: a-longer-name\ndriver: host\n',

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { UsageError } from '../../src/cli/client.ts';
-import { executeTemplate } from '../../src/cli/template.ts';
+import { JSON_TEXT, executeTemplate } from '../../src/cli/template.ts';
 
 const data = {
   Name: 'front',
@@ -16,6 +16,7 @@ const data = {
   NoLabels: {},
   Nested: { Deep: { Leaf: 'leaf' } },
   Subnets: [{ Subnet: '10.0.0.0/24' }, { Subnet: '10.1.0.0/24' }],
+  Told: { Part: 1, [JSON_TEXT]: '{"part":12345678901234567890}' },
   Label: (key: unknown) => `label ${String(key)}`,
 };
 
@@ -64,8 +65,13 @@ const rows: readonly [template: string, expected: string][] = [
   ['{{index .List 1}}', 'y'],
   ['{{index .Labels "a"}}', '1'],
   ['{{index .Subnets 1 "Subnet"}}', '10.1.0.0/24'],
-  ['{{index .Labels "absent"}}', '<no value>'],
-  ['{{index .Labels "constructor"}}', '<no value>'],
+  ['<{{index .Labels "absent"}}>', '<>'],
+  ['<{{index .Labels "constructor"}}>', '<>'],
+  ['<{{index .NoLabels "absent"}}>', '<>'],
+  ['{{if index .Labels "absent"}}yes{{else}}no{{end}}', 'no'],
+  ['{{index .Nested "absent"}} {{index .List 9}} {{index .Absent "x"}}', '<no value> <no value> <no value>'],
+  ['{{slice .Name 1 3}} {{slice .Name 3}} {{slice .List 1}}', 'ro nt [y z]'],
+  ['{{json .Told}} {{.Told.Part}} {{json .Told.Part}}', '{"part":12345678901234567890} 1 1'],
   ['{{(index .Subnets 0).Subnet}}', '10.0.0.0/24'],
   ['{{len .List}} {{len .Labels}} {{len .Name}} {{len .Absent}}', '3 2 5 0'],
   ['{{.Name | upper}}', 'FRONT'],
@@ -73,6 +79,12 @@ const rows: readonly [template: string, expected: string][] = [
   ['{{.List | len}}', '3'],
   ['{{"a b c" | printf "%s-%s" "x"}}', 'x-a b c'],
   ['{{printf "%s %d %v %q %%" .Name .Count .On .Name}}', 'front 3 true "front" %'],
+  ['{{printf "%.3s|%8s|%-8s|%8.2s|" .Name .Name .Name .Name}}', 'fro|   front|front   |      fr|'],
+  ['{{printf "%5d|%-5d|%05d|%+d|%3d" .Count .Count .Count .Count 12345}}', '    3|3    |00003|+3|12345'],
+  ['{{printf "%d %012d" "1795892880175000002" "-7"}}', '1795892880175000002 -00000000007'],
+  ['{{printf "%t %5t %v %q|%7q" .On .Off .On .Count "é"}}', 'true false true "3"|    "é"'],
+  ['{{printf "%x %X %x %f %.2f %6.1f" 255 255 "hi" .Count 1.5 2}}', 'ff FF 6869 3.000000 1.50    2.0'],
+  ['{{printf "%d %t %z %s" .Name .Name .Name}}', '%!d(string=front) %!t(string=front) %!z(string=front) %!s(MISSING)'],
   ['{{join .List ","}}', 'x,y,z'],
   ['{{split "a,b" ","}}', '[a b]'],
   ['{{join (split "a,b" ",") "+"}}', 'a+b'],

@@ -5,7 +5,7 @@ import { escaped } from '../../base/index.ts';
 import { filterQuery } from '../client.ts';
 import type { CliContext } from '../context.ts';
 import { collect } from '../flags.ts';
-import { checkTemplate, executeTemplate } from '../template.ts';
+import { JSON_TEXT, checkTemplate, executeTemplate } from '../template.ts';
 
 interface EventJson {
   readonly Type: string;
@@ -50,14 +50,9 @@ function shown(line: string, format: string | undefined): string {
   // As digits: a number would lose the last of them.
   const nanos = /"timeNano":(\d+)\}$/.exec(line)?.[1] ?? '0';
   if (format !== undefined && format !== '') {
-    const { scope, time, ...rest } = event;
-    return executeTemplate(format, {
-      ...rest,
-      Scope: scope,
-      Time: time,
-      TimeNano: nanos,
-      ID: event.Actor.ID,
-    });
+    const { Type, Action, Actor, scope, time } = event;
+    const fields = { Type, Action, Actor, Scope: scope, Time: time, TimeNano: nanos, ID: Actor.ID };
+    return executeTemplate(format, { ...fields, [JSON_TEXT]: line });
   }
   const attributes = Object.entries(event.Actor.Attributes)
     .sort(([a], [b]) => (a < b ? -1 : 1))

@@ -24,9 +24,16 @@ export async function inspectAll(
   if (format === undefined || format === '') context.out(`${JSON.stringify(found, null, 4)}\n`);
   else if (format === 'json') context.out(`${JSON.stringify(found)}\n`);
   else
-    for (const item of found) context.out(`${executeTemplate(format.replaceAll('\\t', '\t').replaceAll('\\n', '\n'), item)}\n`);
+    for (const item of found)
+      context.out(`${executeTemplate(format.replaceAll('\\t', '\t').replaceAll('\\n', '\n'), withGoName(item))}\n`);
   for (const error of errors) context.err(`${error}\n`);
   if (errors.length > 0) context.exitCode = 1;
+}
+
+/** Templates of the reference name the field `Id` of the JSON as its Go name is too. */
+function withGoName(item: unknown): unknown {
+  if (typeof item !== 'object' || item === null || !('Id' in item) || 'ID' in item) return item;
+  return Object.defineProperty({ ...item }, 'ID', { value: item.Id, enumerable: false });
 }
 
 /** Removes one after the other, prints each name, goes on after an error. */

@@ -4,7 +4,9 @@ import {
   type Address,
   type Prefix,
   CnmError,
+  addressToBigInt,
   codeOf,
+  familyOf,
   messageOf,
   prefixAddress,
   prefixBounds,
@@ -129,15 +131,7 @@ async function requestPool(
       undo.add(`release ${what} ${leased}`, () => ipam.releaseAddress(pool.id, leased, net.id));
       return leased;
     } catch (error) {
-      if (address === undefined && config.range !== undefined && isReservedOnly(config.range, pool.prefix))
-        throw new CnmError(
-          'bad_ip_range',
-          `invalid ip-range ${config.range}: it holds no address to give out, only one that is reserved in ${pool.prefix}; give a larger range`,
-          { cause: error },
-        );
-      throw new CnmError('gateway_taken', `failed to allocate ${what}${address ? ` (${address})` : ''}: ${messageOf(error)}`, {
-        cause: error,
-      });
+      throw unleased(what, address, config.range, pool.prefix, error);
     }
   };
   const skipGateway = family === 4 ? asked.skip.v4 : asked.skip.v6;
@@ -167,11 +161,38 @@ async function requestPool(
   };
 }
 
-/** True for a range of nothing but the subnet's own address or its broadcast address. */
-function isReservedOnly(range: Prefix, subnet: Prefix): boolean {
+/** Why a gateway or an auxiliary address is not leased: what never could be is the mistake of who asked. */
+function unleased(
+  what: string,
+  address: Address | undefined,
+  range: Prefix | undefined,
+  subnet: Prefix,
+  cause: unknown,
+): CnmError {
+  if (address === undefined) {
+    if (range !== undefined && isReservedOnly(prefixBounds(range), subnet))
+      return new CnmError(
+        'bad_ip_range',
+        `invalid ip-range ${range}: it holds no address to give out, only one that is reserved in ${subnet}; give a larger range`,
+        { cause },
+      );
+    return new CnmError('gateway_taken', `failed to allocate ${what}: ${messageOf(cause)}`, { cause });
+  }
+  const at = addressToBigInt(address);
+  if (codeOf(cause) === 'address_in_use' && isReservedOnly({ first: at, last: at }, subnet))
+    return new CnmError(
+      what === 'gateway' ? 'bad_gateway' : 'bad_aux_address',
+      `invalid ${what} ${address}: it is reserved in ${subnet}, choose another one`,
+      { cause },
+    );
+  return new CnmError('gateway_taken', `failed to allocate ${what} (${address}): ${messageOf(cause)}`, { cause });
+}
+
+/** True for nothing but an address at the edge of the subnet: that of all its routers in IPv6 (RFC 4291 §2.6.1), its own or the broadcast address in IPv4. */
+function isReservedOnly({ first, last }: { readonly first: bigint; readonly last: bigint }, subnet: Prefix): boolean {
   const whole = prefixBounds(subnet);
-  const { first, last } = prefixBounds(range);
-  return first === last && whole.last - whole.first >= 2n && (first === whole.first || last === whole.last);
+  const hasBroadcast = familyOf(subnet) === 4;
+  return first === last && whole.last - whole.first >= 2n && (first === whole.first || (hasBroadcast && last === whole.last));
 }
 
 /** Gives back what requestPools leased. Every lease is tried, the first error is thrown. */

@@ -174,6 +174,22 @@ const inside: Line[] = [
     /broadcast/,
   ],
   [
+    'a gateway that is the address of all routers',
+    { ...ipam({ Subnet: 'fd01::/64', Gateway: 'fd01::' }), EnableIPv6: true },
+    400,
+    'bad_gateway',
+    /gateway fd01::/,
+    /reserved in fd01::\/64/,
+  ],
+  [
+    'an auxiliary address that is the one of all routers',
+    { ...ipam({ Subnet: 'fd01::/64', AuxiliaryAddresses: { a: 'fd01::' } }), EnableIPv6: true },
+    400,
+    'bad_aux_address',
+    /auxiliary address a fd01::/,
+    /reserved in fd01::\/64/,
+  ],
+  [
     'an auxiliary address outside',
     ipam({ Subnet: S, AuxiliaryAddresses: { printer: '10.2.0.1' } }),
     400,
