@@ -1,7 +1,7 @@
 /** An endpoint's interface inside its sandbox: settings, addresses, up. For drivers that make it there, and for links that are moved. */
 
 import type { Prefix } from '../base/index.ts';
-import { type Link, type RtnlOp, writeSysctl } from '../kernel/index.ts';
+import { type Link, type RtnlOp, readSysctl, writeSysctl } from '../kernel/index.ts';
 import type { DriverEndpoint, JoinPlace } from './contract.ts';
 import { applyEndpointSysctls } from './endpoint-sysctls.ts';
 
@@ -37,9 +37,11 @@ function familySysctls(at: JoinPlace, v6: Prefix | undefined, acceptRa: string |
   if (acceptRa !== undefined) writeSysctl(at.netns, [...conf, 'accept_ra'], acceptRa, { optional });
 }
 
-/** Addresses that the interface has lost, and its being up. */
-export async function restoreInside({ netns }: JoinPlace, ep: DriverEndpoint, link: Link): Promise<void> {
+/** Addresses that the interface has lost, with IPv6 that was switched off on it, and its being up. */
+export async function restoreInside({ netns, ifname }: JoinPlace, ep: DriverEndpoint, link: Link): Promise<void> {
   const rtnl = netns.rtnl();
+  const off = ['net', 'ipv6', 'conf', ifname, 'disable_ipv6'];
+  if (ep.iface.v6 !== undefined && readSysctl(netns, off) === '1') writeSysctl(netns, off, '0');
   const present = (await rtnl.address.list({ link: link.index })).map((a) => a.prefix);
   const missing = addressesInside(ep).filter((prefix) => !present.includes(prefix));
   const ops: RtnlOp[] = [
