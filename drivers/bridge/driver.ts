@@ -71,7 +71,9 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     if (created) {
       await nameBridgeAgain(parts, state);
       await retireHostLink(parts, bridge);
-    } else if (adoption !== undefined) await giveBridgeBack(parts, bridge, adoption);
+    }
+    // Ours has no longer the name: what has it is somebody's.
+    if (adoption !== undefined) await giveBridgeBack(parts, bridge, adoption);
   }
 
   async function deleteNetwork(net: DriverNetwork): Promise<void> {

@@ -107,7 +107,7 @@ async function restoreEndpoint(
     const found = await host.link.find({ name: hostLinkName(ep) });
     const outside = found ?? (inside && (await nameHostSideAgain(parts, hostLinkName(ep), inside)));
     if (outside === undefined || inside?.parent !== outside.index) {
-      if (outside !== undefined) await unplug(parts, ep, place);
+      await unplug(parts, ep, place);
       await refuseOthers(parts, ep, place);
       await plug(parts, bridge, ep, options, place);
       return undefined;
