@@ -30,10 +30,12 @@ async function busy() {
     .flatMap((line) => /\d+: (veth[0-9a-f]+)/.exec(line)?.[1] ?? []);
   expect(ports).toHaveLength(2);
   const links = async (): Promise<string[]> => {
-    const { stdout } = await house.host.exec('sh', ['-c', `ip -o link show ${bridge}; ip -o link show master ${bridge}`]);
-    const lines = stdout.split('\n').map((line) => /^\d+: ([^:@]+).* mtu (\d+) .*link\/ether (\S+)/.exec(line)?.slice(1) ?? []);
+    const { stdout } = await house.host.exec('sh', ['-c', `ip -o link show ${bridge}; ip -o -d link show master ${bridge}`]);
+    const lines = stdout
+      .split('\n')
+      .map((line) => /^\d+: ([^:@]+).* mtu (\d+) .*link\/ether (\S+)(?:.* (hairpin \S+))?/.exec(line)?.slice(1) ?? []);
     // A pair that is made again has another MAC on the host's side, which nobody sees.
-    return lines.map(([name, mtu, mac]) => `${name} ${mtu} ${name === bridge ? mac : ''}`).sort();
+    return lines.map(([name, mtu, mac, hairpin]) => `${name} ${mtu} ${name === bridge ? mac : hairpin}`).sort();
   };
   return { house, id, bridge, ports, works, client, links };
 }
@@ -100,6 +102,7 @@ describe('what somebody took away is back after the next look', () => {
     ["a port's name", ({ ports }) => `ip link set ${ports[0]} down; ip link set ${ports[0]} name other0; ip link set other0 up`],
     ['a port', ({ ports }) => `ip link del ${ports[0]}`],
     ['a port, which is in another namespace now', ({ ports, house }) => `ip link set ${ports[0]} netns ${house.outside.path}`],
+    ["a port's way back to itself", ({ ports }) => `bridge link set dev ${ports[0]} hairpin off`],
     ["a port's place on the bridge", ({ ports }) => `ip link set ${ports[1]} nomaster`],
     [
       'both ports and all rules',
@@ -185,6 +188,23 @@ test('what was renamed goes with its endpoint and its network all the same', asy
   expect((await client.exec('ip', ['-br', 'link'])).stdout).not.toContain('eth0');
   await house.controller.deleteNetwork('net');
   expect((await house.host.exec('ip', ['-br', 'link'])).stdout).not.toMatch(/^other\d[^\n]* UP/m);
+});
+
+test('ports that keep sandboxes apart do so again when somebody has opened them', async () => {
+  const house = await House.open();
+  const id = await house.network('apart', { options: { 'com.docker.network.bridge.enable_icc': 'false' } });
+  for (const name of ['one', 'two']) await house.sandbox(name, [['apart', {}]]);
+  const { stdout } = await house.host.exec('ip', ['-br', 'link', 'show', 'master', `br-${id.slice(0, 12)}`]);
+  const ports = stdout.match(/^veth[0-9a-f]+/gm) ?? [];
+  expect(ports).toHaveLength(2);
+  const isolated = async (): Promise<unknown[]> =>
+    (await house.host.exec('bridge', ['-d', 'link'])).stdout.match(/isolated (?:on|off)/g) ?? [];
+  for (const again of [() => house.controller.mend(), () => house.start()]) {
+    for (const port of ports) await house.host.exec('bridge', ['link', 'set', 'dev', port, 'isolated', 'off']);
+    expect(await isolated()).toEqual(['isolated off', 'isolated off']);
+    await again();
+    expect(await isolated()).toEqual(['isolated on', 'isolated on']);
+  }
 });
 
 test('an interface whose other side is in another namespace goes with its endpoint, and is no second one beside the next', async () => {
