@@ -24,7 +24,7 @@ import { Announcer } from '../shared/announcer.ts';
 import { retireHostLink } from '../shared/host-link.ts';
 import { plug, stateOf, unplug } from './endpoint.ts';
 import { FlowKeeper } from './flows.ts';
-import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, planAdoption, stripStranger } from './network.ts';
+import { type BridgeState, bridgeIntent, ensureBridge, giveBridgeBack, planAdoption } from './network.ts';
 import { type BridgeOptions, checkSubnets, containerGateway, parseBridgeOptions } from './options.ts';
 import { nameBridgeAgain } from './renamed.ts';
 import { program } from './publish.ts';
@@ -71,17 +71,16 @@ export function createBridgeDriver(parts: DriverParts): Driver {
     if (created) {
       await nameBridgeAgain(parts, state);
       await retireHostLink(parts, bridge);
-    } else if (adoption !== undefined) await giveBridgeBack(parts, bridge, adoption);
+    }
+    // Ours has no longer the name: what has it is somebody's.
+    if (adoption !== undefined) await giveBridgeBack(parts, bridge, adoption);
   }
 
   async function deleteNetwork(net: DriverNetwork): Promise<void> {
     const state = net.state as unknown as BridgeState | null;
     // Without a state the creation did not get far enough to answer; what it made carries our mark.
     if (state === null) await retireHostLink(parts, parseBridgeOptions(net).bridge);
-    else {
-      await releaseBridge(state);
-      if (state.created) await stripStranger(parts, net, parseBridgeOptions(net));
-    }
+    else await releaseBridge(state);
     await parts.firewall.apply([{ owner: net.id, intent: null }]);
     known.delete(net.id);
   }

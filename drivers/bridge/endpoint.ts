@@ -105,8 +105,8 @@ export async function unplug(parts: DriverParts, ep: DriverEndpoint, at: JoinPla
   const { deadGroup } = parts.mark;
   const host = parts.host.rtnl();
   const hostLink = (await host.link.find({ name })) ?? (at && (await strayedHostSide(parts, name, at)));
-  // Without a host side there is no pair: a link of that name in the sandbox is somebody else's.
-  if (hostLink === undefined) return;
+  // Without a host side here a link of that name in the sandbox is somebody else's, or half of a pair that was torn apart.
+  if (hostLink === undefined) return at && removeOrphan(parts, ep, at);
   try {
     if (hostLink.group === parts.mark.liveGroup) {
       const change = { up: false, master: 0, name: dead, group: deadGroup };
@@ -135,6 +135,14 @@ function forgottenNeighbours(ep: DriverEndpoint, bridge: number | undefined): Rt
   if (bridge === undefined) return [];
   const fine = [...NO_ENTRY, 'ENODEV'];
   return addressesOf(ep).map((address) => ({ op: 'neighbour.remove', spec: { link: bridge, address }, fine }));
+}
+
+/** The sandbox side of a pair whose host side somebody has moved to another namespace: both go, and the addresses with them. */
+async function removeOrphan({ mark }: DriverParts, ep: DriverEndpoint, at: JoinPlace): Promise<void> {
+  const sandbox = at.netns.rtnl();
+  const link = await sandbox.link.find({ name: at.ifname });
+  if (link?.kind !== 'veth' || link.group !== mark.liveGroup || link.mac !== ep.iface.mac) return;
+  await sandbox.batch([{ op: 'link.remove', at: { index: link.index }, fine: ['ENODEV'] }]);
 }
 
 async function retireSandboxSide(

@@ -31,7 +31,7 @@ export interface BridgeState {
   /** False: adopted, never deleted. */
   readonly created: boolean;
   readonly mac: Mac;
-  /** What was changed on an adopted bridge, to be taken back when the network goes. */
+  /** What was changed on a bridge that is not ours, adopted or put in the place of ours, to be taken back when the network goes. */
   readonly adoption?: Adoption;
 }
 
@@ -42,6 +42,8 @@ interface Adoption {
   readonly removed: readonly Prefix[];
   /** The MTU that it had, octets. */
   readonly mtu: number;
+  /** The MAC that it had, where it was given that of ours. */
+  readonly mac?: Mac;
   /** Settings of it that were changed, with the value before. */
   readonly sysctls?: readonly SysctlBefore[];
 }
@@ -99,10 +101,14 @@ export async function ensureBridge(
     const link = found ?? (await makeBridge(parts, options, mac));
     const change = await addressChange(rtnl, link, net, options, created);
     const settings = sysctlChange(parts, net, options, created);
-    const now: Adoption = { ...change, mtu: link.mtu, sysctls: valuesBefore(settings) };
-    if (found !== undefined && !created) undo.add('give bridge back', () => giveBridgeBack(parts, options.bridge, now));
+    // Somebody's that stands where ours was: it takes our part, and is his again when the network goes.
+    const isOurs = created && link.group === parts.mark.liveGroup;
+    const address = created && link.mac !== mac ? { mac } : {};
+    const before = !isOurs && created && link.mac !== undefined ? { mac: link.mac } : {};
+    const now: Adoption = { ...change, mtu: link.mtu, ...before, sysctls: valuesBefore(settings) };
+    if (found !== undefined && !isOurs) undo.add('give bridge back', () => giveBridgeBack(parts, options.bridge, now));
     for (const { path, value } of settings) writeSysctl(parts.host, path, value);
-    const adoption = created ? undefined : merged(known?.adoption, now);
+    const adoption = isOurs ? undefined : merged(known?.adoption, now);
     await rtnl.batch([
       ...change.removed.map((prefix) => ({ op: 'address.remove', spec: { link: link.index, prefix } }) as const),
       ...change.added.map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
@@ -110,8 +116,7 @@ export async function ensureBridge(
     if (needsLinkLocal(created, bridgeAddresses(net, options))) await giveLinkLocal(rtnl, link.index, mac);
     await forwarding(parts, net);
     const mtu = options.mtu !== undefined && options.mtu !== link.mtu ? { mtu: options.mtu } : {};
-    // Another bridge may stand where ours was; the endpoints' neighbour entries have the MAC that the gateway had.
-    const address = created && link.mac !== mac ? { mac } : {};
+    // Also of another bridge: the endpoints' neighbour entries have the MAC that the gateway had.
     await rtnl.batch([{ op: 'link.set', at: { index: link.index }, change: { up: true, ...mtu, ...address } }]);
     return { state: { bridge: options.bridge, created, mac, ...(adoption && { adoption }) }, index: link.index };
   });
@@ -123,7 +128,8 @@ function merged(known: Adoption | undefined, now: Adoption): Adoption {
   const both = (a: readonly Prefix[], b: readonly Prefix[]): Prefix[] => [...new Set([...a, ...b])];
   const before = [...(known.sysctls ?? []), ...(now.sysctls ?? [])];
   const sysctls = before.filter((one, i) => before.findIndex((other) => other.path.join() === one.path.join()) === i);
-  return { added: both(known.added, now.added), removed: both(known.removed, now.removed), mtu: known.mtu, sysctls };
+  const mac = known.mac && { mac: known.mac };
+  return { added: both(known.added, now.added), removed: both(known.removed, now.removed), mtu: known.mtu, ...mac, sysctls };
 }
 
 async function makeBridge(parts: DriverParts, options: BridgeOptions, mac: Mac): Promise<Link> {
@@ -139,7 +145,7 @@ async function makeBridge(parts: DriverParts, options: BridgeOptions, mac: Mac):
 export async function giveBridgeBack(
   parts: DriverParts,
   bridge: string,
-  { added, removed, mtu, sysctls = [] }: Adoption,
+  { added, removed, mtu, mac, sysctls = [] }: Adoption,
 ): Promise<void> {
   const rtnl = parts.host.rtnl();
   const link = await rtnl.link.find({ name: bridge });
@@ -155,21 +161,8 @@ export async function giveBridgeBack(
       .filter((prefix) => !present.includes(prefix))
       .map((prefix) => ({ op: 'address.add', spec: { link: link.index, prefix, noDad: true } }) as const),
     ...(link.mtu === mtu ? [] : [{ op: 'link.set', at: { index: link.index }, change: { mtu } } as const]),
+    ...(mac === undefined || link.mac === mac ? [] : [{ op: 'link.set', at: { index: link.index }, change: { mac } } as const]),
   ]);
-}
-
-/** What stood in the place of a bridge that was made stays, without the network's addresses: who has them has its traffic. */
-export async function stripStranger(parts: DriverParts, net: DriverNetwork, options: BridgeOptions): Promise<void> {
-  const rtnl = parts.host.rtnl();
-  const link = await rtnl.link.find({ name: options.bridge });
-  if (link === undefined) return;
-  const own = bridgeAddresses(net, options);
-  const present = (await rtnl.address.list({ link: link.index })).map(({ prefix }) => prefix);
-  await rtnl.batch(
-    present
-      .filter((prefix) => own.includes(prefix))
-      .map((prefix) => ({ op: 'address.remove', spec: { link: link.index, prefix } }) as const),
-  );
 }
 
 /** Settings of the bridge that are not as the network needs them. */

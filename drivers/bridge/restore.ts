@@ -83,7 +83,7 @@ export async function observeNetworks(parts: DriverParts, desired: readonly Rest
       // Gone with its sandbox, which only the engine knows of.
       if (hasMoved === true) return port === undefined || (port.master === bridge.index && port.up);
       // Without carrier the other side is down.
-      return port !== undefined && port.master === bridge.index && port.up && port.carrier && hasMtu(port, options);
+      return port?.master === bridge.index && port.up && port.carrier && hasMtu(port, options) && isSet(port, options);
     });
   };
   return desired.filter((wish) => !isRight(wish)).map(({ net }) => net.id);
@@ -91,6 +91,10 @@ export async function observeNetworks(parts: DriverParts, desired: readonly Rest
 
 /** Without an option the MTU is the kernel's, or whoever's who has changed it. */
 const hasMtu = (link: Link, { mtu }: ReturnType<typeof parseBridgeOptions>): boolean => mtu === undefined || link.mtu === mtu;
+
+/** Whether a port has the settings that came with its place on the bridge: what keeps sandboxes apart, and a sandbox's own published ports. */
+const isSet = ({ port }: Link, { icc }: ReturnType<typeof parseBridgeOptions>): boolean =>
+  port?.hairpin === true && (icc || port.isolated);
 
 /** Mends the pair, or makes it anew when one side is gone; answers what could not be mended. */
 async function restoreEndpoint(
@@ -107,7 +111,7 @@ async function restoreEndpoint(
     const found = await host.link.find({ name: hostLinkName(ep) });
     const outside = found ?? (inside && (await nameHostSideAgain(parts, hostLinkName(ep), inside)));
     if (outside === undefined || inside?.parent !== outside.index) {
-      if (outside !== undefined) await unplug(parts, ep, place);
+      await unplug(parts, ep, place);
       await refuseOthers(parts, ep, place);
       await plug(parts, bridge, ep, options, place);
       return undefined;
@@ -144,8 +148,10 @@ async function plugAgain(
   const { mtu } = options;
   if (mtu !== undefined && outside.mtu !== mtu)
     await parts.host.rtnl().batch([{ op: 'link.set', at: { index: outside.index }, change: { mtu } }]);
-  if (outside.master === bridge && outside.up) return;
+  const isPort = outside.master === bridge && outside.up;
+  if (isPort && isSet(outside, options)) return;
   // A port's own settings go when it is taken off its bridge. Down first: see raiseHostSide.
-  await parts.host.rtnl().batch([{ op: 'link.set', at: { index: outside.index }, change: { master: bridge, up: false } }]);
+  if (!isPort)
+    await parts.host.rtnl().batch([{ op: 'link.set', at: { index: outside.index }, change: { master: bridge, up: false } }]);
   await raiseHostSide(parts, bridge, ep, options);
 }

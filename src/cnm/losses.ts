@@ -1,5 +1,5 @@
 /**
- * What a sandbox has lost of ours inside: addresses, default routes, the resolver's redirect, files. What somebody inside has
+ * What a sandbox has lost of ours inside: addresses, default routes, loopback, the resolver's redirect, files. What somebody inside has
  * added, or put in the place of ours, is his.
  */
 
@@ -13,6 +13,7 @@ import { filesOf } from './files.ts';
 import type { EndpointRecord, SandboxRecord } from './records.ts';
 import { joinedOf } from './restore.ts';
 import { givesRoute } from './steps/gateway.ts';
+import { leadsToResolver } from './steps/loopback.ts';
 import { redirectIn } from './steps/resolver.ts';
 
 export interface Losses {
@@ -34,6 +35,7 @@ export function lossesOf(cnm: Cnm, sandbox: SandboxRecord, netns: Netns): Losses
   const isBarred = redirect === 'owned';
   if (joined.length === 0) return { endpoints: [], things, isBarred };
   using inside = new Inside(netns);
+  if (sandbox.resolver !== undefined && !leadsToResolver(inside)) things.push('loopback');
   const isGone = (prefix: Prefix | undefined): boolean => prefix !== undefined && !inside.hasAddress(prefixAddress(prefix));
   const endpoints = joined.filter(({ v4, v6, linkLocal, join }) => {
     // A link-local address of IPv6 says nothing without its link.

@@ -224,7 +224,8 @@ export class Mender {
 
   async #networks(isHeard: boolean): Promise<void> {
     const isDue = isHeard || this.#round % DEGRADED_ROUNDS === 0;
-    const suspects = new Set(this.#lost);
+    // A degraded one waits for its turn, whatever it lacks.
+    const suspects = new Set([...this.#lost].filter((id) => isDue || this.#cnm.state.networkById(id)?.degraded === undefined));
     this.#lost.clear();
     for (const driver of driversInUse(this.#cnm)) {
       if (driver.restorer === undefined) continue;

@@ -10,6 +10,7 @@ import { restoreMoved } from './moved.ts';
 import type { EndpointRecord, NetworkRecord, SandboxRecord } from './records.ts';
 import { restoreFiles } from './steps/files.ts';
 import { restoreRoutes } from './steps/gateway.ts';
+import { restoreLoopback } from './steps/loopback.ts';
 import { rolesOf } from './steps/ports.ts';
 import { restoreRedirect } from './steps/resolver.ts';
 
@@ -69,7 +70,7 @@ export function wishOf(cnm: Cnm, net: NetworkRecord, alive?: Living): RestoreNet
 export const joinedOf = (cnm: Cnm, sandbox: SandboxRecord): EndpointRecord[] =>
   cnm.state.endpointsOfSandbox(sandbox.id).filter((ep) => ep.phase === 'joined');
 
-/** What living sandboxes have of ours besides links: files, redirect and routes. */
+/** What living sandboxes have of ours besides links: files, loopback, redirect and routes. */
 export async function restoreSandboxes(cnm: Cnm, alive: Living): Promise<void> {
   for (const sandbox of cnm.state.sandboxes()) {
     const netns = alive.get(sandbox.id);
@@ -79,6 +80,7 @@ export async function restoreSandboxes(cnm: Cnm, alive: Living): Promise<void> {
       ['files', () => restoreFiles(cnm, sandbox, endpoints)],
       ...(sandbox.mode === 'own'
         ? ([
+            ['loopback', () => restoreLoopback(netns)],
             ['redirect', () => restoreRedirect(cnm, sandbox, netns)],
             [
               'links',
@@ -112,7 +114,9 @@ export async function storeReports(
     const state = byId.get(net.id)?.state;
     const { degraded, ...rest } = net;
     if (problem === degraded && (state === undefined || state === net.driverState)) return [];
-    if (problem !== undefined) cnm.env.log.error({ network: net.id, name: net.name, problem }, 'a network is degraded');
+    // A try that fails for the same reason is no news.
+    if (problem !== undefined && problem !== degraded)
+      cnm.env.log.error({ network: net.id, name: net.name, problem }, 'a network is degraded');
     return [{ ...rest, ...(state !== undefined && { driverState: state }), ...(problem !== undefined && { degraded: problem }) }];
   });
   if (changed.length > 0) await cnm.state.commit({ networks: changed });

@@ -72,6 +72,10 @@ export interface PortFacts {
   readonly flood: boolean;
   /** ARP and ND about known neighbours of the bridge are answered instead of being sent there. */
   readonly neighSuppress: boolean;
+  /** Sends back out of it what came in by it. */
+  readonly hairpin: boolean;
+  /** Passes nothing to other isolated ports. */
+  readonly isolated: boolean;
 }
 
 export interface LinkSpec extends LinkCommon {

@@ -5,6 +5,7 @@
 
 import { familyOf, KernelError, type Address, type IpFamily } from '../base/index.ts';
 import type { Netns } from './contract.ts';
+import { encodeLinkGet, parseLink } from './link.ts';
 import { isRefusal, NETLINK_ROUTE, NetlinkSocket } from './netlink.ts';
 import { encodeRouteGet, parseRouteType, RTN_LOCAL } from './route.ts';
 
@@ -21,6 +22,14 @@ export class Inside implements Disposable {
   /** Whether packets to the address are for the namespace itself. */
   hasAddress(address: Address): boolean {
     return this.#typeOf(address) === RTN_LOCAL;
+  }
+
+  /** Whether a link of the name is there and up. Local routes over one that is down say nothing of it: the kernel keeps them. */
+  isUp(name: string): boolean {
+    const answer = this.#socket.request(encodeLinkGet({ name }), parseLink);
+    if (!isRefusal(answer)) return answer.up;
+    if (answer.errno === 'ENODEV') return false;
+    throw new KernelError('link.get', name, answer.errno, answer.text);
   }
 
   /** Whether any route leads elsewhere, ours or not; one that refuses on purpose counts. */

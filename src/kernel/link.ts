@@ -37,7 +37,15 @@ const IFLA = {
 } as const;
 const IFLA_INFO = { kind: 1, data: 2, slaveKind: 4, slaveData: 5 } as const;
 const IFLA_VXLAN = { id: 1, local: 4, learning: 7, port: 15, local6: 17 } as const;
-const IFLA_BRPORT = { learning: 8, unicastFlood: 9, mcastFlood: 27, bcastFlood: 30, neighSuppress: 32 } as const;
+const IFLA_BRPORT = {
+  hairpin: 4,
+  learning: 8,
+  unicastFlood: 9,
+  mcastFlood: 27,
+  bcastFlood: 30,
+  neighSuppress: 32,
+  isolated: 33,
+} as const;
 
 /** Longest name of a link, octets (IFNAMSIZ less its zero). */
 const MAX_NAME = 15;
@@ -308,4 +316,6 @@ const portFacts = (data: Attributes): PortFacts => ({
   learning: data.u8(IFLA_BRPORT.learning) !== 0,
   flood: [IFLA_BRPORT.unicastFlood, IFLA_BRPORT.mcastFlood, IFLA_BRPORT.bcastFlood].some((kind) => data.u8(kind) !== 0),
   neighSuppress: data.u8(IFLA_BRPORT.neighSuppress) === 1,
+  hairpin: data.u8(IFLA_BRPORT.hairpin) === 1,
+  isolated: data.u8(IFLA_BRPORT.isolated) === 1,
 });

@@ -47,6 +47,8 @@ describe('back after the next look', () => {
     ['its default routes', 'ip route del default; ip -6 route del default'],
     ['its being up', 'ip link set eth0 down'],
     ['its link', 'ip link del eth0'],
+    ['the being up of its loopback device', 'ip link set lo down'],
+    ['the address of its loopback device', 'ip -4 addr flush dev lo'],
     ['all rules', 'nft flush ruleset'],
     ['the rules of the redirect, its table stays', 'nft flush table ip $(nft list tables | grep -o "patchbay-.*")'],
     ['one chain of the redirect', 'nft flush chain ip $(nft list tables | grep -o "patchbay-.*") questions'],
@@ -69,6 +71,24 @@ describe('back after the next look', () => {
     await works();
     expect(told(await house.world())).toEqual(before);
   });
+});
+
+test('what cannot be put back inside is told once, and tried again every half minute', async () => {
+  const { house, sh, works } = await furnished();
+  const told: string[] = [];
+  const tell = (_fields: unknown, message: string): void => void told.push(message);
+  const log = { debug: () => {}, info: () => {}, warn: tell, error: tell };
+  await house.start({ foundation: (parts) => ({ ...parts, env: { ...parts.env, log } }) });
+  // IPv6 takes no smaller MTU (RFC 8200 section 5), and no address on such a link.
+  await sh('ip link set eth0 mtu 1000');
+  for (let round = 0; round < 12; round++) await house.controller.mend();
+  expect(told).toEqual(['a network is degraded']);
+  expect(house.controller.network('net').record.degraded).toContain('endpoint ');
+  await sh('ip link set eth0 mtu 1500');
+  for (let round = 0; round < 6; round++) await house.controller.mend();
+  expect(told).toEqual(['a network is degraded', 'a network was not as left: it is mended']);
+  expect(house.controller.network('net').record.degraded).toBeUndefined();
+  await works();
 });
 
 test('what somebody inside added, or put in the place of ours, stays', async () => {

@@ -357,8 +357,8 @@ describe('other kinds of links', () => {
     ]);
     const at = { name: 'pb-a' };
     const port = async () => (await rtnl.link.get(at)).port;
-    expect(await port()).toEqual({ learning: true, flood: true, neighSuppress: false });
-    const silent = { learning: false, flood: false, neighSuppress: true };
+    expect(await port()).toEqual({ learning: true, flood: true, neighSuppress: false, hairpin: false, isolated: false });
+    const silent = { learning: false, flood: false, neighSuppress: true, hairpin: true, isolated: true };
     await rtnl.batch([{ op: 'link.set', at, change: silent }]);
     expect(await port()).toEqual(silent);
     for (const kind of ['flood', 'mcast_flood', 'bcast_flood']) {
