@@ -80,7 +80,7 @@ export async function restoreSandboxes(cnm: Cnm, alive: Living): Promise<void> {
       ['files', () => restoreFiles(cnm, sandbox, endpoints)],
       ...(sandbox.mode === 'own'
         ? ([
-            ['loopback', () => restoreLoopback(netns)],
+            ['loopback', () => restoreLoopback(sandbox, netns)],
             ['redirect', () => restoreRedirect(cnm, sandbox, netns)],
             [
               'links',

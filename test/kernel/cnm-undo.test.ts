@@ -133,7 +133,7 @@ test.each(removals)(
 );
 
 /** Steps of a start, which logs what fails; see cnm-crash. */
-const AT_START = ['files', 'redirect', 'links', 'routes'];
+const AT_START = ['files', 'loopback', 'redirect', 'links', 'routes'];
 
 test('every undo step that the sources name has run, and every step of a delete has failed, in a case above', () => {
   process.stdout.write(`${calls} calls broken, ${seen.undone.size} undo steps and ${seen.failed.size} steps of deletes met\n`);
