@@ -65,32 +65,36 @@ test('a bridge network beside it leads outside a sandbox that is kept inside', a
   expect(await pings(lab, 'jonas', '198.51.100.2')).toBe(false);
 });
 
-test('a killed daemon comes back to what it left: packets flow all the while, others join, and what was taken is put back', async () => {
-  const lab = await newLab();
-  await twoOn(lab, '-o', `${OPTION}=4242`);
-  const key = await lab.ok('sandbox', 'inspect', '--format', '{{.Netns}}', 'maria');
-  const flow = lab.in('host', 'nsenter', `--net=${key}`, 'ping', '-q', '-i', '0.05', '-c', '80', '-W', '1', '10.20.0.3');
-  await lab.stop('SIGKILL');
-  await lab.start();
-  expect((await flow).stdout).toContain(' 0% packet loss');
-  expect((await inspect(lab)).Degraded).toBeUndefined();
-  await lab.ok('run', '-d', '--name', 'late', '--network', 'over', '--', 'sleep', '600');
-  expect(await pings(lab, 'late', 'maria')).toBe(true);
-  const taken = await lab.cli('create', '-d', 'overlay', '-o', `${OPTION}=4242`, 'other');
-  expect(taken.stderr).toContain("VXLAN id 4242 is another network's");
-  const inside = ['nsenter', `--net=${join(lab.runDir, 'netns', spaces(lab)[0] ?? '')}`, 'ip'] as const;
-  const bridge = async (): Promise<string> =>
-    (await lab.in('host', ...inside, '-o', 'link', 'show', 'br0')).stdout.split(':')[0] ?? '';
-  const before = await bridge();
-  expect(before).not.toBe('');
-  await lab.in('host', ...inside, 'link', 'del', 'br0');
-  await waitUntil(async () => !['', before].includes(await bridge()) && (await pings(lab, 'maria', '10.20.0.3')), LOOK_MS);
-  await lab.ok('sandbox', 'rm', '-f', 'maria', 'jonas', 'late');
-  await lab.ok('rm', 'over');
-  await lab.ok('create', '-d', 'overlay', '-o', `${OPTION}=4242`, 'other');
-  await lab.ok('rm', 'other', 'docker_gwbridge');
-  expect(await lab.leftovers()).toEqual([]);
-});
+test(
+  'a killed daemon comes back to what it left: packets flow all the while, others join, and what was taken is put back',
+  { timeout: 90_000 },
+  async () => {
+    const lab = await newLab();
+    await twoOn(lab, '-o', `${OPTION}=4242`);
+    const key = await lab.ok('sandbox', 'inspect', '--format', '{{.Netns}}', 'maria');
+    const flow = lab.in('host', 'nsenter', `--net=${key}`, 'ping', '-q', '-i', '0.05', '-c', '80', '-W', '1', '10.20.0.3');
+    await lab.stop('SIGKILL');
+    await lab.start();
+    expect((await flow).stdout).toContain(' 0% packet loss');
+    expect((await inspect(lab)).Degraded).toBeUndefined();
+    await lab.ok('run', '-d', '--name', 'late', '--network', 'over', '--', 'sleep', '600');
+    expect(await pings(lab, 'late', 'maria')).toBe(true);
+    const taken = await lab.cli('create', '-d', 'overlay', '-o', `${OPTION}=4242`, 'other');
+    expect(taken.stderr).toContain("VXLAN id 4242 is another network's");
+    const inside = ['nsenter', `--net=${join(lab.runDir, 'netns', spaces(lab)[0] ?? '')}`, 'ip'] as const;
+    const bridge = async (): Promise<string> =>
+      (await lab.in('host', ...inside, '-o', 'link', 'show', 'br0')).stdout.split(':')[0] ?? '';
+    const before = await bridge();
+    expect(before).not.toBe('');
+    await lab.in('host', ...inside, 'link', 'del', 'br0');
+    await waitUntil(async () => !['', before].includes(await bridge()) && (await pings(lab, 'maria', '10.20.0.3')), LOOK_MS);
+    await lab.ok('sandbox', 'rm', '-f', 'maria', 'jonas', 'late');
+    await lab.ok('rm', 'over');
+    await lab.ok('create', '-d', 'overlay', '-o', `${OPTION}=4242`, 'other');
+    await lab.ok('rm', 'other', 'docker_gwbridge');
+    expect(await lab.leftovers()).toEqual([]);
+  },
+);
 
 test('a namespace that nobody is in is swept at the start, and after a reboot networks are as they were', async () => {
   const lab = await newLab();
