@@ -224,8 +224,7 @@ export class Mender {
 
   async #networks(isHeard: boolean): Promise<void> {
     const isDue = isHeard || this.#round % DEGRADED_ROUNDS === 0;
-    // A degraded one waits for its turn, whatever it lacks.
-    const suspects = new Set([...this.#lost].filter((id) => isDue || this.#cnm.state.networkById(id)?.degraded === undefined));
+    const suspects = new Set(this.#lost);
     this.#lost.clear();
     for (const driver of driversInUse(this.#cnm)) {
       if (driver.restorer === undefined) continue;
