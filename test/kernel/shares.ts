@@ -9,10 +9,10 @@ import type { Moment } from './faults.ts';
 export const isWhole = process.env['PATCHBAY_KILLS'] !== undefined;
 
 /** From one call that fails to the next, in a cluster; of what one host does all fail. */
-export const FAULT_STEP = isWhole ? 1 : 2;
+export const FAULT_STEP = isWhole ? 1 : 3;
 
 /** From one call that is the last one to the next. */
-export const KILL_STEP = isWhole ? 1 : 8;
+export const KILL_STEP = isWhole ? 1 : 12;
 
 /** The first one by steps of this size: calls that are met after their work are others than those before. */
 const firstOf = (moment: Moment, step: number): number => (moment === 'before' || step === 1 ? 1 : 2);
