@@ -9,7 +9,7 @@ import type { Moment } from './faults.ts';
 export const isWhole = process.env['PATCHBAY_KILLS'] !== undefined;
 
 /** From one call that fails to the next, in a cluster; of what one host does all fail. */
-export const FAULT_STEP = isWhole ? 1 : 3;
+export const FAULT_STEP = isWhole ? 1 : 2;
 
 /** From one call that is the last one to the next. */
 export const KILL_STEP = isWhole ? 1 : 12;
