@@ -40,6 +40,15 @@ const told = ({ kernel, rules, files, keeper, records }: World) => ({
   records,
 });
 
+/** Starts anew; from then on what is said at warn and error, without its fields. */
+async function overheard(house: House): Promise<string[]> {
+  const said: string[] = [];
+  const tell = (_fields: unknown, message: string): void => void said.push(message);
+  const log = { debug: () => {}, info: () => {}, warn: tell, error: tell };
+  await house.start({ foundation: (parts) => ({ ...parts, env: { ...parts.env, log } }) });
+  return said;
+}
+
 describe('back after the next look', () => {
   test.each([
     ['its addresses, and with them its routes', 'ip addr flush dev eth0'],
@@ -75,10 +84,7 @@ describe('back after the next look', () => {
 
 test('what cannot be put back inside is told once, and is back in the first look that can', async () => {
   const { house, sh, works } = await furnished();
-  const told: string[] = [];
-  const tell = (_fields: unknown, message: string): void => void told.push(message);
-  const log = { debug: () => {}, info: () => {}, warn: tell, error: tell };
-  await house.start({ foundation: (parts) => ({ ...parts, env: { ...parts.env, log } }) });
+  const told = await overheard(house);
   // IPv6 takes no smaller MTU (RFC 8200 section 5), and no address on such a link.
   await sh('ip link set eth0 mtu 1000');
   for (let round = 0; round < 12; round++) await house.controller.mend();
@@ -113,10 +119,7 @@ test('IPv6 that a sandbox switches off stays off, is no loss, and keeps it from 
   await house.network('other', { enableIPv6: true });
   await house.controller.connect('other', 'web', {});
   await sh('sysctl -qw net.ipv6.conf.all.disable_ipv6=1');
-  const told: string[] = [];
-  const tell = (fields: unknown, message: string): void => void told.push(`${message} ${JSON.stringify(fields)}`);
-  const log = { debug: () => {}, info: () => {}, warn: tell, error: tell };
-  await house.start({ foundation: (parts) => ({ ...parts, env: { ...parts.env, log } }) });
+  const told = await overheard(house);
   for (let round = 0; round < 3; round++) await house.controller.mend();
   expect(told).toEqual([]);
   expect(house.controller.network('net').record.degraded).toBeUndefined();
@@ -147,10 +150,7 @@ test('a sandbox with thousands of routes of its own is looked at and mended like
 
 test('a process inside that owns the table of our resolver is told of once, and so is its end, after which names resolve again', async () => {
   const { house, sh, works } = await furnished();
-  const told: string[] = [];
-  const tell = (_fields: unknown, message: string): void => void told.push(message);
-  const log = { debug: () => {}, info: () => {}, warn: tell, error: tell };
-  await house.start({ foundation: (parts) => ({ ...parts, env: { ...parts.env, log } }) });
+  let told = await overheard(house);
   const table = await sh('nft list tables | grep -o "patchbay-.*"');
   const owner = spawn('nsenter', [`--net=${house.inside('web').path}`, 'nft', '-i'], { stdio: ['pipe', 'ignore', 'ignore'] });
   afterTest(() => void owner.kill('SIGKILL'));
@@ -164,9 +164,8 @@ test('a process inside that owns the table of our resolver is told of once, and 
   await house.controller.mend();
   expect(await sh('ip route show default')).toContain('via');
   expect(told).toEqual([expect.stringContaining('a sandbox has lost something inside')]);
-  told.length = 0;
   // A start passes it over as well.
-  await house.start({ foundation: (parts) => ({ ...parts, env: { ...parts.env, log } }) });
+  told = await overheard(house);
   await house.controller.mend();
   expect(told).toEqual([expect.stringContaining('owns the table of our resolver')]);
   told.length = 0;
