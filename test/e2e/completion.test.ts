@@ -41,6 +41,8 @@ afterAll(() => lab?.close(), 60_000);
 const environment = (): NodeJS.ProcessEnv => ({
   HOME: lab.folder,
   ZDOTDIR: lab.folder,
+  // Without it fish makes a folder of its own in /tmp, which stays.
+  XDG_RUNTIME_DIR: lab.folder,
   TERM: 'xterm',
   PATH: `${bin}:${process.env['PATH']}`,
   NETWORK_HOST: `unix://${lab.socket}`,
