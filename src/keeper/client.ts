@@ -1,5 +1,5 @@
 /**
- * The daemon's link to its keeper: writes each wish to its file, tells the keeper, and waits until it is live. Starts the
+ * The daemon's link to its keeper: tells each wish to the keeper, writes it to its file, and waits until it is live. Starts the
  * keeper when none answers, finds it again when it died, and tells it again what it missed.
  */
 
@@ -9,7 +9,7 @@ import { CnmError, KeyedLock, messageOf, silentLogger, type EndpointId, type Log
 import { ConnectionLost, KeeperConnection } from './connection.ts';
 import type { HoldAnswer, HoldConflict, HoldRequest, KeeperLink, NameRecord, PeerNames, SandboxWish } from './contract.ts';
 import { Silence, withDeadline } from './deadline.ts';
-import { keeperPaths, makeFolders, removeEntry, removeHalfWritten, writeEntry, type KeeperPaths } from './files.ts';
+import { keeperPaths, makeFolders, readEntry, removeEntry, removeHalfWritten, writeEntry, type KeeperPaths } from './files.ts';
 import { managedGrace } from './managed.ts';
 import {
   keyOf,
@@ -19,11 +19,12 @@ import {
   type Inventory,
   type Ports,
   type PutAnswer,
-  type Request,
+  type ChangeRequest,
   type Table,
   type TableValues,
 } from './protocol.ts';
 import { isSupervisor, startSupervised } from './supervise.ts';
+import { type Wish, wordOf } from './wish.ts';
 
 /** Wait for a connection, and the least for the keeper's word, milliseconds. */
 const ACK_MS = 1500;
@@ -72,13 +73,6 @@ export async function openKeeper(options: KeeperOptions): Promise<KeeperLink> {
     await client.close();
     throw error;
   }
-}
-
-/** What the keeper shall know; null until it has acknowledged that an entry is gone. */
-interface Wish {
-  readonly table: Table;
-  readonly id: string;
-  readonly entry: Entry | null;
 }
 
 class KeeperClient implements KeeperLink {
@@ -193,8 +187,9 @@ class KeeperClient implements KeeperLink {
   }
 
   /**
-   * Writes, tells, waits. `settled` is the value as it came out (ports chosen, failed holds left out): the file then says
-   * that, so that a restart of the keeper brings back exactly what the caller was told. `told`: what goes to the keeper.
+   * Tells, writes, waits: the keeper works while its file is written. `settled` is the value as it came out (ports chosen, failed
+   * holds left out): the file then says that, so that a restart of the keeper brings back exactly what the caller was told.
+   * `told`: what goes to the keeper. When the file cannot be written the keeper is told what was before.
    */
   #put<T extends Table>(
     table: T,
@@ -203,14 +198,24 @@ class KeeperClient implements KeeperLink {
     settled: (answer: PutAnswer) => TableValues[T],
     told: TableValues[T] = value,
   ): Promise<PutAnswer> {
-    return this.#locks.run(keyOf(table, id), async () => {
+    const key = keyOf(table, id);
+    return this.#locks.run(key, async () => {
       const revision = `${this.#life}-${++this.#revision}`;
-      this.#remember(table, { id, revision, value });
+      const entry: Entry<T> = { id, revision, value };
+      this.#wishes.set(key, { table, id, entry });
+      const asked = this.#change({ op: 'put', table, id, revision, value: told });
+      asked.catch(() => {});
+      // What was said leaves now.
+      await undefined;
       try {
-        const answer = await this.#asked(
-          (connection) => connection.change({ op: 'put', table, id, revision, value: told }),
-          `${table} ${id}`,
-        );
+        writeEntry(this.#paths, table, entry);
+      } catch (error) {
+        await asked.catch(() => {});
+        await this.#tellWhatIsWritten(table, id);
+        throw error;
+      }
+      try {
+        const answer = await asked;
         const outcome = settled(answer);
         if (JSON.stringify(outcome) !== JSON.stringify(value)) this.#remember(table, { id, revision, value: outcome });
         return answer;
@@ -222,11 +227,27 @@ class KeeperClient implements KeeperLink {
     });
   }
 
+  /** Takes back what could not be written: its file, if there is one, says what was before. */
+  async #tellWhatIsWritten(table: Table, id: string): Promise<void> {
+    const wish: Wish = { table, id, entry: readEntry(this.#paths, table, id) ?? null };
+    this.#wishes.set(keyOf(table, id), wish);
+    try {
+      await this.#change(wordOf(wish));
+      if (wish.entry === null) this.#wishes.delete(keyOf(table, id));
+    } catch {
+      // It is told again when it is back.
+    }
+  }
+
+  #change(request: ChangeRequest): Promise<PutAnswer> {
+    return this.#asked((connection) => connection.change(request), `${request.table} ${request.id}`);
+  }
+
   #drop(table: Table, id: string): Promise<void> {
     return this.#locks.run(keyOf(table, id), async () => {
       removeEntry(this.#paths, table, id);
       this.#wishes.set(keyOf(table, id), { table, id, entry: null });
-      await this.#asked((connection) => connection.change({ op: 'drop', table, id }), `${table} ${id}`);
+      await this.#change({ op: 'drop', table, id });
       this.#wishes.delete(keyOf(table, id));
     });
   }
@@ -248,7 +269,7 @@ class KeeperClient implements KeeperLink {
   async #asked<T>(ask: (connection: KeeperConnection) => Promise<T>, subject: string): Promise<T> {
     const deadline = performance.now() + ACK_MS;
     for (;;) {
-      const connection = await this.#connected(deadline);
+      const connection = this.#connection ?? (await this.#connected(deadline));
       try {
         const answer = await withDeadline(ask(connection), Math.max(deadline, this.#heardAt + PATIENCE_MS), subject);
         this.#heardAt = performance.now();
@@ -358,11 +379,7 @@ class KeeperClient implements KeeperLink {
   #tellAgain(connection: KeeperConnection, { revisions }: Hello): void {
     for (const [key, { table, id, entry }] of this.#wishes) {
       if (revisions[key] === entry?.revision) continue;
-      const request: Request =
-        entry === null
-          ? { op: 'drop', table, id }
-          : { op: 'put', table, id, revision: entry.revision, value: asBefore(table, entry.value) };
-      connection.change(request).catch((error: unknown) => {
+      connection.change(wordOf({ table, id, entry })).catch((error: unknown) => {
         this.#options.log.warn({ key, error: messageOf(error) }, 'keeper refused what it had before');
       });
     }
@@ -380,9 +397,4 @@ class KeeperClient implements KeeperLink {
     this.#options.log.info({ runDir: this.#options.runDir, reason }, 'keeper is started');
     this.#isStarting = startSupervised(this.#options, this.#paths);
   }
-}
-
-/** Host ports that were held are still wished when another process has taken them. */
-function asBefore(table: Table, value: TableValues[Table]): TableValues[Table] {
-  return table === 'holds' ? (value as readonly HoldRequest[]).map((group) => ({ ...group, isOurs: true })) : value;
 }

@@ -6,6 +6,7 @@ import {
   LineReader,
   MAX_MESSAGE_OCTETS,
   parseReply,
+  type ChangeRequest,
   type Hello,
   type Inventory,
   type Pulse,
@@ -75,7 +76,7 @@ export class KeeperConnection {
     return this.#ask<Pulse>({ op: 'ping' });
   }
 
-  change(request: Extract<Request, { op: 'put' | 'drop' }>): Promise<PutAnswer> {
+  change(request: ChangeRequest): Promise<PutAnswer> {
     return this.#ask<PutAnswer>(request);
   }
 

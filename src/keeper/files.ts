@@ -1,6 +1,6 @@
 /**
- * The tables as files, one an entry, in the run directory. The daemon writes them (write and rename, before it tells the
- * keeper); the keeper reads all of them once, at its start.
+ * The tables as files, one an entry, in the run directory. The daemon writes them (write and rename, while the keeper
+ * does what it was told); the keeper reads all of them once, at its start.
  */
 
 import { chmodSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -60,6 +60,15 @@ export function removeHalfWritten(paths: KeeperPaths): void {
 /** Accepts what is gone. */
 export function removeEntry(paths: KeeperPaths, table: Table, id: string): void {
   rmSync(fileOf(paths, table, id), { force: true });
+}
+
+/** What a file says; undefined where there is none, or a broken one. */
+export function readEntry<T extends Table>(paths: KeeperPaths, table: T, id: string): Entry<T> | undefined {
+  try {
+    return parseEntry(table, readFileSync(fileOf(paths, table, id), 'utf8'));
+  } catch {
+    return undefined;
+  }
 }
 
 /** Every sound entry; a broken file is told to the log and left where it is. */

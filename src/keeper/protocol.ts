@@ -62,6 +62,8 @@ export type Request =
   /** The keeper lets go of everything and ends. Understood by every version. */
   | { readonly op: 'retire' };
 
+export type ChangeRequest = Extract<Request, { op: 'put' | 'drop' }>;
+
 /** Answer to ping. */
 export interface Pulse {
   readonly conflicts: readonly HoldConflict[];
