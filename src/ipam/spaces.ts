@@ -88,8 +88,10 @@ export function explainExhaustion(
   if (fitting.length === 0) {
     return `no IPv${family} address pool is large enough for a /${size} (${ofFamily.map((pool) => pool.base).join(', ')}); ${remedy}`;
   }
+  // A network's subnet is its bridge's route too: it counts once, as the network, which comes last.
+  const distinct = [...new Map(blockers.map((blocker) => [blocker.prefix, blocker])).values()];
   const tried = fitting.map(({ base, size: length }) => {
-    const hits = blockers
+    const hits = distinct
       .filter((blocker) => prefixesOverlap(blocker.prefix, base))
       .map(({ prefix, reason }) => `${prefix} (${reason})`);
     const more = hits.length > NAMED_COLLISIONS ? ` and ${hits.length - NAMED_COLLISIONS} more` : '';

@@ -187,9 +187,8 @@ class KeeperClient implements KeeperLink {
   }
 
   /**
-   * Tells, writes, waits: the keeper works while its file is written. `settled` is the value as it came out (ports chosen, failed
-   * holds left out): the file then says that, so that a restart of the keeper brings back exactly what the caller was told.
-   * `told`: what goes to the keeper. When the file cannot be written the keeper is told what was before.
+   * Tells the keeper, writes the file while it works, waits. `settled` is the value as it came out (ports chosen, failed holds left
+   * out): the file then says what the caller was told. `told`: what goes to the keeper. Without a file it is told what was before.
    */
   #put<T extends Table>(
     table: T,
@@ -206,7 +205,7 @@ class KeeperClient implements KeeperLink {
       const asked = this.#change({ op: 'put', table, id, revision, value: told });
       asked.catch(() => {});
       // What was said leaves now.
-      await undefined;
+      await Promise.resolve();
       try {
         writeEntry(this.#paths, table, entry);
       } catch (error) {

@@ -178,6 +178,14 @@ describe('subnets', () => {
     expect(message).toContain('--default-address-pool base=');
   });
 
+  test('an exhausted error names a network once whose subnet is a route of the host too', async () => {
+    const ipam = createDefaultIpam({ hostId: 'h', pools: [{ base: p('10.7.0.0/24'), size: 24 }] });
+    await pool(ipam, '1'.repeat(64));
+    const exclude = [{ prefix: p('10.7.0.0/24'), reason: 'route on br-1' }];
+    const { message } = await failure(pool(ipam, 'n2', { exclude }));
+    expect(message).toContain('10.7.0.0/24 in /24s is taken by 10.7.0.0/24 (network 111111111111);');
+  });
+
   test('random requests never yield overlapping subnets', async () => {
     const ipam = createDefaultIpam({ hostId: 'h', pools: [{ base: p('10.7.0.0/22'), size: 26 }] });
     const held: Pool[] = [];
