@@ -14,12 +14,12 @@ import { managedGrace } from './managed.ts';
 import {
   keyOf,
   PROTOCOL_VERSION,
+  type ChangeRequest,
   type Entry,
   type Hello,
   type Inventory,
   type Ports,
   type PutAnswer,
-  type ChangeRequest,
   type Table,
   type TableValues,
 } from './protocol.ts';
@@ -203,6 +203,7 @@ class KeeperClient implements KeeperLink {
       const entry: Entry<T> = { id, revision, value };
       this.#wishes.set(key, { table, id, entry });
       const asked = this.#change({ op: 'put', table, id, revision, value: told });
+      // It is waited for below, when it may have failed already.
       asked.catch(() => {});
       // What was said leaves now.
       await Promise.resolve();
@@ -230,12 +231,9 @@ class KeeperClient implements KeeperLink {
   async #tellWhatIsWritten(table: Table, id: string): Promise<void> {
     const wish: Wish = { table, id, entry: readEntry(this.#paths, table, id) ?? null };
     this.#wishes.set(keyOf(table, id), wish);
-    try {
-      await this.#change(wordOf(wish));
-      if (wish.entry === null) this.#wishes.delete(keyOf(table, id));
-    } catch {
-      // It is told again when it is back.
-    }
+    const word = this.#change(wordOf(wish));
+    // Where it is not heard it is told again when the keeper is back.
+    await word.then(() => wish.entry === null && this.#wishes.delete(keyOf(table, id))).catch(() => {});
   }
 
   #change(request: ChangeRequest): Promise<PutAnswer> {
@@ -376,9 +374,9 @@ class KeeperClient implements KeeperLink {
 
   /** Entries that the keeper has not, or in another revision. */
   #tellAgain(connection: KeeperConnection, { revisions }: Hello): void {
-    for (const [key, { table, id, entry }] of this.#wishes) {
-      if (revisions[key] === entry?.revision) continue;
-      connection.change(wordOf({ table, id, entry })).catch((error: unknown) => {
+    for (const [key, wish] of this.#wishes) {
+      if (revisions[key] === wish.entry?.revision) continue;
+      connection.change(wordOf(wish)).catch((error: unknown) => {
         this.#options.log.warn({ key, error: messageOf(error) }, 'keeper refused what it had before');
       });
     }

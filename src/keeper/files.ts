@@ -62,10 +62,12 @@ export function removeEntry(paths: KeeperPaths, table: Table, id: string): void 
   rmSync(fileOf(paths, table, id), { force: true });
 }
 
+const parsed = <T extends Table>(table: T, file: string): Entry<T> => parseEntry(table, readFileSync(file, 'utf8'));
+
 /** What a file says; undefined where there is none, or a broken one. */
 export function readEntry<T extends Table>(paths: KeeperPaths, table: T, id: string): Entry<T> | undefined {
   try {
-    return parseEntry(table, readFileSync(fileOf(paths, table, id), 'utf8'));
+    return parsed(table, fileOf(paths, table, id));
   } catch {
     return undefined;
   }
@@ -77,7 +79,7 @@ export function readEntries<T extends Table>(paths: KeeperPaths, table: T, log: 
   for (const name of readdirSync(join(paths.folder, table))) {
     if (!name.endsWith('.json')) continue;
     try {
-      const entry = parseEntry(table, readFileSync(join(paths.folder, table, name), 'utf8'));
+      const entry = parsed(table, join(paths.folder, table, name));
       if (`${entry.id}.json` === name) entries.push(entry);
       else log.warn({ table, file: name }, 'keeper: file name and content differ');
     } catch (error) {
