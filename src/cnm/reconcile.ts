@@ -20,6 +20,7 @@ import {
   storeGuestReports,
 } from './guests/restore.ts';
 import { openLosing, restoreWays } from './guests/moved.ts';
+import { HostAtStart, type Wished } from './host-at-start.ts';
 import { tryOpenSandboxNetns } from './join.ts';
 import { unmakeNetwork } from './networks.ts';
 import type { NetworkRecord } from './records.ts';
@@ -121,16 +122,21 @@ async function restoreDrivers(
   problems: ReadonlyMap<string, string>,
 ): Promise<RestoreReport[]> {
   const { cnm } = hosting;
-  const reports: RestoreReport[] = [];
   const networks = cnm.state.allNetworks().filter((n) => n.phase === 'ready' && !n.configOnly && !problems.has(n.id));
-  for (const driver of driversInUse(cnm)) {
+  const wished: Wished[] = [];
+  for (const { name, restorer, capabilities } of driversInUse(cnm)) {
     const wishes = [
-      ...networks.filter((n) => n.driver === driver.name).map((net) => wishOf(cnm, net, alive)),
-      ...guestNetworksOf(hosting, driver.name).map((net) => guestWish(hosting, net, places)),
+      ...networks.filter((n) => n.driver === name).map((net) => wishOf(cnm, net, alive)),
+      ...guestNetworksOf(hosting, name).map((net) => guestWish(hosting, net, places)),
     ];
-    if (driver.restorer === undefined || wishes.length === 0) continue;
-    reports.push(...(await driver.restorer.restore(contextOf(), wishes)));
+    if (restorer !== undefined && wishes.length > 0)
+      wished.push({ restorer, usesParent: capabilities.usesParent === true, wishes });
   }
+  if (wished.length === 0) return [];
+  const host = await HostAtStart.look(cnm, wished);
+  const reports: RestoreReport[] = [];
+  for (const { restorer, wishes } of wished) reports.push(...(await restorer.restore(contextOf(), wishes)));
+  await host?.tell();
   return reports;
 }
 

@@ -46,10 +46,18 @@ test(
       state.networks.map(({ Id, Name, IPAM, Created }) => ({ Id, Name, IPAM, Created }));
     expect(lasting(after)).toEqual(lasting(before));
     await expect.poll(() => lab.log, LOG).toContain(before.sandboxes[0]?.Id.slice(0, 12));
+    expect(lab.log).toContain(
+      '"networks":["bridge","one","two"],"links":3,"msg":"links of networks were gone: they are made again"',
+    );
     expect(lab.log).not.toContain('"level":50');
     expect(await untruths(lab)).toEqual([]);
     expect((await ask(lab, 'POST', '/sandboxes/create', wish)).status).toBe(201);
     expect(await untruths(lab)).toEqual([]);
+    await lab.stop('SIGKILL');
+    lab.log = '';
+    await lab.start();
+    expect(await untruths(lab)).toEqual([]);
+    expect(lab.log).not.toContain('made again');
     expect(await cleared(lab)).toEqual([]);
   },
 );
