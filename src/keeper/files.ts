@@ -3,7 +3,7 @@
  * does what it was told); the keeper reads all of them once, at its start.
  */
 
-import { chmodSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, readdirSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { checkSocketPath, makeFolder, makeOpenFolder, messageOf, type Logger } from '../base/index.ts';
 import { parseEntry, TABLES, type Entry, type Table } from './protocol.ts';
@@ -41,11 +41,25 @@ export function makeFolders(paths: KeeperPaths): void {
 
 const fileOf = (paths: KeeperPaths, table: Table, id: string): string => join(paths.folder, table, `${id}.json`);
 
-/** Replaces an entry's file in one step. */
+/** Replaces an entry's file in one step. Throws the system's error, and then the file is as it was, with nothing beside it. */
 export function writeEntry<T extends Table>(paths: KeeperPaths, table: T, entry: Entry<T>): void {
   const file = fileOf(paths, table, entry.id);
-  writeFileSync(`${file}.new`, JSON.stringify(entry), { mode: 0o600 });
-  renameSync(`${file}.new`, file);
+  try {
+    writeFileSync(`${file}.new`, JSON.stringify(entry), { mode: 0o600 });
+    renameSync(`${file}.new`, file);
+  } catch (error) {
+    discard(`${file}.new`);
+    throw error;
+  }
+}
+
+/** What cannot be removed waits for the next start, and why the file was not written is told. */
+function discard(file: string): void {
+  try {
+    unlinkSync(file);
+  } catch {
+    // Nothing that could be done about it here.
+  }
 }
 
 /** Removes what a killed daemon had not finished writing. For the daemon's own start: nobody else writes then. */
