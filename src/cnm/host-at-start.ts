@@ -1,6 +1,6 @@
 /** The host's links as a start finds them, and what is told of them: those that had to be made again, and those that are in a network's way. */
 
-import { type IpFamily, type Prefix, prefixContains, prefixAddress, prefixLength } from '../base/index.ts';
+import { type IpFamily, prefixBounds } from '../base/index.ts';
 import type { RestoreFacet, RestoreNetwork } from '../driver/index.ts';
 import type { Cnm } from './context.ts';
 import { onLinkRoutes } from './exclusions.ts';
@@ -63,26 +63,32 @@ export class HostAtStart {
     if (lacking.every(({ links }) => links.length === 0)) return;
     const after = await linksOfHost(this.#cnm);
     const made = lacking
-      .map(({ wish, links }) => ({ name: wish.net.name, links: links.filter((link) => after.has(link)).length }))
-      .filter(({ links }) => links > 0);
+      .map(({ wish, links }) => ({ name: wish.net.name, links: links.filter((link) => after.has(link)) }))
+      .filter(({ links }) => links.length > 0);
     if (made.length === 0) return;
-    const links = made.reduce((sum, one) => sum + one.links, 0);
+    // A network may name one twice, and networks may share one: it is made once.
+    const links = new Set(made.flatMap((one) => one.links)).size;
     this.#cnm.env.log.warn({ networks: made.map(({ name }) => name), links }, 'links of networks were gone: they are made again');
   }
 
   /** Routes of others to a network's subnet or to a part of it. Of two to the same subnet the kernel takes the older one. */
   async #tellOverlaps(): Promise<void> {
-    const own = new Set(this.#seen.flatMap(({ links }) => links));
     const names = new Map([...this.#before].map(([name, index]) => [index, name]));
     const local = this.#seen.filter(({ links, usesParent }) => links.length > 0 && !usesParent);
+    // Not the parents of others: what leads out over one of them is in the way as over any other link.
+    const own = new Set(local.flatMap(({ links }) => links));
     for (const family of [4, 6] satisfies IpFamily[]) {
       const subnets = local.flatMap(({ wish: { net } }) =>
         (family === 4 ? net.v4 : net.v6).map(({ prefix }) => ({ net, prefix })),
       );
       if (subnets.length === 0) continue;
-      const foreign = (await onLinkRoutes(this.#cnm, family, names)).filter(({ link }) => link !== undefined && !own.has(link));
+      // Bounds once for each: a router has some thousand routes, and every network looks at all of them.
+      const foreign = (await onLinkRoutes(this.#cnm, family, names))
+        .filter(({ link }) => link !== undefined && !own.has(link))
+        .map(({ prefix, reason }) => ({ ...prefixBounds(prefix), reason }));
       for (const { net, prefix } of subnets) {
-        const found = foreign.find((route) => isWithin(route.prefix, prefix));
+        const { first, last } = prefixBounds(prefix);
+        const found = foreign.find((route) => route.first >= first && route.last <= last);
         if (found === undefined) continue;
         this.#cnm.env.log.warn(
           { network: net.id, name: net.name, subnet: prefix, route: found.reason },
@@ -95,9 +101,6 @@ export class HostAtStart {
 
 const tellFailed = (cnm: Cnm, error: unknown): void =>
   cnm.env.log.error({ err: error }, 'links and routes of the host cannot be compared with what is wished');
-
-const isWithin = (inner: Prefix, outer: Prefix): boolean =>
-  prefixLength(inner) >= prefixLength(outer) && prefixContains(outer, prefixAddress(inner));
 
 const linksOfHost = async (cnm: Cnm): Promise<Map<string, number>> =>
   new Map((await cnm.host.rtnl().link.list()).map(({ name, index }) => [name, index]));

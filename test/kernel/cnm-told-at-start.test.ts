@@ -72,3 +72,12 @@ test('a route of somebody else to the subnet of a network, or to a part of it, i
   await house.host.exec('ip', ['link', 'del', 'theirs0']);
   expect(await told(house)).toEqual({});
 });
+
+test('a route over the parent of one network to a part of the subnet of another is told', async () => {
+  const house = await House.open();
+  await house.network('lan', { driver: 'macvlan', options: { parent: 'wire0' }, ipam: { config: [{ subnet: '10.77.5.0/24' }] } });
+  await house.network('near', { ipam: { config: [{ subnet: '10.77.1.0/24' }] } });
+  expect(await told(house)).toEqual({});
+  await house.host.exec('ip', ['addr', 'add', '10.77.1.9/28', 'dev', 'wire0']);
+  expect(await told(house)).toMatchObject({ [OVERLAP]: [{ name: 'near', route: 'route 10.77.1.0/28 dev wire0' }] });
+});
