@@ -214,16 +214,15 @@ class KeeperClient implements KeeperLink {
         await this.#tellWhatIsWritten(table, id);
         throw error;
       }
-      try {
-        const answer = await asked;
-        const outcome = settled(answer);
-        if (JSON.stringify(outcome) !== JSON.stringify(value)) this.#remember(table, { id, revision, value: outcome });
-        return answer;
-      } catch (error) {
+      const answer = await asked.catch((error: unknown) => {
         // Refused is final. Silence is not: the caller takes the wish back when it wants to.
         if (!(error instanceof Silence)) this.#forget(table, id);
         throw error;
-      }
+      });
+      const outcome = settled(answer);
+      // Where that cannot be written the file says what was asked for: without one, what was held before would go with the undo.
+      if (JSON.stringify(outcome) !== JSON.stringify(value)) this.#remember(table, { id, revision, value: outcome });
+      return answer;
     });
   }
 

@@ -45,3 +45,27 @@ test('host ports are not held', async () => {
   rmdirSync(inWay);
   expect(await link.holds(owner, ports)).toMatchObject([{ ok: true }]);
 });
+
+test('host ports stay held when what came of more of them cannot be written, and neither can their undo', async () => {
+  const lab = await keeperLab();
+  const link = await lab.open();
+  const port = (number: number) => ({ protocol: 'tcp' as const, port: number, addresses: ['127.0.0.1'] as Address[] });
+  const [owner, other] = [newSandboxId(), newSandboxId()];
+  await link.holds(owner, [port(8080)]);
+  await link.holds(other, [port(8081)]);
+  const asked = link.holds(owner, [{ ...port(8080), isOurs: true }, port(8081)]);
+  const failure = asked.then(
+    () => undefined,
+    (error: Error) => error.message,
+  );
+  // The wish is written by now, and the keeper's answer is not there.
+  for (let i = 0; i < 40; i++) await Promise.resolve();
+  const inWay = blocked(lab, 'holds', owner);
+  expect(await failure).toContain('EISDIR');
+  await expect(link.holds(owner, [{ ...port(8080), isOurs: true }])).rejects.toThrow('EISDIR');
+  const held = async () => (await link.inventory()).holds.filter((one) => one.owner === owner).map((one) => one.port);
+  expect(await held()).toEqual([8080]);
+  rmdirSync(inWay);
+  expect(await link.holds(owner, [{ ...port(8080), isOurs: true }])).toMatchObject([{ ok: true }]);
+  expect([await held(), link.conflicts]).toEqual([[8080], []]);
+});
