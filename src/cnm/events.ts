@@ -3,7 +3,7 @@
  * change. Keeps the last ones, for who asks later. Streams and filters are the daemon's.
  */
 
-import type { Env } from '../base/index.ts';
+import type { Env, SandboxId } from '../base/index.ts';
 import { isGatewayEndpoint } from './gateway-names.ts';
 import type { EndpointRecord, Membership, NetworkRecord, SandboxRecord, ServiceRecord } from './records.ts';
 
@@ -34,6 +34,8 @@ export interface CnmEvent {
   /** Of the thing that it happened to; empty for a prune, which happens to none. */
   readonly id: string;
   readonly attributes: Readonly<Record<string, string>>;
+  /** Of the sandbox that the attributes have by its id: for filters, since the engine's events do not tell it. */
+  readonly sandboxName?: string;
   /** Nanoseconds since the epoch; no two events have the same. */
   readonly timeNano: bigint;
 }
@@ -103,6 +105,7 @@ const sizeOf = ({ attributes }: CnmEvent): number =>
 export interface Known {
   networkById(id: EndpointRecord['network']): NetworkRecord | undefined;
   serviceById(id: ServiceRecord['id']): ServiceRecord | undefined;
+  sandboxById(id: SandboxRecord['id']): SandboxRecord | undefined;
 }
 
 /** What one change means for users. Half-made things that are taken back say nothing. Pure. */
@@ -171,18 +174,31 @@ function ofEndpoint(before: EndpointRecord | undefined, after: EndpointRecord | 
   if (ep === undefined) return [];
   const net = known.networkById(ep.network);
   const own = { name: ep.name, network: ep.network, ...(net && { networkName: net.name }) };
-  const tell = (action: EventAction, sandbox?: string): Told => ({
+  const named = (id: SandboxId | undefined): { readonly sandboxName?: string } => {
+    const sandbox = id === undefined ? undefined : known.sandboxById(id);
+    return sandbox === undefined ? {} : { sandboxName: sandbox.name };
+  };
+  const tell = (action: EventAction, sandbox?: SandboxId): Told => ({
     type: 'endpoint',
     action,
     id: ep.id,
     attributes: { ...own, ...(sandbox !== undefined && { container: sandbox }) },
+    ...named(sandbox),
   });
-  const network = (action: EventAction, sandbox: string): Told[] =>
+  const network = (action: EventAction, sandbox: SandboxId): Told[] =>
     // The engine says nothing of what comes and goes by itself.
     net === undefined || isGatewayEndpoint(ep, net)
       ? []
-      : [{ type: 'network', action, id: net.id, attributes: { container: sandbox, name: net.name, type: net.driver } }];
-  const left = (sandbox: string): Told[] => [tell('leave', sandbox), ...network('disconnect', sandbox)];
+      : [
+          {
+            type: 'network',
+            action,
+            id: net.id,
+            attributes: { container: sandbox, name: net.name, type: net.driver },
+            ...named(sandbox),
+          },
+        ];
+  const left = (sandbox: SandboxId): Told[] => [tell('leave', sandbox), ...network('disconnect', sandbox)];
   // One that is made for a sandbox is there when it has joined; a join that fails takes it back.
   const isOfConnect = ep.boundTo !== undefined;
   const isOut = before?.phase === 'leaving' && before.sandbox !== undefined && after?.sandbox === undefined;

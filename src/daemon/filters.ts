@@ -181,14 +181,14 @@ export function sandboxMatches(filters: Filters, sandbox: SandboxRecord, network
 
 /** Names and ids match by their beginning, as in the reference; labels are the event's attributes. */
 export function eventMatches(filters: Filters, event: CnmEvent): boolean {
-  const { type, action, id, attributes } = event;
+  const { type, action, id, attributes, sandboxName } = event;
   const begins = (value: string, ...texts: (string | undefined)[]): boolean => texts.some((text) => text?.startsWith(value));
   const itself = (kind: CnmEvent['type']) => (type === kind ? [id, attributes['name']] : []);
   const network = [
     ...itself('network'),
     ...(type === 'endpoint' || type === 'service' ? [attributes['network'], attributes['networkName']] : []),
   ];
-  const sandbox = [...itself('sandbox'), attributes['container']];
+  const sandbox = [...itself('sandbox'), attributes['container'], sandboxName];
   return (
     any(filters.get('type'), (v) => v === type) &&
     any(filters.get('event'), (v) => v === action) &&

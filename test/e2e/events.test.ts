@@ -157,6 +157,23 @@ test('a time as events are printed with holds exactly, and a whole event by a te
   await lab.ok('sandbox', 'rm', 'timed');
 });
 
+test('a sandbox is found by its name as by its id, in what happens to its endpoints too, and when it is gone', async () => {
+  await lab.ok('create', 'named');
+  const id = await lab.ok('sandbox', 'create', '--network', 'named', 'whose');
+  await lab.ok('endpoint', 'create', 'bridge', 'its');
+  await lab.ok('endpoint', 'join', 'its', 'whose');
+  await lab.ok('endpoint', 'leave', 'its');
+  await lab.ok('sandbox', 'rm', 'whose');
+  const about = (filter: string): Promise<string> => lab.ok('events', '--until', '0s', '--filter', filter, '--format', 'json');
+  const all = await about(`sandbox=${id}`);
+  expect(all.split('\n').map((line) => (JSON.parse(line) as { Action: string }).Action)).toEqual([
+    ...['join', 'connect', 'create', 'join', 'connect', 'leave', 'disconnect'],
+    ...['leave', 'disconnect', 'destroy'],
+  ]);
+  expect([await about('sandbox=whose'), await about('container=whose')]).toEqual([all, all]);
+  for (const [...args] of [['endpoint', 'rm', 'its'], ['rm', 'named']]) await lab.ok(...args);
+});
+
 test('the time 0 is the beginning of 1970', async () => {
   const filters = `filters=${encodeURIComponent('{"network":["past"]}')}`;
   expect(await lab.api('GET', `/events?until=0&${filters}`)).toMatchObject({ status: 200, json: undefined });

@@ -67,7 +67,7 @@ const sandbox = 's' as SandboxId;
 const process = { pid: 7, startTime: '1' };
 
 type Change = Parameters<typeof eventsOf>[0];
-const knows = (net: NetworkRecord) => ({ networkById: () => net, serviceById: () => undefined });
+const knows = (net: NetworkRecord) => ({ networkById: () => net, serviceById: () => undefined, sandboxById: () => undefined });
 const change = (kind: Change['kind'], before: object | undefined, after: object | undefined): Change =>
   ({ kind, before, after }) as Change;
 
