@@ -40,17 +40,20 @@ export interface DaemonConfig {
 
 const DEFAULT_CONFIG_FILE = '/etc/patchbay/config.json';
 
+/** Of flags that may repeat. Without words of our own the library says only that it is wrong. */
+const textOrTexts = z.union([z.string(), z.array(z.string())], { error: 'expected string, or array of strings' });
+
 const fileShape = {
-  host: z.union([z.string(), z.array(z.string())]).optional(),
+  host: textOrTexts.optional(),
   tlscacert: z.string().optional(),
   tlscert: z.string().optional(),
   tlskey: z.string().optional(),
   'state-dir': z.string().optional(),
   'run-dir': z.string().optional(),
   'plugin-dir': z.string().optional(),
-  'plugin-path': z.union([z.string(), z.array(z.string())]).optional(),
+  'plugin-path': textOrTexts.optional(),
   'plugin-timeout': z.string().optional(),
-  engine: z.union([z.string(), z.array(z.string())]).optional(),
+  engine: textOrTexts.optional(),
   cluster: z.string().optional(),
   'node-name': z.string().optional(),
   advertise: z.string().optional(),

@@ -149,6 +149,14 @@ describe('values', () => {
 
 describe('flags', () => {
   test.each([
+    ['host', 5],
+    ['plugin-path', { a: 'b' }],
+    ['engine', ['unix:///e', null]],
+  ])('%s: %j in the file is refused with what it takes', (key, value) => {
+    expectRefused(() => read([], { [key]: value }), `${key}: expected string, or array of strings`);
+  });
+
+  test.each([
     [['--nonsense'], "unknown option '--nonsense': see patchbayd --help"],
     [['--host'], "'--host <url>' argument missing"],
     [['stray'], 'too many arguments'],
