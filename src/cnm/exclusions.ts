@@ -27,20 +27,14 @@ export async function overlappedRoute(cnm: Cnm, subnet: Prefix, own?: string): P
   return routes.find(({ prefix, link }) => (own === undefined || link !== own) && prefixesOverlap(prefix, subnet))?.reason;
 }
 
-/** `links`: names by index; absent: all that the host has now. The answer's `link` is absent where they do not have it. */
-export async function onLinkRoutes(
-  cnm: Cnm,
-  family: 4 | 6,
-  links?: ReadonlyMap<number, string>,
-): Promise<(Exclusion & { readonly link?: string })[]> {
+async function onLinkRoutes(cnm: Cnm, family: 4 | 6): Promise<(Exclusion & { readonly link?: string })[]> {
   const rtnl = cnm.host.rtnl();
-  const list = async (): Promise<Map<number, string>> =>
-    new Map((await rtnl.link.list()).map(({ index, name }) => [index, name]));
-  const [routes, names] = await Promise.all([rtnl.route.list({ family, table: 254 }), links ?? list()]);
+  const [routes, links] = await Promise.all([rtnl.route.list({ family, table: 254 }), rtnl.link.list()]);
+  const names = new Map(links.map((link) => [link.index, link]));
   return routes.flatMap((route) => {
     if (route.destination === undefined || route.gateway !== undefined || route.link === undefined) return [];
     if (family === 4 ? route.scope !== 'link' : /^(fe80|ff00):/.test(route.destination)) return [];
-    const link = names.get(route.link);
+    const link = names.get(route.link)?.name;
     const reason = `route ${route.destination} dev ${link ?? route.link}`;
     return [{ prefix: route.destination, reason, ...(link !== undefined && { link }) }];
   });

@@ -3,13 +3,25 @@
 import { type IpFamily, prefixBounds } from '../base/index.ts';
 import type { RestoreFacet, RestoreNetwork } from '../driver/index.ts';
 import type { Cnm } from './context.ts';
-import { onLinkRoutes } from './exclusions.ts';
 
 export interface Wished {
   readonly restorer: RestoreFacet;
   /** The networks lie on a link of the host and have its subnet. */
   readonly usesParent: boolean;
   readonly wishes: readonly RestoreNetwork[];
+}
+
+/** RT_TABLE_MAIN (linux/rtnetlink.h). */
+const MAIN_TABLE = 254;
+/** What the kernel gives the route of an address: none, and IP6_RT_PRIO_ADDRCONF (net/ip6_route.h). A larger one comes after it. */
+const CONNECTED_METRIC = { 4: 0, 6: 256 } as const;
+
+interface ForeignRoute {
+  readonly first: bigint;
+  readonly last: bigint;
+  /** Before a bridge's own route to the same subnet, where it is older. */
+  readonly goesFirst: boolean;
+  readonly reason: string;
 }
 
 interface Seen {
@@ -73,22 +85,18 @@ export class HostAtStart {
 
   /** Routes of others to a network's subnet or to a part of it. Of two to the same subnet the kernel takes the older one. */
   async #tellOverlaps(): Promise<void> {
-    const names = new Map([...this.#before].map(([name, index]) => [index, name]));
-    const local = this.#seen.filter(({ links, usesParent }) => links.length > 0 && !usesParent);
-    // Not the parents of others: what leads out over one of them is in the way as over any other link.
-    const own = new Set(local.flatMap(({ links }) => links));
+    const local = this.#local();
     for (const family of [4, 6] satisfies IpFamily[]) {
       const subnets = local.flatMap(({ wish: { net } }) =>
         (family === 4 ? net.v4 : net.v6).map(({ prefix }) => ({ net, prefix })),
       );
       if (subnets.length === 0) continue;
-      // Bounds once for each: a router has some thousand routes, and every network looks at all of them.
-      const foreign = (await onLinkRoutes(this.#cnm, family, names))
-        .filter(({ link }) => link !== undefined && !own.has(link))
-        .map(({ prefix, reason }) => ({ ...prefixBounds(prefix), reason }));
+      const foreign = await this.#foreignRoutes(family);
       for (const { net, prefix } of subnets) {
         const { first, last } = prefixBounds(prefix);
-        const found = foreign.find((route) => route.first >= first && route.last <= last);
+        const found = foreign.find(
+          (route) => route.first >= first && route.last <= last && (route.goesFirst || route.last - route.first < last - first),
+        );
         if (found === undefined) continue;
         this.#cnm.env.log.warn(
           { network: net.id, name: net.name, subnet: prefix, route: found.reason },
@@ -96,6 +104,25 @@ export class HostAtStart {
         );
       }
     }
+  }
+
+  /** Networks that have links of the host to themselves. */
+  #local(): readonly Seen[] {
+    return this.#seen.filter(({ links, usesParent }) => links.length > 0 && !usesParent);
+  }
+
+  /** Of the main table, over links that the host had before and that are no network's own; the parents of networks count. */
+  async #foreignRoutes(family: IpFamily): Promise<ForeignRoute[]> {
+    const own = new Set(this.#local().flatMap(({ links }) => links));
+    const names = new Map([...this.#before].map(([name, index]) => [index, name]));
+    const routes = await this.#cnm.host.rtnl().route.list({ family, table: MAIN_TABLE });
+    return routes.flatMap(({ destination, gateway, link, metric = 0 }) => {
+      const name = link === undefined ? undefined : names.get(link);
+      if (destination === undefined || name === undefined || own.has(name)) return [];
+      const reason = `route ${destination}${gateway === undefined ? '' : ` via ${gateway}`} dev ${name}`;
+      // Bounds once for each: a router has some thousand routes, and every network looks at all of them.
+      return [{ ...prefixBounds(destination), goesFirst: metric <= CONNECTED_METRIC[family], reason }];
+    });
   }
 }
 

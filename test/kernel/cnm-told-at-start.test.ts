@@ -1,7 +1,7 @@
 /** What a start says of links that it had to make again, and of routes that were made into a network's subnet meanwhile. */
 
 import { expect, test } from 'vitest';
-import { House } from './house-lab.ts';
+import { House, WIRE } from './house-lab.ts';
 
 const AGAIN = 'links of networks were gone: they are made again';
 const OVERLAP = 'the subnet of a network overlaps a route of the host: what is meant for its sandboxes may go there';
@@ -80,4 +80,21 @@ test('a route over the parent of one network to a part of the subnet of another 
   expect(await told(house)).toEqual({});
   await house.host.exec('ip', ['addr', 'add', '10.77.1.9/28', 'dev', 'wire0']);
   expect(await told(house)).toMatchObject({ [OVERLAP]: [{ name: 'near', route: 'route 10.77.1.0/28 dev wire0' }] });
+});
+
+test('a route by a gateway is told as one of a link; one that comes after the own route of a bridge is not', async () => {
+  const house = await House.open();
+  const config = [{ subnet: '10.77.1.0/24' }, { subnet: 'fd00:77::/64' }];
+  await house.network('near', { enableIPv6: true, ipam: { config } });
+  const ip = (...args: string[]) => house.host.exec('ip', args);
+  await ip('route', 'add', '10.77.1.0/24', 'dev', 'wire0', 'metric', '600');
+  await ip('route', 'add', 'fd00:77::/64', 'dev', 'wire0', 'metric', '1024');
+  expect(await told(house)).toEqual({});
+  await ip('route', 'add', '10.77.1.0/25', 'via', WIRE.outside, 'metric', '600');
+  await ip('route', 'add', 'fd00:77::/64', 'via', WIRE.outside6, 'metric', '200');
+  const { [OVERLAP]: overlaps } = await told(house);
+  expect(overlaps?.map(({ route }) => route)).toEqual([
+    `route 10.77.1.0/25 via ${WIRE.outside} dev wire0`,
+    `route fd00:77::/64 via ${WIRE.outside6} dev wire0`,
+  ]);
 });
