@@ -98,8 +98,8 @@ export class EventLog {
   }
 }
 
-const sizeOf = ({ attributes }: CnmEvent): number =>
-  Object.entries(attributes).reduce((sum, [key, value]) => sum + key.length + value.length, 0);
+const sizeOf = ({ attributes, sandboxName = '' }: CnmEvent): number =>
+  Object.entries(attributes).reduce((sum, [key, value]) => sum + key.length + value.length, sandboxName.length);
 
 /** What events name by their ids. */
 export interface Known {

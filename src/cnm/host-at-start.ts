@@ -85,13 +85,16 @@ export class HostAtStart {
 
   /** Routes of others to a network's subnet or to a part of it. Of two to the same subnet the kernel takes the older one. */
   async #tellOverlaps(): Promise<void> {
-    const local = this.#local();
+    const local = this.#seen.filter(({ links, usesParent }) => links.length > 0 && !usesParent);
+    // Not the parents of others: what leads out over one of them is in the way as over any other link.
+    const own = new Set(local.flatMap(({ links }) => links));
+    const others = new Map([...this.#before].filter(([name]) => !own.has(name)).map(([name, index]) => [index, name]));
     for (const family of [4, 6] satisfies IpFamily[]) {
       const subnets = local.flatMap(({ wish: { net } }) =>
         (family === 4 ? net.v4 : net.v6).map(({ prefix }) => ({ net, prefix })),
       );
       if (subnets.length === 0) continue;
-      const foreign = await this.#foreignRoutes(family);
+      const foreign = await this.#routesOver(others, family);
       for (const { net, prefix } of subnets) {
         const { first, last } = prefixBounds(prefix);
         const found = foreign.find(
@@ -106,19 +109,12 @@ export class HostAtStart {
     }
   }
 
-  /** Networks that have links of the host to themselves. */
-  #local(): readonly Seen[] {
-    return this.#seen.filter(({ links, usesParent }) => links.length > 0 && !usesParent);
-  }
-
-  /** Of the main table, over links that the host had before and that are no network's own; the parents of networks count. */
-  async #foreignRoutes(family: IpFamily): Promise<ForeignRoute[]> {
-    const own = new Set(this.#local().flatMap(({ links }) => links));
-    const names = new Map([...this.#before].map(([name, index]) => [index, name]));
+  /** Of the main table, over `links`: names by index. */
+  async #routesOver(links: ReadonlyMap<number, string>, family: IpFamily): Promise<ForeignRoute[]> {
     const routes = await this.#cnm.host.rtnl().route.list({ family, table: MAIN_TABLE });
     return routes.flatMap(({ destination, gateway, link, metric = 0 }) => {
-      const name = link === undefined ? undefined : names.get(link);
-      if (destination === undefined || name === undefined || own.has(name)) return [];
+      const name = link === undefined ? undefined : links.get(link);
+      if (destination === undefined || name === undefined) return [];
       const reason = `route ${destination}${gateway === undefined ? '' : ` via ${gateway}`} dev ${name}`;
       // Bounds once for each: a router has some thousand routes, and every network looks at all of them.
       return [{ ...prefixBounds(destination), goesFirst: metric <= CONNECTED_METRIC[family], reason }];

@@ -1,6 +1,6 @@
 /** A wish that the daemon cannot write to its file: the keeper goes on with what was before. */
 
-import { mkdirSync, rmdirSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { newEndpointId, newSandboxId, type Address } from '../../src/base/index.ts';
@@ -58,8 +58,9 @@ test('host ports stay held when what came of more of them cannot be written, and
     () => undefined,
     (error: Error) => error.message,
   );
-  // The wish is written by now, and the keeper's answer is not there.
+  // Until the wish is written; the keeper's answer comes with a turn of the event loop at the earliest.
   for (let i = 0; i < 40; i++) await Promise.resolve();
+  expect(readFileSync(join(lab.runDir, 'keeper', 'holds', `${owner}.json`), 'utf8')).toContain('8081');
   const inWay = blocked(lab, 'holds', owner);
   expect(await failure).toContain('EISDIR');
   await expect(link.holds(owner, [{ ...port(8080), isOurs: true }])).rejects.toThrow('EISDIR');

@@ -4,9 +4,8 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { newEndpointId } from '../../src/base/index.ts';
+import { type Address, newEndpointId, newNetworkId } from '../../src/base/index.ts';
 import { keeperPaths, makeFolders, readEntry, writeEntry } from '../../src/keeper/files.ts';
-import { names } from '../kernel/keeper-lab.ts';
 
 let [folder, disk] = ['', ''];
 beforeEach(async () => {
@@ -23,11 +22,16 @@ afterEach(async () => {
 test('an entry that does not fit', () => {
   const paths = keeperPaths(join(disk, 'run'));
   makeFolders(paths);
-  const id = newEndpointId();
+  const [id, network] = [newEndpointId(), newNetworkId()];
   const entry = (aliases: number) => ({
     id,
     revision: '1',
-    value: names('web', ...Array.from({ length: aliases }, (_, i) => `alias-${i}`)).to('10.0.0.2'),
+    value: {
+      network,
+      networkName: 'mynet',
+      names: Array.from({ length: aliases }, (_, i) => `alias-${i}`),
+      addresses: ['10.0.0.2' as Address],
+    },
   });
   writeEntry(paths, 'names', entry(1));
   const before = readEntry(paths, 'names', id);
